@@ -1,0 +1,72 @@
+"""Reading speech: any WAV or MP3 becomes mono samples in [-1, 1]."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from dice_talk.errors import InvalidAudio
+
+SAMPLE_RATE = 16_000
+"""Hz; what speech models (Whisper, pocketsphinx) listen at."""
+_ALLOWED_RATES = (4_000, 384_000)
+_MAX_CHANNELS = 16
+_BLOCK_S = 10
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Mono speech twice: `samples` at 16 kHz for listening, `original` at `rate` Hz for the finished video."""
+
+    samples: Samples
+    original: Samples
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.original) / self.rate
+
+
+def load_speech(path: Path, max_seconds: float) -> Speech:
+    """First `max_seconds` of a WAV or MP3 file, channels averaged. Raises `InvalidAudio`.
+
+    Reads block by block, so an hour of silence in a small file costs no more than `max_seconds` of it.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.format not in ("WAV", "WAVEX", "RF64", "MP3", "MPEG"):
+                raise InvalidAudio("Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']")
+            rate = _checked_rate(file.samplerate, file.channels)
+            wanted = round(max_seconds * rate)
+            blocks: list[Samples] = []
+            while wanted > 0:
+                block = file.read(min(wanted, _BLOCK_S * rate), dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                blocks.append(block.mean(axis=1, dtype=np.float32))
+                wanted -= len(block)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise InvalidAudio(
+            "The audio can't be decoded", "The file is damaged or incomplete. Send a whole WAV or MP3."
+        ) from error
+    if not blocks:
+        raise InvalidAudio("The audio is empty", "Send a recording with at least one sample of sound.")
+    original = np.clip(np.nan_to_num(np.concatenate(blocks), posinf=1, neginf=-1), -1, 1).astype(np.float32)
+    return Speech(soxr.resample(original, rate, SAMPLE_RATE, quality="HQ"), original, rate)
+
+
+def _checked_rate(rate: int, channels: int) -> int:
+    if not _ALLOWED_RATES[0] <= rate <= _ALLOWED_RATES[1]:
+        raise InvalidAudio(
+            f"The audio's sample rate of {rate} Hz is out of range",
+            f"Allowed: {_ALLOWED_RATES[0]} to {_ALLOWED_RATES[1]} Hz.",
+        )
+    if channels > _MAX_CHANNELS:
+        raise InvalidAudio(f"The audio has {channels} channels", f"At most {_MAX_CHANNELS} are allowed.")
+    return rate

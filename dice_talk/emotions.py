@@ -1,0 +1,16 @@
+"""The eight emotions that DICE-Talk is trained on, in the order of its API document."""
+
+from enum import Enum
+
+
+class Emotion(str, Enum):
+    """Value: the name used by clients and by the emotion priors' file names."""
+
+    CONTEMPT = "contempt"
+    SAD = "sad"
+    HAPPY = "happy"
+    SURPRISED = "surprised"
+    ANGRY = "angry"
+    DISGUSTED = "disgusted"
+    FEAR = "fear"
+    NEUTRAL = "neutral"

@@ -1,0 +1,143 @@
+"""The seam between the service and whatever renders: one protocol, two engines.
+
+An engine is loaded once per process and renders one job after another. `load_engine` is the only place
+that knows which module holds which engine.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from dice_talk.errors import EngineUnavailable
+from dice_talk.options import RenderOptions
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """One video to make. Both files have been checked: `image` is a JPEG or PNG, `audio` a WAV or MP3."""
+
+    image: Path
+    audio: Path
+    output: Path  # written whole by the engine; the caller renames it into place
+    options: RenderOptions  # `seed` is set
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a render is. `fraction` in [0, 1] never goes back within one render."""
+
+    stage: str  # one word for programs: "prepare", "listen", "render", ...
+    message: str  # for people: "Generating video..."
+    fraction: float
+    step: int = 0  # of `steps` in this stage: denoising steps or frames; 0 of 0 where nothing is counted
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """What the finished file holds."""
+
+    width: int
+    height: int
+    fps: int
+    frames: int
+    seconds: float
+
+
+Report = Callable[[Progress], None]
+"""Tells how far the render is. Raises `Cancelled` when the task is to stop; engines let it pass through."""
+
+
+class Engine(Protocol):
+    """A loaded engine."""
+
+    name: str
+
+    def render(self, job: RenderJob, report: Report) -> RenderResult:
+        """Makes `job.output`. Raises `DiceTalkError` for what the input is to blame for, `Cancelled` when told to stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Where an engine lives and what it needs, so that a missing part can be named without importing anything."""
+
+    name: str
+    module: str  # has `load(checkpoints: Path) -> Engine`
+    packages: tuple[str, ...]
+    files: tuple[str, ...]  # under the checkpoints folder
+    remedy: str
+
+    def missing(self, checkpoints: Path) -> list[str]:
+        """What has to be there and is not; empty when the engine can be loaded."""
+        if not _importable(self.module):
+            return [f"this release of DICE-Talk Server does not contain the {self.name} engine"]
+        packages = [f"Python package {name}" for name in self.packages if not _importable(name)]
+        files = [f"checkpoint {name}" for name in self.files if not (checkpoints / name).exists()]
+        return packages + files
+
+
+ENGINES = {
+    spec.name: spec
+    for spec in (
+        EngineSpec(
+            name="diffusion",
+            module="dice_talk.diffusion.engine",
+            packages=("torch", "diffusers", "transformers"),
+            files=(
+                "DICE-Talk/unet.pth",
+                "DICE-Talk/pose_guider.pth",
+                "DICE-Talk/audio_linear.pth",
+                "DICE-Talk/emo_model.pth",
+                "stable-video-diffusion-img2vid-xt/unet/config.json",
+                "stable-video-diffusion-img2vid-xt/vae/config.json",
+                "stable-video-diffusion-img2vid-xt/image_encoder/config.json",
+                "whisper-tiny/config.json",
+                "RIFE/flownet.pkl",
+                "emo",
+            ),
+            remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
+        ),
+        EngineSpec(
+            name="lite",
+            module="dice_talk.lite.engine",
+            packages=("mediapipe", "pocketsphinx", "cv2"),
+            files=(),
+            remedy="Run: pip install -r requirements_api.txt",
+        ),
+    )
+}
+
+
+def choose_engine(wanted: str, checkpoints: Path) -> str:
+    """Name of the engine to use for `wanted`: auto takes diffusion when it is complete, else lite.
+
+    Raises `EngineUnavailable` that says what is missing and what to do.
+    """
+    if wanted == "auto":
+        wanted = "lite" if ENGINES["diffusion"].missing(checkpoints) else "diffusion"
+    spec = ENGINES[wanted]
+    missing = spec.missing(checkpoints)
+    if missing:
+        raise EngineUnavailable(
+            f"Engine '{wanted}' is not available on this server",
+            f"Missing: {'; '.join(missing)}. {spec.remedy}",
+        )
+    return wanted
+
+
+def load_engine(name: str, checkpoints: Path) -> Engine:
+    """Loads an engine with its models. Slow: call once per process. `name`: lite or diffusion."""
+    choose_engine(name, checkpoints)
+    engine: Engine = importlib.import_module(ENGINES[name].module).load(checkpoints)
+    return engine
+
+
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,44 @@
+"""What can go wrong while rendering, in words that the person who sent the input can act on.
+
+No HTTP here: `api.errors` maps these to status codes.
+"""
+
+
+class DiceTalkError(Exception):
+    """Base of all expected failures; trying the same input again gives the same failure.
+
+    `str(error)` says in one sentence what was wrong; `detail` what is allowed or what to try.
+    Neither ever holds a path of the server.
+    """
+
+    def __init__(self, message: str, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class InvalidImage(DiceTalkError):
+    """The portrait is not an image that can be used."""
+
+
+class InvalidAudio(DiceTalkError):
+    """The speech recording is not audio that can be used."""
+
+
+class NoFaceFound(DiceTalkError):
+    """No detector finds a face in the portrait."""
+
+
+class InvalidOptions(DiceTalkError):
+    """Options that are each in range do not go together with this input."""
+
+
+class EngineUnavailable(DiceTalkError):
+    """The engine asked for cannot run here: something is not installed or not downloaded."""
+
+
+class RenderFailed(DiceTalkError):
+    """The engine ended without the video that was promised."""
+
+
+class Cancelled(Exception):
+    """Raised by `report` inside an engine once the task is to stop."""

@@ -1,0 +1,70 @@
+"""Every per-request option, once: name, type, bounds, default and meaning.
+
+The HTTP form, the OpenAPI document, the cache key and the result's metadata derive from `RenderOptions`.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from dice_talk.emotions import Emotion
+
+MAX_DURATION_S = 300.0
+MAX_SEED = 2**31 - 1
+
+
+def _strict_bool(value: object) -> object:
+    """Only true, false, 1 and 0 (in any case) are booleans; pydantic alone would also take "yes" or "off"."""
+    if isinstance(value, str):
+        words: dict[str, object] = {"true": True, "1": True, "false": False, "0": False}
+        return words.get(value.strip().lower(), value if value.strip() == "" else "not a boolean")
+    return value
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Flag = Annotated[bool, BeforeValidator(_strict_bool)]
+
+
+class RenderOptions(BaseModel):
+    """What a client may choose for one video. Bounds are inclusive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    emotion: Emotion = Field(description="Emotion of the face.", examples=["happy"])
+    ref_scale: Number = Field(
+        3.0,
+        ge=0.0,
+        le=10.0,
+        description="How closely the result keeps to the portrait (guidance on the reference).",
+    )
+    emo_scale: Number = Field(6.0, ge=0.0, le=10.0, description="How strongly the emotion and the speech show.")
+    crop: Flag = Field(False, description="Crop the image to a square around the largest face.")
+    inference_steps: int = Field(
+        20, ge=8, le=50, description="Denoising steps of the diffusion engine; the lite engine has none."
+    )
+    duration: Number | None = Field(
+        None,
+        ge=0.1,
+        le=MAX_DURATION_S,
+        description="Longest video in seconds; it never outlasts the audio. Default: the audio's length, at most 300.",
+    )
+    fps: int = Field(24, ge=8, le=60, description="Frames per second of the video.")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="Decides everything random: the same seed gives the same video. Default: drawn.",
+    )
+    dynamic_scale: Number = Field(1.0, ge=0.1, le=3.0, description="How lively head and face move.")
+    min_resolution: int = Field(
+        256,
+        ge=128,
+        le=2048,
+        description="Shorter side of the video in pixels; both sides become multiples of 64.",
+    )
+    expand_ratio: Number = Field(
+        0.5,
+        ge=0.1,
+        le=2.0,
+        description="With crop: how far the face box grows on each side, as a share of its size.",
+    )
