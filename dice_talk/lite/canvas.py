@@ -78,4 +78,5 @@ def _shrunk(picture: Pixels, factor: NDArray[np.float64]) -> Pixels:
     if max(factor) >= 1:
         return picture
     size = tuple(round(side * f) for side, f in zip(picture.shape[1::-1], factor, strict=True))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    smaller: Pixels = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return smaller

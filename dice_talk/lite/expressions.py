@@ -17,7 +17,7 @@ class Expression:
     opening: float = 1.0  # factor on the mouth's opening
     blinks: float = 1.0  # factor on the blink rate
     liveliness: float = 1.0  # factor on the head's motion
-    keeps_smile: bool = False  # whether a smile in the portrait belongs to this emotion
+    takes_back_smile: float = 0.7  # share of the portrait's own smile that does not belong to this emotion
 
 
 def _corners(out: float, up: float) -> dict[str, float]:
@@ -34,14 +34,14 @@ def _brows(inner: float, outer: float) -> dict[str, float]:
 
 
 EXPRESSIONS = {
-    Emotion.NEUTRAL: Expression(),
+    Emotion.NEUTRAL: Expression(takes_back_smile=0.4),
     Emotion.HAPPY: Expression(
-        skin=_corners(0.026, 0.030) | {"cheek_up": 0.018, "nose_up": 0.004} | _brows(0.004, 0.008),
+        skin=_corners(0.031, 0.036) | {"cheek_up": 0.022, "nose_up": 0.005} | _brows(0.004, 0.008),
         squint=0.010,
         roll=1.0,
         opening=1.1,
         liveliness=1.2,
-        keeps_smile=True,
+        takes_back_smile=0.0,
     ),
     Emotion.SAD: Expression(
         skin=_corners(-0.004, -0.026) | _brows(0.034, -0.016) | {"brow_in": 0.010, "chin_up": 0.010},
@@ -72,7 +72,7 @@ EXPRESSIONS = {
     Emotion.DISGUSTED: Expression(
         skin=_corners(0.004, -0.012)
         | _brows(-0.024, -0.014)
-        | {"nose_up": 0.028, "lip_up": 0.022, "cheek_up": 0.014, "brow_in": 0.010, "chin_up": 0.010},
+        | {"nose_up": 0.034, "lip_up": 0.028, "cheek_up": 0.016, "brow_in": 0.012, "chin_up": 0.014},
         raised=-0.006,
         squint=0.012,
         pitch=-1.5,

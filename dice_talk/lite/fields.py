@@ -32,6 +32,9 @@ SKIN = (
 
 _NODES_PER_UNIT = 72
 """Grid nodes per face height; the narrowest field is 2.5 nodes wide."""
+_BROW_ROOM = 0.42
+"""Of the way from brow to lid: sigma over which the skin below goes with the brow, so that the lid is not dragged."""
+_BROW_ROOM_RANGE = (0.016, 0.032)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
         fields[f"corner_out_{side}"] = draw.push((sign, 0), corner, 0.085, 0.08)
         fields[f"corner_up_{side}"] = draw.push((0, -1), corner, 0.085, 0.07)
     fields |= _brows(draw, point)
-    return np.stack([fields[name] for name in SKIN]) * np.float32(canvas.unit)
+    scaled: Floats = np.stack([fields[name] for name in SKIN]) * np.float32(canvas.unit)
+    return scaled
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class _Brush:
 def smoothstep(x: Floats) -> Floats:
     """0 below 0, 1 above 1, smooth between."""
     t = np.clip(x, 0, 1)
-    return t * t * (3 - 2 * t)
+    step: Floats = t * t * (3 - 2 * t)
+    return step
 
 
 def _jaw(draw: _Brush, point: Floats, seam: float) -> Floats:
@@ -136,12 +141,21 @@ def _lip_volume(draw: _Brush, seam: Floats) -> Floats:
     return field
 
 
+def brow_room(canvas: Canvas) -> float:
+    """Sigma in face heights of the skin that follows the brows downwards; they sink no further than about this."""
+    point = canvas.points
+    brow = point[[*at.LEFT_BROW_INNER, *at.RIGHT_BROW_INNER], 1].mean()
+    lid = point[[158, 385], 1].mean()
+    return float(np.clip(_BROW_ROOM * (lid - brow) / canvas.unit, *_BROW_ROOM_RANGE))
+
+
 def _brows(draw: _Brush, point: Floats) -> dict[str, Floats]:
     left, right = point[[*at.LEFT_BROW_INNER]].mean(0), point[[*at.RIGHT_BROW_INNER]].mean(0)
     outer_left, outer_right = point[[*at.LEFT_BROW_OUTER]].mean(0), point[[*at.RIGHT_BROW_OUTER]].mean(0)
+    up, below = (0, -1), brow_room(draw.canvas)
     return {
-        "brow_inner": draw.push((0, -1), left, 0.055, 0.08, 0.04) + draw.push((0, -1), right, 0.055, 0.08, 0.04),
-        "brow_outer_left": draw.push((0, -1), outer_left, 0.07, 0.08, 0.04),
-        "brow_outer_right": draw.push((0, -1), outer_right, 0.07, 0.08, 0.04),
+        "brow_inner": draw.push(up, left, 0.055, 0.08, below) + draw.push(up, right, 0.055, 0.08, below),
+        "brow_outer_left": draw.push(up, outer_left, 0.07, 0.08, below),
+        "brow_outer_right": draw.push(up, outer_right, 0.07, 0.08, below),
         "brow_in": draw.push((1, 0), left, 0.05, 0.06) + draw.push((-1, 0), right, 0.05, 0.06),
     }

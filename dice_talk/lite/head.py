@@ -14,7 +14,7 @@ from dice_talk.lite.models import Mask
 HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")
 """Parameters of the head: turn to the picture's right, nod down and lean in radians, shifts in face heights."""
 
-_BAND = 0.06
+_BAND = 0.045
 """Face heights around the person over which the motion dies out: skin, hair and loose strands stretch, never tear."""
 _NECK = (-0.12, 0.36)
 """Face heights below the chin between which the motion fades to nothing: shoulders stand still."""
@@ -28,14 +28,14 @@ _OUTER_RINGS = ((1.22, 0.14), (1.6, 0.28), (2.4, 0.34))
 
 @dataclass(frozen=True)
 class Follow:
-    """How much of the head's motion each node of the grid takes, `(h, w)` in [0, 1]; `person` without the neck's fade."""
+    """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]; `person` without the neck's fade."""
 
     head: Floats
     person: Floats
 
 
 def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]) -> Follow:
-    """`mask`: person or not, per pixel of the canvas's grid. `neighbours`: other faces' (x, y, radius) on the canvas."""
+    """`mask`: person or not at each node. `neighbours`: other faces' (x, y, radius) on the canvas."""
     unit = canvas.unit
     oval = canvas.points[[*at.OVAL]]
     solid = (mask > 0.5).astype(np.uint8)
@@ -64,7 +64,8 @@ def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
         (none + canvas.unit, none),
         (none, none + canvas.unit),
     )
-    return np.stack([np.stack(move, axis=-1) for move in moves]).astype(np.float32) * weight[..., None]
+    fields: Floats = np.stack([np.stack(move, axis=-1) for move in moves]).astype(np.float32) * weight[..., None]
+    return fields
 
 
 def head_depth(canvas: Canvas, grid: Grid) -> Floats:
@@ -91,7 +92,8 @@ def _interpolate(nodes: Floats, samples: Floats, values: Floats, sigma: float) -
     """Gaussian-weighted mean of the nearest samples; a second, wider Gaussian speaks where none is near."""
     square = ((nodes[:, :, None, :] - samples[None, None]) ** 2).sum(-1) / (2 * sigma * sigma)
     weight = np.exp(-square) + 1e-4 * np.exp(-square / 9) + 1e-9 / (1 + square)
-    return ((weight @ values) / weight.sum(-1)).astype(np.float32)
+    mean: Floats = ((weight @ values) / weight.sum(-1)).astype(np.float32)
+    return mean
 
 
 def _soft(field: Floats) -> Floats:

@@ -12,18 +12,20 @@ from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 
 _TEETH = (0.34, 0.60, 0.80, 0.94)
-"""Right edges of the upper front teeth from the midline, as shares of half the mouth's width (8.5, 6.5, 5, 3.5 mm of 25)."""
+"""Right edges of the upper front teeth from the midline, in half mouth widths (8.5, 6.5, 5, 3.5 mm of 25)."""
 _LOWER_TEETH = (0.22, 0.45, 0.66, 0.8)
-_SHOWN = 0.021
+_SHOWN = 0.018
 """Face heights of upper teeth below the closed lip line."""
 _LOWER_SHOWN = 0.010
+_LOWER_SEEN = 0.6
+"""Opacity of the lower teeth, which lie in the lip's shadow."""
 _OPEN = 0.015
 """Face heights; a portrait whose lips are further apart shows its own teeth."""
 _TYPICAL_SKIN = np.array([178.0, 138.0, 118.0], np.float32)
 """Skin under neutral light; the portrait's skin against it tells the light."""
-_TOOTH = np.array([206.0, 192.0, 174.0], np.float32)
+_TOOTH = np.array([190.0, 176.0, 158.0], np.float32)
 _CAVITY = np.array([46.0, 18.0, 18.0], np.float32)
-_TONGUE = np.array([150.0, 72.0, 70.0], np.float32)
+_TONGUE = np.array([128.0, 60.0, 58.0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -45,22 +47,22 @@ class Interior:
 def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats, lower: Floats) -> Interior:
     """`source`: the mouth's box; `across`, `upper`, `lower`: see `Mouth`."""
     unit = canvas.unit
-    light = _light(canvas)
+    light, colourful = _light(canvas)
     columns = np.abs(across)
-    edge, shade = _row(columns, _TEETH, 0.004 * unit)
+    edge, shade = _row(columns, _TEETH, 0.003 * unit)
     shown = (_SHOWN * unit - edge) * np.clip(1 - 0.35 * columns**2, 0, 1)
     low_edge, low_shade = _row(columns, _LOWER_TEETH, 0.0025 * unit)
-    rise = (_LOWER_SHOWN * unit - low_edge) * np.clip(1.15 - 1.3 * columns**2, 0, 1)
+    rise = (_LOWER_SHOWN * unit - low_edge) * np.clip(1.2 - 1.2 * columns**2, 0, 1)
     gap = float((lower - upper).max()) / unit
     return Interior(
         unit=unit,
         across=across,
         teeth_edge=upper + shown,
-        teeth=shade[:, None] * _TOOTH * light,
+        teeth=shade[:, None] * _toned(_TOOTH, colourful) * light,
         lower_rise=rise,
-        lower_teeth=0.72 * low_shade[:, None] * _TOOTH * light,
-        cavity=_CAVITY * light,
-        tongue=_TONGUE * light,
+        lower_teeth=0.62 * low_shade[:, None] * _toned(_TOOTH, colourful) * light,
+        cavity=_toned(_CAVITY, colourful) * light,
+        tongue=_toned(_TONGUE, colourful) * light,
         own=source.astype(np.float32) if gap > _OPEN else None,
         own_edge=(upper + 0.004 * unit, lower - 0.006 * unit),
     )
@@ -75,21 +77,22 @@ def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tong
     part = slice(columns[0], columns[-1] + 1)
     y = np.arange(first, last, dtype=np.float32)[:, None]
     top, bottom = upper[part], lower[part]
-    colour = _layers(interior, part, y, bottom, tongue)
+    colour = _layers(interior, part, y, top, bottom, tongue)
     colour *= _shadow(interior, y, top, bottom)[..., None]
     covered = np.clip(y - top + 0.5, 0, 1) * np.clip(bottom - y + 0.5, 0, 1) * np.clip(bottom - top, 0, 1)
     area = target[first:last, part]
     area[:] = (area + (colour - area) * covered[..., None] + 0.5).astype(np.uint8)
 
 
-def _layers(interior: Interior, part: slice, y: Floats, bottom: Floats, tongue: float) -> Floats:
+def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Floats, tongue: float) -> Floats:
     """Cavity, tongue, lower teeth, upper teeth, `(h, w, 3)`, from the back to the front."""
     unit, across = interior.unit, interior.across[part]
     colour = np.broadcast_to(interior.cavity, (len(y), len(across), 3)).copy()
-    hill = np.clip(1 - (across / 0.72) ** 2, 0, 1) * (0.022 + 0.022 * tongue) * unit
-    _over(colour, interior.tongue * np.float32(0.8), np.clip((y - bottom + hill) / (0.012 * unit), 0, 1))
+    deep = float((bottom - top).max())
+    hill = np.clip(1 - (across / 0.72) ** 2, 0, 1) * ((0.02 + 0.022 * tongue) * unit + 0.2 * deep)
+    _over(colour, interior.tongue, np.clip((y - bottom + hill) / (0.014 * unit), 0, 1))
     rise = interior.lower_rise[part]
-    seen = np.clip(y - bottom + rise + 0.5, 0, 1) * np.clip(rise / 2, 0, 1)
+    seen = np.float32(_LOWER_SEEN) * np.clip(y - bottom.max() + rise + 0.5, 0, 1)
     _over(colour, interior.lower_teeth[part], seen)
     if interior.own is None:
         _over(colour, interior.teeth[part], np.clip(interior.teeth_edge[part] - y + 0.5, 0, 1))
@@ -123,26 +126,31 @@ def _row(columns: Floats, edges: tuple[float, ...], rounding: float) -> tuple[Fl
     tooth = np.clip(np.searchsorted(borders, columns, side="right") - 1, 0, len(edges) - 1)
     left, right = borders[tooth], borders[tooth + 1]
     inside = np.clip((columns - left) / (right - left) * 2 - 1, -1, 1)
-    short = rounding * (inside**4 + 0.6 * (tooth == 1))
+    short = rounding * inside**4
     seam = 1 - 0.16 * np.abs(inside) ** 6
-    brightness = seam * np.clip(1.0 - 0.62 * columns**2, 0.12, 1)
+    depth = np.clip((columns - 0.3) / 0.65, 0, 1)
+    brightness = seam * (1 - 0.85 * depth * depth * (3 - 2 * depth))
     return short.astype(np.float32), brightness.astype(np.float32)
 
 
-def _light(canvas: Canvas) -> Floats:
-    """Colour of the light on the face, `(3,)`: 1 where typical skin looks as under neutral light.
+def _light(canvas: Canvas) -> tuple[Floats, float]:
+    """Colour of the light on the face, `(3,)`: 1 where typical skin looks as under neutral light; and how colourful the
+    skin is, 0 for marble and black-and-white photos, 1 for typical skin.
 
     The tint is taken by half: skin differs in colour by itself, light does not explain all of it.
     """
-    point = canvas.points
-    patch = np.concatenate(
-        [_patch(canvas, point[i]) for i in (at.LEFT_JOWL, at.RIGHT_JOWL, at.LEFT_CHEEK, at.RIGHT_CHEEK)]
-    )
-    skin = np.median(patch, axis=0)
-    level = float(np.clip(skin.mean() / _TYPICAL_SKIN.mean(), 0.35, 1.25)) ** 0.8
-    tint = np.sqrt((skin / max(skin.mean(), 1)) / (_TYPICAL_SKIN / _TYPICAL_SKIN.mean()))
-    light: Floats = (level * tint / tint.mean()).astype(np.float32)
-    return light
+    spots = (at.LEFT_JOWL, at.RIGHT_JOWL, at.LEFT_CHEEK, at.RIGHT_CHEEK)
+    skin = np.median(np.concatenate([_patch(canvas, canvas.points[i]) for i in spots]), axis=0)
+    level = float(np.clip(skin.mean() / _TYPICAL_SKIN.mean(), 0.3, 1.2))
+    relative, typical = skin / max(skin.mean(), 1), _TYPICAL_SKIN / _TYPICAL_SKIN.mean()
+    colourful = float(np.clip(np.ptp(relative) / np.ptp(typical), 0, 1))
+    tint = np.sqrt(relative / _toned(typical, colourful))
+    return (level * tint / tint.mean()).astype(np.float32), colourful
+
+
+def _toned(colour: Floats, colourful: float) -> Floats:
+    toned: Floats = colour.mean() + (colour - colour.mean()) * np.float32(colourful)
+    return toned
 
 
 def _patch(canvas: Canvas, centre: Floats) -> Floats:

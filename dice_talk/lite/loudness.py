@@ -30,7 +30,8 @@ def loudness(samples: Samples) -> Floats:
     near = np.maximum(_near_level(rms), _NEAR_FLOOR * level)
     reference = np.sqrt(near * level)
     loud = np.clip((rms - noise) / np.maximum(reference - noise, _FAINT), 0, None) ** _EXPONENT
-    return np.minimum(loud, 1.2).astype(np.float32)
+    limited: Floats = np.minimum(loud, 1.2).astype(np.float32)
+    return limited
 
 
 def amplitude(samples: Samples) -> Floats:
@@ -41,7 +42,8 @@ def amplitude(samples: Samples) -> Floats:
     centre = np.arange(count) * hop + hop // 2
     first, last = np.clip(centre - half, 0, len(samples)), np.clip(centre + half, 0, len(samples))
     energy = np.maximum(total[last] - total[first], 0) / (2 * half)
-    return np.sqrt(energy).astype(np.float32)
+    rms: Floats = np.sqrt(energy).astype(np.float32)
+    return rms
 
 
 def _near_level(rms: Floats) -> Floats:

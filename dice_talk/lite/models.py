@@ -99,7 +99,7 @@ def _window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
     """A square of a picture; what lies outside it repeats its edge."""
     height, width = picture.shape[:2]
     inside = picture[max(top, 0) : top + side, max(left, 0) : left + side]
-    return cv2.copyMakeBorder(
+    window: Pixels = cv2.copyMakeBorder(
         inside,
         max(-top, 0),
         max(top + side - height, 0),
@@ -107,6 +107,7 @@ def _window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
         max(left + side - width, 0),
         cv2.BORDER_REPLICATE,
     )
+    return window
 
 
 def person_mask(models: Models, picture: Pixels) -> Mask:

@@ -19,6 +19,8 @@ _MEETING = 0.35
 """Where the lips of a portrait with an open mouth meet: share of its opening, from above."""
 _SMOOTH = 0.008
 """Face heights; sigma over which the landmarks' corners are rounded."""
+_OUTER_SHARE = 0.85
+"""Of the opening at the lower lip's outer edge, whose curve is wider than the inner edge's: lips stretch over teeth."""
 _NARROW = (0.72, 0.045)
 """Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
 
@@ -91,7 +93,7 @@ def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
     """Inner edges of the parted lips, `(w,)` pixels from the box's top, for an opening of `gap` face heights."""
     start, full = _NARROW
     width = start + (1 - start) * min(gap / full, 1.0)
-    arch = np.maximum(1 - (mouth.across / width) ** 2, 0) ** 0.7 * np.float32(gap * mouth.unit)
+    arch = np.maximum(1 - np.abs(mouth.across / width) ** 2.4, 0) ** 0.8 * np.float32(gap * mouth.unit)
     return mouth.meeting - _UPPER_SHARE * arch, mouth.meeting + (1 - _UPPER_SHARE) * arch
 
 
@@ -101,10 +103,21 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     height, width = mouth.source.shape[:2]
     y = np.arange(height, dtype=np.float32)[:, None]
     up = y - (upper - mouth.upper) * fade(upper - y, mouth.upper_lip, mouth.above)
-    down = y - (lower - mouth.lower) * fade(y - lower, mouth.lower_lip, mouth.below)
+    down = y - _lowered(mouth, y - lower, lower - mouth.lower, gap) * fade(y - lower, mouth.lower_lip, mouth.below)
     rows = np.where(y < (upper + lower) / 2, up, down)
     columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
     target = canvas[mouth.top : mouth.top + height, mouth.left : mouth.left + width]
     target[:] = cv2.remap(mouth.source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if gap > 0:
         paint(mouth.interior, target, upper, lower, tongue)
+
+
+def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Floats:
+    """How far down the lower lip goes, `(h, w)`, `distance` pixels below its inner edge, which goes `inner (w,)`."""
+    wide = np.exp(-(np.abs(mouth.across / 0.97) ** 4)) * np.float32(
+        gap * mouth.unit * (1 - _UPPER_SHARE) * _OUTER_SHARE
+    )
+    outer = wide + np.minimum(mouth.meeting - mouth.lower, 0)
+    share = np.clip(distance / mouth.lower_lip, 0, 1)
+    way: Floats = inner + (outer - inner) * share * share * (3 - 2 * share)
+    return way

@@ -6,8 +6,8 @@ import numpy as np
 
 from dice_talk.lite.canvas import Floats
 from dice_talk.lite.expressions import EXPRESSIONS, Expression
-from dice_talk.lite.fields import SKIN
-from dice_talk.lite.motion import blinks, ease, glances, head_motion, lids
+from dice_talk.lite.fields import SKIN, brow_room
+from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lids
 from dice_talk.lite.phones import RATE
 from dice_talk.lite.rig import Rig
 from dice_talk.lite.visemes import Speaking
@@ -27,6 +27,8 @@ _ROUND_WIDTH, _ROUND_VOLUME = -0.30, 0.006
 _EYE_DEPTH = 0.07
 """Face heights from the eye's surface to its centre: how far the iris moves back while the head turns."""
 _MAX_GAP = 0.13
+_BROW_SINK = 1.35
+"""Of `brow_room`: further down, the skin above the lid would fold."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _Tracks:
     """Reads a 100 Hz track at the frames' times."""
 
     speaking: Speaking
-    times: np.ndarray
+    times: Seconds
 
     def __call__(self, track: Floats) -> Floats:
         clock = (np.arange(len(track)) + 0.5) / RATE
@@ -94,12 +96,17 @@ class _Tracks:
 
 
 def _skin(
-    rig: Rig, expression: Expression, track: _Tracks, speaking: Speaking, gap: Floats, strength: np.ndarray
+    rig: Rig, expression: Expression, track: _Tracks, speaking: Speaking, gap: Floats, strength: Seconds
 ) -> Floats:
     """Skin parameters `(F, K)`: the expression, and what speaking moves."""
     skin = np.zeros((len(gap), len(SKIN)), np.float32)
     for name, amount in expression.skin.items():
-        skin[:, SKIN.index(name)] = amount * strength
+        lowest = -_BROW_SINK * brow_room(rig.canvas) if name.startswith("brow") else -np.inf
+        skin[:, SKIN.index(name)] = np.maximum(amount * strength, lowest)
+    taken_back = expression.takes_back_smile * strength
+    for name, amount in zip(("corner_up", "corner_out"), rig.smile, strict=True):
+        for side in ("left", "right"):
+            skin[:, SKIN.index(f"{name}_{side}")] -= amount * taken_back
     half = rig.mouth_half_width
     rounded = track(speaking.round)
     skin[:, SKIN.index("jaw")] += _JAW_SHARE * gap

@@ -12,6 +12,11 @@ from dice_talk.lite.mouth import draw_mouth
 from dice_talk.lite.performance import Performance
 from dice_talk.lite.rig import Rig
 
+_REFINEMENTS, _DAMPING = 3, 0.6
+"""Fields say where skin goes, a frame asks where it came from: steps towards the answer, damped to converge where skin
+stretches to twice its length.
+"""
+
 
 def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
     """RGB frames `(H, W, 3)` one by one; a frame may be kept."""
@@ -31,15 +36,16 @@ def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
 
 
 def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
-    """The canvas, moved, over the untouched picture. Fields are read at the target, which for small motion is where
-    they put the source.
-    """
+    """The canvas, moved, over the untouched picture."""
     rows, columns = rig.nodes.shape[:2]
-    moved = -np.tensordot(head, rig.head, axes=1)
+    turned = rig.nodes - np.tensordot(head, rig.head, axes=1)
     face = np.tensordot(skin, rig.skin, axes=1)
-    moved -= cv2.remap(face, (rig.nodes + moved) / np.float32(rig.grid.step), None, cv2.INTER_LINEAR)
+    source = turned - _read(face, turned, rig.grid.step)
+    for _ in range(_REFINEMENTS):
+        source += _DAMPING * (turned - _read(face, source, rig.grid.step) - source)
+    moved = (source - rig.nodes).reshape(rows, columns, 2)
     height, width = rig.base.shape[:2]
-    where = cv2.resize(moved.reshape(rows, columns, 2), (width, height), interpolation=cv2.INTER_LINEAR)
+    where = cv2.resize(moved, (width, height), interpolation=cv2.INTER_LINEAR)
     where += rig.base
     warped = cv2.remap(canvas, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     frame = rig.picture.copy()
@@ -49,3 +55,8 @@ def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
     cv2.copyTo(warped, rig.moving, part)
     part[rig.edge] = (mixed + 0.5).astype(np.uint8)
     return frame
+
+
+def _read(field: Floats, where: Floats, step: float) -> Floats:
+    read: Floats = cv2.remap(field, where / np.float32(step), None, cv2.INTER_LINEAR)
+    return read

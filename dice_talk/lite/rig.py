@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dice_talk.face import Box
 from dice_talk.image import Pixels
@@ -23,6 +24,12 @@ _SUPPORT = 0.004
 _FEATHER = 0.02
 _NEIGHBOUR_RADIUS = 0.75
 """Of another face's box: what of a neighbour must not move."""
+_PLAIN_MOUTH = (0.012, 0.150)
+"""Face heights by which the corners lie above the lips' middle, and half the width, of a mouth at rest."""
+_FULL_SMILE = 0.03
+
+
+Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Rig:
     head: Floats  # (5, n, m, 2) at the nodes
     base: Floats  # (a, b, 2) canvas position of the area's pixels
     moving: Pixels  # (a, b) 255 where the moved head shows alone
-    edge: tuple[Floats, Floats]  # rows and columns of the area's pixels that mix
+    edge: tuple[Index, ...]  # rows and columns of the area's pixels that mix
     edge_share: Floats  # (e, 1) how much of the moved head they show
 
     @property
@@ -48,6 +55,16 @@ class Rig:
         """In face heights."""
         corners = self.canvas.points[[at.LEFT_CORNER, at.RIGHT_CORNER], 0]
         return float(corners[1] - corners[0]) / 2 / self.canvas.unit
+
+    @property
+    def smile(self) -> tuple[float, float]:
+        """How far the portrait's smile has taken the mouth's corners up and out, in face heights."""
+        point, unit = self.canvas.points, self.canvas.unit
+        corners = point[[at.LEFT_CORNER, at.RIGHT_CORNER], 1].mean()
+        lifted = float(point[[13, 14], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
+        widened = self.mouth_half_width - _PLAIN_MOUTH[1]
+        share = min(max(lifted / _FULL_SMILE, 0.0), 1.0)
+        return max(lifted, 0.0), max(widened, 0.0) * share
 
 
 def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others: Sequence[Box]) -> Rig:
@@ -96,7 +113,8 @@ def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_picture: Floats) -> Ma
     onto[:2] /= grid.step
     size = (grid.x.shape[1], grid.x.shape[0])
     blurred = cv2.blur(mask, (5, 5)) if min(mask.shape) > 600 else mask
-    return cv2.warpAffine(blurred, onto[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    onto_grid: Mask = cv2.warpAffine(blurred, onto[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return onto_grid
 
 
 def _neighbours(canvas: Canvas, others: Sequence[Box], to_video: Floats) -> list[tuple[float, float, float]]:
@@ -138,4 +156,5 @@ def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Float
 
 def _sample(field: Floats, where: Floats, step: float) -> Floats:
     """A grid's values at canvas positions `where (..., 2)`; 0 outside the canvas."""
-    return cv2.remap(field.astype(np.float32), where / np.float32(step), None, cv2.INTER_LINEAR)
+    read: Floats = cv2.remap(field.astype(np.float32), where / np.float32(step), None, cv2.INTER_LINEAR)
+    return read
