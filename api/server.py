@@ -58,6 +58,7 @@ def create_app(
     try:
         store = TaskStore(settings.database_url or f"sqlite:///{settings.data_dir / 'dice_talk.db'}")
     except StoreError as error:
+        lock.close()
         raise StartError(str(error)) from error
     slots = [
         Slot(
