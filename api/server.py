@@ -153,7 +153,9 @@ def configure_logging(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     """A bound socket, so that a busy port is found before anything is loaded."""
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # With the protocol named, asyncio sets TCP_NODELAY; without it, each answer on a kept connection takes 40 ms more.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

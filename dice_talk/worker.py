@@ -24,6 +24,9 @@ from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
 
+NICENESS = 10
+"""Engines leave the cores to whoever answers clients."""
+
 Message = dict[str, Any]
 
 
@@ -112,6 +115,7 @@ def main() -> None:
     """Entry point: serves the engine named on the command line."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICENESS)
     name, checkpoints = sys.argv[1], Path(sys.argv[2])
     serve(lambda: load_engine(name, checkpoints))
 
