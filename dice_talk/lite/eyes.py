@@ -133,8 +133,8 @@ def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: f
 
 
 def _lid_colour(source: Pixels, upper: Floats, lower: Floats, above: float, unit: float) -> Floats:
-    """Plain skin per column, `(w, 3)`: as light as the skin above the lashes, of the colour of that below the eye, where
-    neither brow nor make-up tints it.
+    """Plain skin per column, `(w, 3)`: as light as the skin above the lashes, of the colour of that below the eye,
+    where neither brow nor make-up tints it.
     """
     over = _rows(source, upper - np.linspace(0.15, 0.75, 9, dtype=np.float32)[:, None] * (above + _LASHES * unit))
     under = _rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit)
