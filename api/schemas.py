@@ -1,9 +1,8 @@
 """What goes over the wire: the request form and the responses. Documented fields first, further ones after them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
 from fastapi import UploadFile
 from pydantic import BaseModel, Field, PlainSerializer
 
@@ -28,14 +27,16 @@ class RenderForm(RenderOptions):
         return RenderOptions(**{name: getattr(self, name) for name in RenderOptions.model_fields})
 
 
-def _bounds(name: str) -> tuple[float, float] | None:
-    limits = RenderOptions.model_fields[name].metadata
-    low = [limit.ge for limit in limits if isinstance(limit, Ge)]
-    high = [limit.le for limit in limits if isinstance(limit, Le)]
-    return (float(str(low[0])), float(str(high[0]))) if low and high else None
+def _bounds(schema: dict[str, Any]) -> tuple[float, float] | None:
+    number = schema.get("anyOf", [schema])[0]
+    return (number["minimum"], number["maximum"]) if "minimum" in number else None
 
 
-BOUNDS = {name: bounds for name in RenderOptions.model_fields if (bounds := _bounds(name))}
+BOUNDS = {
+    name: bounds
+    for name, schema in RenderOptions.model_json_schema()["properties"].items()
+    if (bounds := _bounds(schema))
+}
 """Lowest and highest value by field name, for error messages."""
 
 

@@ -5,7 +5,7 @@ The HTTP form, the OpenAPI document, the cache key and the result's metadata der
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from dice_talk.emotions import Emotion
 
@@ -26,9 +26,14 @@ def _plain_number(value: object) -> object:
     return "not a number" if isinstance(value, str) and "_" in value else value
 
 
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_plain_number)]
-Whole = Annotated[int, BeforeValidator(_plain_number)]
+PLAIN = BeforeValidator(_plain_number)  # after the bounds, which otherwise stay out of the OpenAPI document
+Number = Annotated[float, Field(allow_inf_nan=False), PLAIN]
+Whole = Annotated[int, PLAIN]
 Flag = Annotated[bool, BeforeValidator(_strict_bool)]
+
+
+LEFT_EMPTY: dict[str, JsonValue] = {"example": ""}
+"""Without it, Swagger UI fills an optional number in with its lowest value: a video of 0.1 s."""
 
 
 class RenderOptions(BaseModel):
@@ -48,19 +53,15 @@ class RenderOptions(BaseModel):
     inference_steps: Whole = Field(
         20, ge=8, le=50, description="Denoising steps of the diffusion engine; the lite engine has none."
     )
-    duration: Number | None = Field(
+    duration: Annotated[float, Field(ge=0.1, le=MAX_DURATION_S, allow_inf_nan=False), PLAIN] | None = Field(
         None,
-        ge=0.1,
-        le=MAX_DURATION_S,
-        examples=[120],  # as in the API document; without one, Swagger UI fills in the lowest value
+        json_schema_extra=LEFT_EMPTY,
         description="Longest video in seconds; it never outlasts the audio. Default: the audio's length, at most 300.",
     )
     fps: Whole = Field(24, ge=8, le=60, description="Frames per second of the video.")
-    seed: Whole | None = Field(
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), PLAIN] | None = Field(
         None,
-        ge=0,
-        le=MAX_SEED,
-        examples=[12345],
+        json_schema_extra=LEFT_EMPTY,
         description="Decides everything random: the same seed gives the same video. Default: drawn.",
     )
     dynamic_scale: Number = Field(1.0, ge=0.1, le=3.0, description="How lively head and face move.")

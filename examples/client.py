@@ -1,5 +1,6 @@
 """Makes a talking-head video with a running server: python examples/client.py PORTRAIT SPEECH [EMOTION]."""
 
+import argparse
 import os
 import sys
 import time
@@ -8,37 +9,53 @@ from pathlib import Path
 import requests
 
 SERVER = os.environ.get("DICE_TALK_SERVER", "http://localhost:8000")
+TASKS = f"{SERVER}/api/v1/synthesis"
 
 
 def main() -> None:
-    portrait, speech = Path(sys.argv[1]), Path(sys.argv[2])
-    emotion = sys.argv[3] if len(sys.argv) > 3 else "happy"
-    tasks = f"{SERVER}/api/v1/synthesis"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("portrait", type=Path, help="JPEG or PNG")
+    parser.add_argument("speech", type=Path, help="WAV or MP3")
+    parser.add_argument("emotion", nargs="?", default="happy")
+    parser.add_argument("--output", type=Path, default=Path("result.mp4"))
+    arguments = parser.parse_args()
+    try:
+        task = start(arguments.portrait, arguments.speech, arguments.emotion)
+        wait(task)
+        arguments.output.write_bytes(checked(requests.get(f"{TASKS}/{task}/download", timeout=60)).content)
+    except requests.ConnectionError:
+        sys.exit(f"No server answers at {SERVER}. Start it with ./start_server.sh, or set DICE_TALK_SERVER.")
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
+    print(f"Saved {arguments.output}")
 
+
+def start(portrait: Path, speech: Path, emotion: str) -> str:
+    """Submits a task and gives its id."""
     with portrait.open("rb") as image, speech.open("rb") as audio:
-        answer = requests.post(
-            f"{tasks}/start",
-            files={"image": image, "audio": audio},
-            data={"emotion": emotion, "crop": True},
-            timeout=60,
-        )
-    if not answer.ok:
-        sys.exit(f"Refused: {answer.json()}")
-    task = answer.json()["task_id"]
+        files = {"image": image, "audio": audio}
+        answer = requests.post(f"{TASKS}/start", files=files, data={"emotion": emotion}, timeout=60)
+    return str(checked(answer).json()["task_id"])
 
+
+def wait(task: str) -> None:
+    """Shows how the task stands until it is completed."""
     while True:
-        state = requests.get(f"{tasks}/{task}/status", timeout=10).json()
+        state = checked(requests.get(f"{TASKS}/{task}/status", timeout=10)).json()
         print(f"{state['progress']:4.0%}  {state['message']}")
         if state["status"] == "FAILED":
             sys.exit(f"Failed. {state['detail'] or ''}")
         if state["status"] == "COMPLETED":
-            break
+            return
         time.sleep(1)
 
-    video = requests.get(f"{tasks}/{task}/download", timeout=60)
-    video.raise_for_status()
-    Path("result.mp4").write_bytes(video.content)
-    print("Saved result.mp4")
+
+def checked(answer: requests.Response) -> requests.Response:
+    """Ends the program with the server's words where there was an error."""
+    if not answer.ok:
+        error = answer.json()
+        sys.exit(f"{error['error']}. {error.get('detail', '')}")
+    return answer
 
 
 if __name__ == "__main__":
