@@ -1,6 +1,7 @@
 """Reading speech: any WAV or MP3 becomes mono samples in [-1, 1]."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Speech:
-    """Mono speech twice: `samples` at 16 kHz for listening, `original` at `rate` Hz for the finished video."""
+    """Mono speech: `original` at `rate` Hz for the finished video, `samples` at 16 kHz for listening."""
 
-    samples: Samples
     original: Samples
     rate: int
 
@@ -32,16 +32,21 @@ class Speech:
         """Length in seconds."""
         return len(self.original) / self.rate
 
+    @cached_property
+    def samples(self) -> Samples:
+        """The same at 16 kHz."""
+        resampled: Samples = soxr.resample(self.original, self.rate, SAMPLE_RATE, quality="HQ")
+        return resampled
+
 
 def load_speech(path: Path, max_seconds: float) -> Speech:
     """First `max_seconds` of a WAV or MP3 file, channels averaged. Raises `InvalidAudio`.
 
     Reads block by block, so an hour of silence in a small file costs no more than `max_seconds` of it.
     """
+    _check_type(path)
     try:
         with soundfile.SoundFile(path) as file:
-            if file.format not in ("WAV", "WAVEX", "RF64", "MP3", "MPEG"):
-                raise InvalidAudio("Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']")
             rate = _checked_rate(file.samplerate, file.channels)
             wanted = round(max_seconds * rate)
             blocks: list[Samples] = []
@@ -58,7 +63,18 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
     if not blocks:
         raise InvalidAudio("The audio is empty", "Send a recording with at least one sample of sound.")
     original = np.clip(np.nan_to_num(np.concatenate(blocks), posinf=1, neginf=-1), -1, 1).astype(np.float32)
-    return Speech(soxr.resample(original, rate, SAMPLE_RATE, quality="HQ"), original, rate)
+    return Speech(original, rate)
+
+
+def _check_type(path: Path) -> None:
+    """Told by the first bytes, so that no other of libsndfile's many readers is ever reached."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    is_wav = head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE"
+    # An ID3 tag, or an MPEG frame's eleven sync bits with the layer bits that mean layer III.
+    is_mp3 = head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0b1110_0110 == 0b1110_0010)
+    if not (is_wav or is_mp3):
+        raise InvalidAudio("Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']")
 
 
 def _checked_rate(rate: int, channels: int) -> int:

@@ -7,10 +7,12 @@ that knows which module holds which engine.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
+from dice_talk import __version__
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import RenderOptions
 
@@ -57,7 +59,7 @@ class Engine(Protocol):
     name: str
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """Makes `job.output`. Raises `DiceTalkError` for what the input is to blame for, `Cancelled` when told to stop."""
+        """Makes `job.output`. Raises `DiceTalkError` where the input is to blame, `Cancelled` when told to stop."""
         ...
 
 
@@ -67,7 +69,8 @@ class EngineSpec:
 
     name: str
     module: str  # has `load(checkpoints: Path) -> Engine`
-    packages: tuple[str, ...]
+    packages: tuple[str, ...]  # by import name
+    distributions: tuple[str, ...]  # whose releases may change the result
     files: tuple[str, ...]  # under the checkpoints folder
     remedy: str
 
@@ -87,6 +90,7 @@ ENGINES = {
             name="diffusion",
             module="dice_talk.diffusion.engine",
             packages=("torch", "diffusers", "transformers"),
+            distributions=("torch", "diffusers", "transformers"),
             files=(
                 "DICE-Talk/unet.pth",
                 "DICE-Talk/pose_guider.pth",
@@ -105,6 +109,7 @@ ENGINES = {
             name="lite",
             module="dice_talk.lite.engine",
             packages=("mediapipe", "pocketsphinx", "cv2"),
+            distributions=("mediapipe", "pocketsphinx", "av"),
             files=(),
             remedy="Run: pip install -r requirements_api.txt",
         ),
@@ -127,6 +132,19 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
             f"Missing: {'; '.join(missing)}. {spec.remedy}",
         )
     return wanted
+
+
+def fingerprint(name: str, checkpoints: Path) -> str:
+    """Changes whenever the same request could give another video: with the release, the packages and the weights."""
+    spec = ENGINES[name]
+    releases = [f"{package} {version(package)}" for package in spec.distributions]
+    weights = [
+        f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
+        for entry in spec.files
+        for file in sorted([checkpoints / entry, *(checkpoints / entry).rglob("*")])
+        if file.is_file()
+    ]
+    return "; ".join([f"{name} {__version__}", *releases, *weights])
 
 
 def load_engine(name: str, checkpoints: Path) -> Engine:

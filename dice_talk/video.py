@@ -128,7 +128,7 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Reads streams and every packet of a file; decodes nothing. Raises `RenderFailed` when it is no video with sound."""
+    """Reads streams and every packet, decoding nothing. Raises `RenderFailed` when it is no video with sound."""
     try:
         with av.open(str(path)) as container:
             video, audio = container.streams.video[0], container.streams.audio[0]

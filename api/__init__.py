@@ -1,0 +1,1 @@
+"""HTTP service around `dice_talk`: uploads, queue, worker slots, results."""

@@ -1,0 +1,187 @@
+"""Waiting renders go to the first idle slot, in the order of their acceptance."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from api.slots import EngineLost, Slot, TaskFailed
+from api.store import StoreFailure, TaskStore
+from api.tasks import FINAL, Render, TaskStatus
+from dice_talk.engine import Progress, RenderJob
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY_S = 0.5
+"""A stage's progress is stored this often; clients poll every few seconds."""
+RESTART_PAUSE_S = 1.0
+"""Before an engine that could not be started is started again."""
+
+
+class Dispatcher:
+    """Owns the queue and the slots."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        slots: list[Slot],
+        folder: Callable[[str], Path],
+        *,
+        queue_size: int,
+        attempts: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`folder`: where a render's files lie, by its id."""
+        self.slots = slots
+        self._store, self._folder, self._clock = store, folder, clock
+        self._queue_size, self._attempts = queue_size, attempts
+        self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
+        self._workers: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    @property
+    def waiting(self) -> int:
+        """Renders in the queue."""
+        return self._queue.qsize()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be enqueued."""
+        return self.waiting >= self._queue_size
+
+    def enqueue(self, render: Render) -> None:
+        """Lets a stored render wait for its turn. Whoever accepts new ones looks at `full` first."""
+        self._queue.put_nowait((render.number, render.id))
+
+    async def start(self, engine: str | None) -> None:
+        """Takes up what an earlier run of the service left, and sets the slots to work. `engine` is loaded ahead."""
+        for render in await asyncio.to_thread(self._store.unfinished):
+            if render.status is TaskStatus.PROCESSING:
+                await self._send_back(render, "Waiting in queue again after a restart")
+            self.enqueue(render)
+        self._workers = [asyncio.create_task(self._serve(slot, engine)) for slot in self.slots]
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Starts nothing new, gives running renders some time to end, then returns the rest to the queue for later."""
+        self._draining = True
+        for worker, slot in zip(self._workers, self.slots, strict=True):
+            if not slot.busy:
+                worker.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=grace_seconds)
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await asyncio.gather(*(slot.close() for slot in self.slots))
+
+    async def _serve(self, slot: Slot, engine: str | None) -> None:
+        while not self._draining:
+            if engine is not None:
+                await self._keep_warm(slot, engine)
+            number, render_id = await self._queue.get()
+            try:
+                await self._run(slot, render_id)
+            except Exception:
+                # The store failed, say because the disk is full: the render is still in it and must not be forgotten.
+                log.exception("%s: render %s could not be taken on", slot.label, render_id)
+                await asyncio.sleep(RESTART_PAUSE_S)
+                self._queue.put_nowait((number, render_id))
+
+    async def _keep_warm(self, slot: Slot, engine: str) -> None:
+        try:
+            await slot.warm_up(engine)
+        except (EngineLost, TaskFailed) as error:
+            log.error("%s: the %s engine could not be started: %s", slot.label, engine, error)
+            await asyncio.sleep(RESTART_PAUSE_S)
+
+    async def _run(self, slot: Slot, render_id: str) -> None:
+        """One attempt at one render, to whatever end."""
+        render = await asyncio.to_thread(self._store.render, render_id)
+        if render is None or render.status in FINAL:
+            return
+        if render.attempts >= self._attempts:
+            await self._finish(render, TaskStatus.FAILED, message="Rendering was interrupted too often")
+            return
+        now = self._clock()
+        await self._update(
+            render,
+            TaskStatus.PROCESSING,
+            attempts=render.attempts + 1,
+            started_at=now,
+            stage="load",
+            message="Starting",
+        )
+        folder = self._folder(render_id)
+        part = folder / "result.part"
+        job = RenderJob(folder / "image", folder / "audio", part, render.options)
+        log.info("%s: render %s started with %s", slot.label, render_id, render.engine)
+        try:
+            result = await slot.run(render.engine, job, ProgressLog(self._store, render_id, self._clock))
+        except TaskFailed as error:
+            await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
+        except EngineLost as error:
+            await self._retry(render, str(error))
+        except asyncio.CancelledError:
+            await self._send_back(render, "Waiting in queue again after a restart")
+            raise
+        else:
+            part.replace(folder / "result.mp4")
+            await self._finish(render, TaskStatus.COMPLETED, progress=1.0, message="Completed", result=asdict(result))
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def _retry(self, render: Render, reason: str) -> None:
+        tried = render.attempts + 1
+        log.error("render %s, attempt %d of %d: %s", render.id, tried, self._attempts, reason)
+        if tried >= self._attempts:
+            await self._finish(
+                render,
+                TaskStatus.FAILED,
+                message=f"Rendering failed {tried} times; last: {reason}",
+                detail="Try a smaller min_resolution or a shorter duration. If it goes on, the server's log says more.",
+            )
+            return
+        await self._update(render, TaskStatus.PENDING, stage="queued", message=f"Waiting for another attempt: {reason}")
+        self.enqueue(render)
+
+    async def _send_back(self, render: Render, message: str) -> None:
+        """Back to the queue through no fault of its own: the attempt does not count."""
+        attempts = max(0, render.attempts - (render.status is TaskStatus.PROCESSING))
+        await self._update(render, TaskStatus.PENDING, stage="queued", message=message, attempts=attempts)
+
+    async def _finish(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> None:
+        stage = "done" if status is TaskStatus.COMPLETED else "failed"
+        await self._update(render, status, progress=progress, stage=stage, finished_at=self._clock(), **values)
+        log.info("render %s: %s, %s", render.id, status.value, values.get("message"))
+
+    async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> None:
+        values["updated_at"] = self._clock()
+        await asyncio.to_thread(self._store.update, render.id, status, progress=progress, **values)
+
+
+class ProgressLog:
+    """Stores a render's progress: each new stage at once, else twice a second."""
+
+    def __init__(self, store: TaskStore, render_id: str, clock: Callable[[], datetime]) -> None:
+        self._store, self._render_id, self._clock = store, render_id, clock
+        self._stage, self._due = "", 0.0
+
+    async def __call__(self, progress: Progress) -> None:
+        """Notes one step."""
+        now = asyncio.get_running_loop().time()
+        if progress.stage == self._stage and now < self._due:
+            return
+        self._stage, self._due = progress.stage, now + PROGRESS_EVERY_S
+        with suppress(StoreFailure):  # a word lost on the way matters less than the render
+            await asyncio.to_thread(
+                self._store.update,
+                self._render_id,
+                TaskStatus.PROCESSING,
+                progress=min(progress.fraction, 0.99),  # 1.0 is for a file that is in place
+                stage=progress.stage,
+                message=progress.message,
+                updated_at=self._clock(),
+            )

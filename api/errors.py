@@ -1,0 +1,175 @@
+"""Every error a client can get: one table from exception to status code, one body `{"error": ..., "detail": ...}`."""
+
+import errno
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from dice_talk.errors import DiceTalkError
+
+log = logging.getLogger(__name__)
+
+
+class ErrorBody(BaseModel):
+    """Body of every error."""
+
+    error: str = Field(description="What was wrong.", examples=["Task not found"])
+    detail: str | None = Field(None, description="What is allowed, or what to do.")
+
+
+class ApiError(Exception):
+    """Base of errors that only the service itself can find."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(self, message: str, detail: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.headers = headers
+
+
+class InvalidValue(ApiError):
+    """A field is out of its range, or the request makes no sense in this state."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class TaskNotFound(ApiError):
+    """No task has this id, or it was removed after its time."""
+
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("Task not found")
+
+
+class TaskNotCompleted(ApiError):
+    """The video is not there yet, or never will be."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class UploadTimeout(ApiError):
+    """The body did not arrive in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class UploadTooLarge(ApiError):
+    """A file is larger than allowed; the rest of it was not read."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class MalformedForm(ApiError):
+    """A field is missing, sent twice, unknown, or not of its type."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class QueueFull(ApiError):
+    """As many tasks wait as are allowed to."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Unavailable(ApiError):
+    """The service stops, or has no room on its disk."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+RANGE_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+"""What pydantic calls a number that is one, but out of its bounds."""
+
+
+def explain_form(errors: list[Any], bounds: Mapping[str, tuple[float, float]]) -> ApiError:
+    """One error for all that is wrong with a form: 422 where a field is not what it must be, else 400 for a range."""
+    malformed = [_explain_field(error) for error in errors if error["type"] not in RANGE_ERRORS]
+    if malformed:
+        return MalformedForm("; ".join(malformed), _types_hint(errors))
+    found = []
+    for error in errors:
+        name = str(error["loc"][-1])
+        low, high = bounds[name]
+        found.append(f"{name} must be between {low:g} and {high:.10g}, got {error['input']}")
+    return InvalidValue("; ".join(found))
+
+
+def _explain_field(error: Mapping[str, Any]) -> str:
+    name = str(error["loc"][-1])
+    words = {
+        "missing": f"{name} is required",
+        "extra_forbidden": f"Unknown form field: {name}",
+        "enum": f"{name} is not one of the known values",
+        "literal_error": f"{name} is not one of the known values",
+        "bool_parsing": f"{name} must be true, false, 1 or 0",
+        "int_parsing": f"{name} must be a whole number",
+        "int_from_float": f"{name} must be a whole number",
+        "float_parsing": f"{name} must be a number",
+        "finite_number": f"{name} must be a number, not infinity or NaN",
+    }
+    return words.get(error["type"], f"{name} is not valid: {error['msg']}")[:300]
+
+
+def _types_hint(errors: list[Any]) -> str | None:
+    """The allowed values, where they are a list."""
+    hints = [
+        f"{error['loc'][-1]}: {error['ctx']['expected']}" for error in errors if error.get("ctx", {}).get("expected")
+    ]
+    return "Allowed: " + "; ".join(hints) if hints else None
+
+
+def respond(
+    status: int, error: str, detail: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The error form. `detail` is left out where there is none, as documented."""
+    body = ErrorBody(error=error, detail=detail).model_dump(exclude_none=True)
+    return JSONResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Makes `app` answer every exception in the error form. `bounds`: lowest and highest value by field name."""
+
+    async def on_api_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)  # noqa: S101 - how handlers are registered below
+        return respond(error.status, str(error), error.detail, error.headers)
+
+    async def on_bad_input(request: Request, error: Exception) -> JSONResponse:
+        return respond(HTTPStatus.BAD_REQUEST, str(error), getattr(error, "detail", None))
+
+    async def on_invalid_form(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return await on_api_error(request, explain_form(list(error.errors()), bounds))
+
+    async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        hints = {
+            404: "See /docs for what there is.",
+            405: f"Allowed: {(error.headers or {}).get('Allow', 'see /docs')}",
+        }
+        return respond(error.status_code, str(error.detail), hints.get(error.status_code), error.headers)
+
+    async def on_os_error(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            log.error("The disk is full")
+            return respond(503, "The server has no room to store this", "Try again later.", {"Retry-After": "60"})
+        return await on_unexpected(request, error)
+
+    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error", "The server's log says more.")
+
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(DiceTalkError, on_bad_input)
+    app.add_exception_handler(RequestValidationError, on_invalid_form)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(OSError, on_os_error)
+    app.add_exception_handler(Exception, on_unexpected)

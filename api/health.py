@@ -1,0 +1,25 @@
+"""Asks a running server how it is: `python -m api.health`. Exit code 0 when it is healthy."""
+
+import json
+import sys
+import urllib.request
+
+from api.settings import Settings
+
+
+def main() -> None:
+    """Prints the answer of /api/health."""
+    settings = Settings()
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
+    url = f"http://{host}:{settings.port}/api/health"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            health = json.load(answer)
+    except (OSError, ValueError) as error:
+        sys.exit(f"No server answers at {url}: {error}")
+    sys.stdout.write(json.dumps(health, indent=2) + "\n")
+    sys.exit(health["status"] != "healthy")
+
+
+if __name__ == "__main__":
+    main()

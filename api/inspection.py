@@ -1,0 +1,72 @@
+"""Runs `dice_talk.intake`: the first decoding of an upload, in a child process that may crash or hang."""
+
+import asyncio
+import json
+import logging
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dice_talk.errors import DiceTalkError, InvalidAudio, InvalidImage
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 60.0
+AT_ONCE = 2
+"""Children at the same time: more would only compete for the cores that render."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an upload holds."""
+
+    width: int  # pixels, upright
+    height: int
+    seconds: float  # of audio, at most 300
+
+
+class Inspector:
+    """Inspects uploads, a few at a time."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def inspect(self, image: Path, audio: Path) -> Inputs:
+        """Raises `DiceTalkError` for whichever file can't be used."""
+        async with self._places:
+            lines = await _run([sys.executable, "-m", "dice_talk.intake", str(image), str(audio)])
+        facts: dict[str, Any] = {}
+        for line in lines:
+            facts |= json.loads(line)
+        if "error" in facts:
+            raise DiceTalkError(facts["error"], facts["detail"])
+        if "width" not in facts:
+            raise InvalidImage("The image can't be decoded", "Reading it took too much memory or time.")
+        if "seconds" not in facts:
+            raise InvalidAudio("The audio can't be decoded", "Reading it took too much memory or time.")
+        return Inputs(**facts)
+
+
+async def _run(command: list[str]) -> list[bytes]:
+    """Whole lines of what the child said before it ended, by itself or by force."""
+    child = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    lines: list[bytes] = []
+
+    async def read() -> None:
+        if child.stdout is not None:
+            lines.extend((await child.stdout.read()).splitlines())
+        await child.wait()
+
+    try:
+        await asyncio.wait_for(read(), TIMEOUT_S)
+    except (TimeoutError, asyncio.TimeoutError):
+        log.warning("An upload took more than %g seconds to inspect", TIMEOUT_S)
+    finally:
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+    return lines

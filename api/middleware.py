@@ -1,0 +1,88 @@
+"""What applies to every response, whatever made it."""
+
+import asyncio
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import respond
+
+LINGER_S = 2.0
+LINGER_BYTES = 64 * 1024 * 1024
+
+
+class ErrorForm:
+    """Gives plain-text errors, as the framework's file responses make them, the documented body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        replaced = False
+
+        async def send_in_form(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
+                status = message["status"]
+                if status >= 400 and headers.get("content-type", "").startswith("text/plain"):
+                    replaced = True
+                    kept = {
+                        name: value
+                        for name, value in headers.items()
+                        if not name.startswith("content-") or name == "content-range"
+                    }
+                    await respond(status, HTTPStatus(status).phrase, headers=kept)(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        return await self._app(scope, receive, send_in_form)
+
+
+class LingeringClose:
+    """Lets a client that is still uploading read why it was refused.
+
+    A server that answers early and closes at once resets the connection, and many clients then see "connection reset"
+    in place of the answer. So the answer goes out, and for a while what still arrives is read and thrown away.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            return await self._app(scope, receive, send)
+        read_whole = False
+
+        async def receive_noting_end() -> Message:
+            nonlocal read_whole
+            message = await receive()
+            read_whole = not message.get("more_body", False)
+            return message
+
+        async def send_before_closing(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not last or read_whole:
+                return await send(message)
+            await send({**message, "more_body": True})
+            await drain()
+            return await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def drain() -> None:
+            dropped = 0
+
+            async def read_on() -> None:
+                nonlocal dropped
+                while not read_whole and dropped < LINGER_BYTES:
+                    dropped += len((await receive_noting_end()).get("body", b""))
+
+            try:
+                await asyncio.wait_for(read_on(), LINGER_S)
+            except (TimeoutError, asyncio.TimeoutError):
+                return
+
+        return await self._app(scope, receive_noting_end, send_before_closing)

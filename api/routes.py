@@ -1,0 +1,165 @@
+"""Verbs and paths to calls. No logic here."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.routing import APIRoute
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+
+from api.errors import ErrorBody
+from api.schemas import Health, RenderForm, TaskCreated, TaskState
+from api.service import Synthesis, staging_folder
+from api.uploads import receive_form
+
+NOT_FOUND = {"error": "Task not found"}
+NOT_COMPLETED = {"error": "Task not completed yet", "detail": "Ask for its status until COMPLETED."}
+WRONG_TYPE = {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
+OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}
+NO_ENGINE = {
+    "error": "Engine 'diffusion' is not available on this server",
+    "detail": "Missing: checkpoint DICE-Talk/unet.pth. Use engine=lite or engine=auto.",
+}
+TOO_LARGE = {"error": "image is too large", "detail": "Allowed: image at most 10 MB, audio at most 50 MB."}
+MALFORMED = {"error": "emotion is not one of the known values", "detail": "Allowed: emotion: 'contempt', 'sad', ..."}
+QUEUE_FULL = {"error": "Too many tasks are waiting", "detail": "At most 100 may wait. Try again later."}
+TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
+UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
+
+
+def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of a route's errors, from examples by status and name."""
+    return {
+        status: {
+            "model": ErrorBody,
+            "description": " / ".join(examples),
+            "content": {"application/json": {"examples": {name: {"value": body} for name, body in examples.items()}}},
+        }
+        for status, examples in errors.items()
+    }
+
+
+class UploadedRequest(Request):
+    """A request whose form has been read already."""
+
+    async def form(self, **limits: object) -> Any:  # type: ignore[override]
+        """What `receive_form` read."""
+        return self.state.form
+
+
+class UploadRoute(APIRoute):
+    """Reads the form with limits and on disk, before the framework's own parser could."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As in FastAPI's "Custom Request and APIRoute class"."""
+        handle = super().get_route_handler()
+
+        async def read_then_handle(request: Request) -> Response:
+            synthesis = service(request)
+            synthesis.refuse_when_full()
+            settings = synthesis.settings
+            limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
+            async with receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form:
+                request.state.form = form
+                return await handle(UploadedRequest(request.scope, request.receive))
+
+        return read_then_handle
+
+
+def service(request: Request) -> Synthesis:
+    """The service that `create_app` made."""
+    synthesis: Synthesis = request.app.state.synthesis
+    return synthesis
+
+
+Service = Annotated[Synthesis, Depends(service)]
+service_routes, uploads, tasks = APIRouter(), APIRouter(route_class=UploadRoute), APIRouter()
+
+
+@service_routes.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
+def get_health(synthesis: Service) -> Health:
+    """Answers also while all slots are busy."""
+    return synthesis.health()
+
+
+@uploads.post(
+    "/v1/synthesis/start",
+    summary="Start a talking-head task",
+    tags=["Synthesis"],
+    responses=_documented(
+        {
+            400: {"wrong file type": WRONG_TYPE, "out of range": OUT_OF_RANGE, "engine not there": NO_ENGINE},
+            408: {"too slow": TIMED_OUT},
+            413: {"file too large": TOO_LARGE},
+            422: {"malformed form": MALFORMED},
+            503: {"queue full": QUEUE_FULL},
+        }
+    ),
+)
+async def start(form: Annotated[RenderForm, Form(media_type="multipart/form-data")], synthesis: Service) -> TaskCreated:
+    """Checks the files, stores the task and answers at once; rendering goes on behind."""
+    return await synthesis.start(form)
+
+
+@tasks.get(
+    "/v1/synthesis/{task_id}/status",
+    summary="How a task stands",
+    tags=["Synthesis"],
+    responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
+)
+def get_status(task_id: str, synthesis: Service) -> TaskState:
+    """Ask every few seconds until `status` is COMPLETED or FAILED."""
+    return synthesis.status(task_id)
+
+
+@tasks.get(
+    "/v1/synthesis/{task_id}/download",
+    summary="Download the finished video",
+    tags=["Synthesis"],
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "The video.",
+            "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        206: {"description": "The part asked for with Range."},
+        304: {"description": "Not changed since the last download."},
+        **_documented(
+            {
+                400: {"not completed": NOT_COMPLETED},
+                404: {"unknown or removed task": NOT_FOUND},
+                416: {"range beyond the file": {"error": "Range Not Satisfiable"}},
+            }
+        ),
+    },
+)
+@tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)
+def download(task_id: str, request: Request, synthesis: Service) -> Response:
+    """Takes Range and conditional requests."""
+    file = synthesis.result(task_id)
+    response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
+    if StaticFiles().is_not_modified(response.headers, request.headers):
+        return NotModifiedResponse(response.headers)
+    return response
+
+
+router = APIRouter(prefix="/api", responses=_documented({500: {"unexpected": UNEXPECTED}}))
+for routes in (service_routes, uploads, tasks):
+    router.include_router(routes)
+
+
+def document(app: FastAPI) -> None:
+    """Takes the framework's own form of errors, which is never sent, out of the OpenAPI document."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = original()
+        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,81 @@
+"""What goes over the wire: the request form and the responses. Documented fields first, further ones after them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+from fastapi import UploadFile
+from pydantic import BaseModel, Field, PlainSerializer
+
+from api.tasks import TaskStatus
+from dice_talk.options import RenderOptions
+
+Timestamp = Annotated[datetime, PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S"), return_type=str)]
+"""UTC to the second, without a zone, as documented."""
+
+
+class RenderForm(RenderOptions):
+    """The form that starts a task: two files and every option of `RenderOptions`."""
+
+    image: UploadFile = Field(description="Portrait with a clear face: JPEG or PNG, at most 10 MB.")
+    audio: UploadFile = Field(description="Clear speech: WAV or MP3, at most 50 MB.")
+    engine: Literal["auto", "diffusion", "lite"] = Field(
+        "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
+    )
+
+    def options(self) -> RenderOptions:
+        """The form without its files."""
+        return RenderOptions(**{name: getattr(self, name) for name in RenderOptions.model_fields})
+
+
+def _bounds(name: str) -> tuple[float, float] | None:
+    limits = RenderOptions.model_fields[name].metadata
+    low = [limit.ge for limit in limits if isinstance(limit, Ge)]
+    high = [limit.le for limit in limits if isinstance(limit, Le)]
+    return (float(str(low[0])), float(str(high[0]))) if low and high else None
+
+
+BOUNDS = {name: bounds for name in RenderOptions.model_fields if (bounds := _bounds(name))}
+"""Lowest and highest value by field name, for error messages."""
+
+
+class TaskCreated(BaseModel):
+    """Answer to a request that was accepted."""
+
+    task_id: str = Field(examples=["f47ac10b-58cc-4372-a567-0e02b2c3d479"])
+    status: TaskStatus = Field(examples=["PENDING"])
+    message: str = Field(examples=["Task created successfully"])
+
+
+class TaskState(BaseModel):
+    """A task as it stands."""
+
+    task_id: str = Field(examples=["f47ac10b-58cc-4372-a567-0e02b2c3d479"])
+    status: TaskStatus = Field(examples=["PROCESSING"])
+    progress: float = Field(description="Share that is done, 0.0 to 1.0; it never goes back.", examples=[0.6])
+    message: str = Field(description="What is being done, or why it failed.", examples=["Generating video..."])
+    created_at: Timestamp = Field(description="UTC.", examples=["2024-01-15T10:30:00"])
+    updated_at: Timestamp = Field(description="UTC.", examples=["2024-01-15T10:32:30"])
+    detail: str | None = Field(None, description="Of a failure: what to try.")
+    stage: str = Field(description="What is being done, as one word.", examples=["render"])
+    queue_position: int | None = Field(None, description="1 for the task that is next; null once it has started.")
+    engine: str = Field(description="Which engine renders: lite or diffusion.", examples=["lite"])
+    seed: int = Field(description="The seed in effect, drawn when none was given.", examples=[12345])
+    duration: float = Field(description="Seconds of video: the audio's length or the requested one, whichever is less.")
+    elapsed_seconds: float = Field(description="Seconds since rendering began, or that it took.", examples=[12.5])
+    attempts: int = Field(description="How often rendering was started.", examples=[1])
+
+
+class Health(BaseModel):
+    """Whether the service can take and render tasks."""
+
+    status: Literal["healthy", "unhealthy"]
+    gpu_available: bool
+    model_loaded: bool = Field(description="Whether the engine in use has its models in memory.")
+    version: str = Field(examples=["1.1.0"])
+    engine: str | None = Field(description="Engine for requests that say auto; null when none can run.")
+    queue_length: int = Field(description="Tasks that wait.")
+    queue_size: int = Field(description="Tasks that may wait.")
+    slots: int = Field(description="Tasks that can be rendered at the same time.")
+    slots_busy: int = Field(description="Tasks being rendered.")
+    detail: str | None = Field(None, description="Of an unhealthy service: what is wrong.")

@@ -1,0 +1,178 @@
+"""Wires the service together and runs it: `python -m api.server`."""
+
+import asyncio
+import fcntl
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from pydantic import ValidationError
+
+from api import errors, routes
+from api.dispatcher import Dispatcher
+from api.middleware import ErrorForm, LingeringClose
+from api.schemas import BOUNDS
+from api.service import Synthesis, clear_leftovers, render_folder, usable_engine
+from api.settings import Settings
+from api.slots import Slot
+from api.store import StoreError, TaskStore
+from api.sweeper import sweep_forever
+from api.tasks import utc_now
+from dice_talk import __version__
+from dice_talk.device import gpu_available
+
+log = logging.getLogger(__name__)
+
+LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
+GRACEFUL_S = 5
+"""How long connections may go on after SIGTERM."""
+DESCRIPTION = """Turns one portrait, one speech recording and one of eight emotions into a talking-head MP4.
+
+Start a task, ask for its status every few seconds, download the video when it is COMPLETED. Every error has the body
+`{"error": "...", "detail": "..."}`, where detail may be missing."""
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one line for the operator."""
+
+
+def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
+    """The one place where objects are wired. `clock`: naive UTC. Raises `StartError`."""
+    lock = _claim(settings.data_dir)
+    try:
+        store = TaskStore(settings.database_url or f"sqlite:///{settings.data_dir / 'dice_talk.db'}")
+    except StoreError as error:
+        raise StartError(str(error)) from error
+    slots = [_slot(settings, number) for number in range(1, settings.workers + 1)]
+    dispatcher = Dispatcher(
+        store,
+        slots,
+        lambda render_id: render_folder(settings, render_id),
+        queue_size=settings.queue_size,
+        attempts=settings.attempts,
+        clock=clock,
+    )
+    synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = usable_engine(settings)
+        clear_leftovers(settings, store)
+        await dispatcher.start(engine)
+        sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
+        _announce(settings, engine)
+        yield
+        log.info("Shutting down; running tasks may go on for %g s", settings.shutdown_seconds)
+        synthesis.stopping = True
+        sweeping.cancel()
+        await dispatcher.stop(settings.shutdown_seconds)
+        store.close()
+        lock.close()
+
+    app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.state.synthesis = synthesis
+    app.include_router(routes.router)
+    routes.document(app)
+    errors.install(app, BOUNDS)
+    app.add_middleware(LingeringClose)
+    app.add_middleware(ErrorForm)
+    return app
+
+
+def _slot(settings: Settings, number: int) -> Slot:
+    def command(engine: str) -> list[str]:
+        return [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir)]
+
+    return Slot(number, command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
+
+
+def _claim(data_dir: Path) -> IO[str]:
+    """Holds the data folder until closed: two servers in one folder would remove each other's files."""
+    try:
+        (data_dir / "tasks").mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise StartError(f"another server uses the data folder {data_dir}; set DICE_TALK_DATA_DIR") from error
+    return lock
+
+
+def _announce(settings: Settings, engine: str | None) -> None:
+    host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104
+    url = f"http://{host}:{settings.port}"
+    log.info(
+        "DICE-Talk Server %s listens on %s, port %d; engine: %s", __version__, settings.host, settings.port, engine
+    )
+    log.info("Try it in a browser: %s/docs", url)
+    log.info(
+        "Or type: curl -X POST %s/api/v1/synthesis/start -F image=@examples/portrait.jpg -F audio=@examples/speech.wav"
+        " -F emotion=happy",
+        url,
+    )
+
+
+def configure_logging(settings: Settings) -> None:
+    """Everything goes to standard error and to a rotating `api.log`."""
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [
+        logging.StreamHandler(),
+        logging.handlers.RotatingFileHandler(
+            settings.log_dir / "api.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+        ),
+    ]
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", handlers=handlers
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A bound socket, so that a busy port is found before anything is loaded."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another port with "
+            f"DICE_TALK_PORT or in config.toml"
+        ) from error
+    return listener
+
+
+def main() -> None:
+    """Runs the service until SIGTERM, SIGINT or the terminal's end. Exit code 1 when it cannot start."""
+    try:
+        settings = Settings()
+        listener = _listen(settings)
+        configure_logging(settings)
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        app = create_app(settings)
+    except ValidationError as error:
+        reasons = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
+        sys.exit(f"DICE-Talk Server cannot start: wrong setting: {reasons}")
+    except (StartError, OSError, ValueError) as error:
+        sys.exit(f"DICE-Talk Server cannot start: {error}")
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

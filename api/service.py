@@ -1,0 +1,231 @@
+"""What the routes call: takes requests in, tells how tasks stand, hands out results, removes what is too old."""
+
+import asyncio
+import logging
+import secrets
+import shutil
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from api.dispatcher import Dispatcher
+from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
+from api.inspection import Inputs, Inspector
+from api.schemas import Health, RenderForm, TaskCreated, TaskState
+from api.settings import Settings
+from api.store import TaskStore
+from api.tasks import FINAL, Render, Task, TaskStatus, cache_key
+from api.uploads import StoredFile
+from dice_talk import __version__
+from dice_talk.engine import choose_engine, fingerprint
+from dice_talk.errors import DiceTalkError, EngineUnavailable
+from dice_talk.face import output_size
+from dice_talk.options import MAX_SEED
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 30
+
+
+class Synthesis:
+    """The service behind the routes. Files of a render lie in `folder(render.id)`: image, audio, result.mp4."""
+
+    def __init__(
+        self, settings: Settings, store: TaskStore, dispatcher: Dispatcher, *, clock: Callable[[], datetime], gpu: bool
+    ) -> None:
+        self.settings = settings
+        self._store, self._dispatcher, self._clock, self._gpu = store, dispatcher, clock, gpu
+        self._inspector = Inspector()
+        self._admission = asyncio.Lock()  # looking for a shared render, counting the queue and joining it are one act
+        self.stopping = False
+
+    def refuse_when_full(self) -> None:
+        """Raises `QueueFull` or `Unavailable`, before anything is uploaded in vain."""
+        if self.stopping:
+            raise Unavailable("The server is shutting down", "Try again soon.", {"Retry-After": str(RETRY_AFTER_S)})
+        if self._dispatcher.full:
+            raise QueueFull(
+                "Too many tasks are waiting",
+                f"At most {self.settings.queue_size} may wait. Try again later.",
+                {"Retry-After": str(RETRY_AFTER_S)},
+            )
+
+    async def start(self, form: RenderForm) -> TaskCreated:
+        """Accepts a request: once this returns, the task outlives any crash."""
+        if not isinstance(form.image, StoredFile) or not isinstance(form.audio, StoredFile):
+            raise TypeError("the form was not read by receive_form")
+        engine = choose_engine(self.default_wish(form.engine), self.settings.checkpoints_dir)
+        inputs = await self._inspector.inspect(form.image.path, form.audio.path)
+        if not form.crop:
+            output_size(inputs.width, inputs.height, form.min_resolution)
+        render = self._plan(form, form.image, form.audio, engine, inputs)
+        async with self._admission:
+            shared = await self._find_shared(render.cache_key)
+            if shared:
+                await asyncio.to_thread(self._store.join, render.id, render.created_at, shared.id)
+                status = shared.status
+            else:
+                self.refuse_when_full()
+                await self._accept(render, form.image.path.parent)
+                status = render.status
+        log.info("task %s accepted: %s, %.1f s%s", render.id, engine, render.seconds, ", shared" if shared else "")
+        return TaskCreated(task_id=render.id, status=status, message="Task created successfully")
+
+    def default_wish(self, wish: str) -> str:
+        """What auto means here."""
+        return self.settings.engine if wish == "auto" else wish
+
+    def _plan(self, form: RenderForm, image: StoredFile, audio: StoredFile, engine: str, inputs: Inputs) -> Render:
+        options, key = form.options(), None
+        if options.seed is None:
+            options = options.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+        else:
+            weights = fingerprint(engine, self.settings.checkpoints_dir)
+            key = cache_key(image.sha256, audio.sha256, options, engine, weights)
+        now = self._clock()
+        return Render(
+            id=str(uuid.uuid4()),
+            options=options,
+            engine=engine,
+            cache_key=key,
+            seconds=min(options.duration or inputs.seconds, inputs.seconds),
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def _find_shared(self, key: str | None) -> Render | None:
+        """The render that an identical request may share: one in work, or a finished one whose file is there."""
+        if key is None:
+            return None
+        render = await asyncio.to_thread(self._store.shareable, key)
+        if render and render.status is TaskStatus.COMPLETED and not self.result_file(render.id).exists():
+            return None
+        return render
+
+    async def _accept(self, render: Render, upload: Path) -> None:
+        """Files first, then the row: a row without files never exists."""
+        folder = self.folder(render.id)
+        await asyncio.to_thread(upload.rename, folder)
+        try:
+            stored = await asyncio.to_thread(self._store.add, Task(render.id, render.created_at, render))
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        self._dispatcher.enqueue(stored)
+
+    def folder(self, render_id: str) -> Path:
+        """Where a render's files lie."""
+        return render_folder(self.settings, render_id)
+
+    def result_file(self, render_id: str) -> Path:
+        """Where a finished render's video lies."""
+        return self.folder(render_id) / "result.mp4"
+
+    def status(self, task_id: str) -> TaskState:
+        """How a task stands. Blocking, like all database access. Raises `TaskNotFound`."""
+        task = self._task(task_id)
+        render, position, message = task.render, None, task.render.message
+        if render.status is TaskStatus.PENDING:
+            position = self._store.waiting_before(render.number) + 1
+            message = f"{message} (position {position})"
+        elapsed = ((render.finished_at or self._clock()) - render.started_at) if render.started_at else timedelta()
+        return TaskState(
+            task_id=task.id,
+            status=render.status,
+            progress=round(render.progress, 4),
+            message=message,
+            created_at=task.created_at,
+            updated_at=max(task.created_at, render.updated_at),
+            detail=render.detail,
+            stage=render.stage,
+            queue_position=position,
+            engine=render.engine,
+            seed=render.options.seed or 0,
+            duration=round(render.seconds, 3),
+            elapsed_seconds=round(max(0.0, elapsed.total_seconds()), 1),
+            attempts=render.attempts,
+        )
+
+    def result(self, task_id: str) -> Path:
+        """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
+        render = self._task(task_id).render
+        if render.status is not TaskStatus.COMPLETED:
+            detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
+            raise TaskNotCompleted("Task not completed yet", detail)
+        file = self.result_file(render.id)
+        if not file.exists():
+            raise TaskNotFound
+        return file
+
+    def _task(self, task_id: str) -> Task:
+        task = self._store.task(task_id)
+        if task is None:
+            raise TaskNotFound
+        return task
+
+    def health(self) -> Health:
+        """Healthy means: it can take and render tasks. Blocking."""
+        slots, problem, engine = self._dispatcher.slots, None, None
+        try:
+            engine = choose_engine(self.settings.engine, self.settings.checkpoints_dir)
+        except EngineUnavailable as error:
+            problem = f"{error}. {error.detail}"
+        if not self._store.ping():
+            problem = "The database does not answer."
+        elif all(slot.broken for slot in slots):
+            problem = f"No engine process can be started: {slots[0].broken}"
+        elif self.stopping:
+            problem = "The server is shutting down."
+        return Health(
+            status="unhealthy" if problem else "healthy",
+            gpu_available=self._gpu,
+            model_loaded=engine is not None and any(slot.ready(engine) for slot in slots),
+            version=__version__,
+            engine=engine,
+            queue_length=self._dispatcher.waiting,
+            queue_size=self.settings.queue_size,
+            slots=len(slots),
+            slots_busy=sum(slot.busy for slot in slots),
+            detail=problem,
+        )
+
+    async def sweep(self) -> int:
+        """Removes tasks that ended longer ago than the retention time, with their files. Gives how many renders."""
+        cutoff = self._clock() - timedelta(hours=self.settings.retention_hours)
+        async with self._admission:  # nobody may join a render while it goes
+            gone = await asyncio.to_thread(self._store.purge, cutoff)
+        for render_id in gone:
+            await asyncio.to_thread(shutil.rmtree, self.folder(render_id), ignore_errors=True)
+        if gone:
+            log.info("%d renders removed after %g hours", len(gone), self.settings.retention_hours)
+        return len(gone)
+
+
+def render_folder(settings: Settings, render_id: str) -> Path:
+    """Where a render's files lie: image, audio and, when it is done, result.mp4."""
+    return settings.data_dir / "tasks" / render_id
+
+
+def staging_folder(settings: Settings) -> Path:
+    """Where uploads lie until they are accepted."""
+    return settings.data_dir / "incoming"
+
+
+def clear_leftovers(settings: Settings, store: TaskStore) -> None:
+    """Removes what a crash may leave: half uploads, and folders whose row was never written or is already gone."""
+    shutil.rmtree(staging_folder(settings), ignore_errors=True)
+    known = store.render_ids()
+    for folder in (settings.data_dir / "tasks").iterdir():
+        if folder.name not in known:
+            log.warning("removing %s: no task refers to it", folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def usable_engine(settings: Settings) -> str | None:
+    """The engine for requests that say auto, or None when it cannot run here."""
+    try:
+        return choose_engine(settings.engine, settings.checkpoints_dir)
+    except DiceTalkError as error:
+        log.error("%s. %s", error, getattr(error, "detail", ""))
+        return None

@@ -1,0 +1,60 @@
+"""Everything an operator may set: `config.toml`, overridden by environment variables named DICE_TALK_*."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_FILE = "config.toml"
+MEGABYTE = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Built once, in `api.server.main`, and passed down. Relative folders are relative to the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix="DICE_TALK_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network interface.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    data_dir: Path = Field(Path("data"), description="Uploads, results and the database.")
+    checkpoints_dir: Path = Field(Path("checkpoints"), description="Weights of the diffusion engine.")
+    log_dir: Path = Field(Path("logs"), description="Holds api.log.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
+    engine: Literal["auto", "diffusion", "lite"] = Field("auto", description="Engine for requests that say auto.")
+    workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
+    queue_size: int = Field(100, ge=1, description="Tasks that may wait; more are answered with 503.")
+    retention_hours: float = Field(24.0, gt=0, description="How long uploads and results are kept.")
+    sweep_seconds: float = Field(60.0, gt=0, description="How often what is too old is removed.")
+    max_image_mb: float = Field(10.0, gt=0, description="Largest image file, in MiB.")
+    max_audio_mb: float = Field(50.0, gt=0, description="Largest audio file, in MiB.")
+    upload_seconds: float = Field(300.0, gt=0, description="How long one upload may take.")
+    attempts: int = Field(3, ge=1, description="How often a task is tried when its engine process crashes or hangs.")
+    stall_seconds: float = Field(120.0, gt=0, description="An engine silent for so long is taken to hang.")
+    load_seconds: float = Field(600.0, gt=0, description="How long an engine may take to load its models.")
+    shutdown_seconds: float = Field(10.0, ge=0, description="How long running tasks may go on after SIGTERM.")
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Largest image file in bytes."""
+        return int(self.max_image_mb * MEGABYTE)
+
+    @property
+    def max_audio_bytes(self) -> int:
+        """Largest audio file in bytes."""
+        return int(self.max_audio_mb * MEGABYTE)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, the file named by DICE_TALK_CONFIG or config.toml."""
+        file = Path(os.environ.get("DICE_TALK_CONFIG", CONFIG_FILE))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)

@@ -1,0 +1,198 @@
+"""Tasks and renders in a database: SQLAlchemy Core on SQLite (WAL) or, by URL, PostgreSQL.
+
+All methods block for about a millisecond; call them in a thread from async code.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine as Database
+
+from api.tasks import FINAL, LEGAL, Render, Task, TaskStatus
+from dice_talk.options import RenderOptions
+
+SCHEMA_VERSION = 1
+
+_metadata = sa.MetaData()
+_schema = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
+_renders = sa.Table(
+    "renders",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(36), unique=True, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("engine", sa.String(32), nullable=False),
+    sa.Column("cache_key", sa.String(64), index=True),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+    sa.Column("status", sa.String(16), index=True, nullable=False),
+    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("stage", sa.String(32), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.DateTime),
+    sa.Column("finished_at", sa.DateTime),
+    sa.Column("result", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice, also not after rows were removed
+)
+_tasks = sa.Table(
+    "tasks",
+    _metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("render_id", sa.String(36), sa.ForeignKey("renders.id"), index=True, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+)
+
+
+StoreFailure = sa.exc.SQLAlchemyError
+"""What any method raises when the database fails under it."""
+
+
+class StoreError(Exception):
+    """The database cannot be used; the message is one line for the operator."""
+
+
+class TaskStore:
+    """The one place that knows SQL."""
+
+    def __init__(self, url: str) -> None:
+        """Opens the database and creates what is missing. Raises `StoreError`."""
+        self._db: Database = sa.create_engine(url)
+        if self._db.dialect.name == "sqlite":
+            sa.event.listen(self._db, "connect", _configure_sqlite)
+        try:
+            _metadata.create_all(self._db)
+            with self._db.begin() as db:
+                version = db.scalar(sa.select(_schema.c.version))
+                if version is None:
+                    db.execute(_schema.insert().values(version=SCHEMA_VERSION))
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"the database cannot be opened: {error.orig}") from error
+        if version not in (None, SCHEMA_VERSION):
+            raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Gives up all connections."""
+        self._db.dispose()
+
+    def ping(self) -> bool:
+        """Whether the database answers."""
+        try:
+            with self._db.connect() as db:
+                db.execute(sa.select(1))
+        except sa.exc.SQLAlchemyError:
+            return False
+        return True
+
+    def add(self, task: Task) -> Render:
+        """Stores a task with a render of its own. Gives the render with its number."""
+        render = task.render
+        row = {column.name: getattr(render, column.name) for column in _renders.c if column.name != "number"}
+        row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
+        with self._db.begin() as db:
+            number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
+            db.execute(_tasks.insert().values(id=task.id, render_id=render.id, created_at=task.created_at))
+        return replace(render, number=int(number or 0))
+
+    def join(self, task_id: str, created_at: datetime, render_id: str) -> None:
+        """Stores a task that shares a render."""
+        with self._db.begin() as db:
+            db.execute(_tasks.insert().values(id=task_id, render_id=render_id, created_at=created_at))
+
+    def task(self, task_id: str) -> Task | None:
+        """The task with this id, and its render as it stands now."""
+        query = (
+            sa.select(_renders, _tasks.c.created_at.label("task_created_at"))
+            .join(_tasks, _tasks.c.render_id == _renders.c.id)
+            .where(_tasks.c.id == task_id)
+        )
+        with self._db.connect() as db:
+            row = db.execute(query).mappings().one_or_none()
+        return None if row is None else Task(task_id, row["task_created_at"], _to_render(row))
+
+    def render(self, render_id: str) -> Render | None:
+        """The render with this id."""
+        with self._db.connect() as db:
+            row = db.execute(sa.select(_renders).where(_renders.c.id == render_id)).mappings().one_or_none()
+        return None if row is None else _to_render(row)
+
+    def shareable(self, cache_key: str) -> Render | None:
+        """The newest render for this key that has not failed."""
+        query = (
+            sa.select(_renders)
+            .where(_renders.c.cache_key == cache_key, _renders.c.status != TaskStatus.FAILED.value)
+            .order_by(_renders.c.number.desc())
+            .limit(1)
+        )
+        with self._db.connect() as db:
+            row = db.execute(query).mappings().one_or_none()
+        return None if row is None else _to_render(row)
+
+    def unfinished(self) -> list[Render]:
+        """Waiting and running renders in the order of their acceptance."""
+        query = sa.select(_renders).where(_renders.c.status.not_in(_values(FINAL))).order_by(_renders.c.number)
+        with self._db.connect() as db:
+            return [_to_render(row) for row in db.execute(query).mappings()]
+
+    def waiting_before(self, number: int) -> int:
+        """How many waiting renders were accepted before render `number`."""
+        query = sa.select(sa.func.count()).where(
+            _renders.c.status == TaskStatus.PENDING.value, _renders.c.number < number
+        )
+        with self._db.connect() as db:
+            return int(db.scalar(query) or 0)
+
+    def update(self, render_id: str, status: TaskStatus, *, progress: float = 0.0, **values: Any) -> bool:
+        """Moves a render to `status` and sets `values`; its progress only ever grows.
+
+        False when the render is gone or may not go there from where it is: a late word about a finished render.
+        """
+        came_from = [before for before, following in LEGAL.items() if status in following]
+        grown = sa.case((_renders.c.progress > progress, _renders.c.progress), else_=progress)
+        statement = (
+            _renders.update()
+            .where(_renders.c.id == render_id, _renders.c.status.in_(_values(came_from)))
+            .values(status=status.value, progress=grown, **values)
+        )
+        with self._db.begin() as db:
+            return db.execute(statement).rowcount == 1
+
+    def purge(self, before: datetime) -> list[str]:
+        """Forgets tasks that ended before that time, and renders that then have no task; gives those renders' ids."""
+        final = _renders.c.status.in_(_values(FINAL))
+        ended = sa.select(_renders.c.id).where(final, _renders.c.finished_at < before)
+        has_task = sa.exists().where(_tasks.c.render_id == _renders.c.id)
+        with self._db.begin() as db:
+            db.execute(_tasks.delete().where(_tasks.c.created_at < before, _tasks.c.render_id.in_(ended)))
+            orphans = list(db.scalars(sa.select(_renders.c.id).where(final, ~has_task)))
+            db.execute(_renders.delete().where(_renders.c.id.in_(orphans)))
+        return orphans
+
+    def render_ids(self) -> set[str]:
+        """Of all renders."""
+        with self._db.connect() as db:
+            return set(db.scalars(sa.select(_renders.c.id)))
+
+
+def _to_render(row: sa.RowMapping) -> Render:
+    values = {column.name: row[column.name] for column in _renders.c}
+    values |= {"options": RenderOptions.model_validate(row["options"]), "status": TaskStatus(row["status"])}
+    return Render(**values)
+
+
+def _values(statuses: Iterable[TaskStatus]) -> list[str]:
+    return [status.value for status in statuses]
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # an accepted task outlives a power cut
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,77 @@
+"""What a client gets (a task) and what is worked on (a render).
+
+Identical requests with a seed share one render, so a task is one client's claim on it: it has an id and a birth of
+its own; state, progress and result are the render's.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any
+
+from dice_talk.options import RenderOptions
+
+
+class TaskStatus(str, Enum):
+    """The documented states. PROCESSING goes back to PENDING when an engine process is lost."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+LEGAL = {
+    TaskStatus.PENDING: {TaskStatus.PROCESSING, TaskStatus.FAILED},
+    TaskStatus.PROCESSING: {TaskStatus.PROCESSING, TaskStatus.PENDING, TaskStatus.COMPLETED, TaskStatus.FAILED},
+    TaskStatus.COMPLETED: set[TaskStatus](),
+    TaskStatus.FAILED: set[TaskStatus](),
+}
+"""From each state, the states that may follow. COMPLETED and FAILED are final."""
+
+FINAL = frozenset(status for status, following in LEGAL.items() if not following)
+
+
+@dataclass(frozen=True)
+class Render:
+    """One video to make, being made, or made. Its folder is named after `id`."""
+
+    id: str  # UUID4: that of the first task that asked for it
+    options: RenderOptions  # `seed` is set
+    engine: str  # diffusion or lite, never auto
+    cache_key: str | None  # None: no seed was given, so nobody else may share it
+    seconds: float  # how long the video will be
+    created_at: datetime
+    updated_at: datetime
+    number: int = 0  # order of acceptance; set by the store
+    status: TaskStatus = TaskStatus.PENDING
+    progress: float = 0.0  # in [0, 1]; never goes back, also not over a second attempt
+    stage: str = "queued"  # one word for programs
+    message: str = "Waiting in queue"  # one sentence for people
+    detail: str | None = None  # of a failure: what to try
+    attempts: int = 0  # started so far
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: dict[str, Any] = field(default_factory=dict)  # of a finished one: what the file holds
+
+
+@dataclass(frozen=True)
+class Task:
+    """One accepted request."""
+
+    id: str  # UUID4
+    created_at: datetime
+    render: Render
+
+
+def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str) -> str:
+    """Equal for requests that must give the same video: same bytes, full set of options, engine and weights."""
+    parts = [image_hash, audio_hash, options.model_dump(mode="json"), engine, fingerprint]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def utc_now() -> datetime:
+    """The service's clock: naive UTC. Tests pass another."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)

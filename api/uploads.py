@@ -1,0 +1,182 @@
+"""Multipart forms with files, streamed to disk.
+
+The framework's own parser spools whole files before any limit runs. This one counts bytes where they arrive, keeps
+only the files that are asked for, and cuts the upload off at the first byte too many.
+"""
+
+import asyncio
+import hashlib
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import UploadFile
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import FormData
+from starlette.requests import Request
+
+from api.errors import InvalidValue, MalformedForm, UploadTimeout, UploadTooLarge
+from api.settings import MEGABYTE
+
+MAX_PARTS = 64
+MAX_TEXT_BYTES = 4096
+"""Of one text field: none of them needs more than a few dozen characters."""
+FRAMING_BYTES = 512 * 1024
+"""What boundaries, part headers and text fields may add to the files."""
+
+
+class StoredFile(UploadFile):
+    """An uploaded file that lies on disk at `path`. What the client called it is not kept."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.open("w+b"), size=0)
+        self.path = path
+        self._digest = hashlib.sha256()
+
+    def append(self, data: bytes) -> None:
+        """Adds to the end. Blocking."""
+        self.file.write(data)
+        self._digest.update(data)
+        self.size = (self.size or 0) + len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes so far, in hex."""
+        return self._digest.hexdigest()
+
+
+class FormSink:
+    """Takes a multipart parser's callbacks and turns them into text fields, and files below `folder`.
+
+    `limits`: largest size in bytes by name of file field; files under other names are not kept, but their names are, so
+    that the form model refuses them. Callbacks only check and note; `flush` does the writing, in a thread.
+    """
+
+    def __init__(self, folder: Path, limits: Mapping[str, int]) -> None:
+        self._folder, self._limits = folder, limits
+        self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), b""
+        self._name, self._size, self._parts = "", 0, 0
+        self._pending: list[tuple[StoredFile, bytes]] = []
+        self._texts: dict[str, bytearray] = {}
+        self._files: dict[str, StoredFile] = {}
+
+    def callbacks(self) -> Any:
+        """By the parser's names."""
+        return {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+        }
+
+    def flush(self) -> None:
+        """Writes what has arrived since the last call. Blocking."""
+        for file, data in self._pending:
+            file.append(data)
+        self._pending.clear()
+
+    def form(self) -> FormData:
+        """Everything read. A file field that holds nothing, as browsers send for one left empty, is left out."""
+        self.flush()
+        files = {name: file for name, file in self._files.items() if file.size}
+        return FormData({**{name: text.decode(errors="replace") for name, text in self._texts.items()}, **files})
+
+    def close(self) -> None:
+        """Closes the files. Blocking."""
+        for file in self._files.values():
+            file.file.close()
+
+    def _on_part_begin(self) -> None:
+        self._disposition, self._size = b"", 0
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise MalformedForm("The form has too many parts", f"At most {MAX_PARTS} are allowed.")
+
+    def _on_header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header_name, self._header_value = bytearray(), bytearray()
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode(errors="replace")
+        if self._name in self._texts or self._name in self._files:
+            raise MalformedForm(f"{self._name[:100]} was sent twice", "Send each field once.")
+        if self._name in self._limits:
+            self._files[self._name] = StoredFile(self._folder / self._name)
+        else:
+            self._texts[self._name] = bytearray()
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if file := self._files.get(self._name):
+            if self._size > self._limits[self._name]:
+                raise _too_large(self._name, self._limits)
+            self._pending.append((file, data[start:end]))
+        elif self._size <= MAX_TEXT_BYTES:
+            self._texts[self._name].extend(data[start:end])
+        else:
+            raise MalformedForm(
+                f"{self._name[:100]} is too long",
+                f"At most {MAX_TEXT_BYTES} bytes; files are taken as {' and '.join(self._limits)} only.",
+            )
+
+
+@asynccontextmanager
+async def receive_form(
+    request: Request, staging: Path, limits: Mapping[str, int], seconds: float
+) -> AsyncIterator[FormData]:
+    """The request's multipart form; its files lie in a folder of their own below `staging`, gone at the end.
+
+    `limits`: largest size in bytes by file field. Raises `UploadTooLarge`, `UploadTimeout`, `MalformedForm`.
+    """
+    folder = staging / uuid.uuid4().hex
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    sink = FormSink(folder, limits)
+    try:
+        yield await asyncio.wait_for(_read(request, sink, limits), seconds)
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
+    finally:
+        sink.close()
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> FormData:
+    parser = MultipartParser(_boundary(request), sink.callbacks())
+    allowed = sum(limits.values()) + FRAMING_BYTES
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > allowed:
+        raise _too_large("The upload", limits)
+    received = 0
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > allowed:
+                raise _too_large("The upload", limits)
+            parser.write(chunk)
+            await asyncio.to_thread(sink.flush)
+        parser.finalize()
+    except FormParserError as error:
+        raise InvalidValue("The form can't be read", "Send well-formed multipart/form-data.") from error
+    return sink.form()
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise MalformedForm(
+            "The request is not a form with files", "Send multipart/form-data with image, audio, emotion."
+        )
+    return options[b"boundary"]
+
+
+def _too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
+    allowed = ", ".join(f"{name} at most {size / MEGABYTE:g} MB" for name, size in limits.items())
+    return UploadTooLarge(f"{what} is too large", f"Allowed: {allowed}.")

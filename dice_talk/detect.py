@@ -1,0 +1,122 @@
+"""Finding faces with mediapipe: close-ups, people at a distance, and small faces in group photos."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dice_talk.face import Box, Detector
+from dice_talk.image import Pixels
+
+_CONFIDENCE = 0.5
+_SAME_FACE_IOU = 0.3
+_FOREHEAD = 0.12
+"""Share of its height by which mediapipe's box (brows to chin) grows upwards to take in the forehead."""
+_WORKING_SIDE = 1280
+"""Pixels; the networks look at 128 to 192 px, so larger pictures only cost time."""
+_TILE_SHARES = (1 / 2, 1 / 4)
+"""Sides of the enlarged tiles as shares of the picture's; neighbours overlap by half a tile."""
+_MARGIN = 0.5
+"""Of each side, mirrored around a picture that a face may fill entirely."""
+
+
+def load_detector() -> Detector:
+    """A detector with its two networks (near and far) loaded once. Not to be shared between threads."""
+    import mediapipe as mp
+
+    networks = [
+        mp.solutions.face_detection.FaceDetection(model_selection=far, min_detection_confidence=_CONFIDENCE)
+        for far in (0, 1)
+    ]
+
+    def look(picture: Pixels) -> list[Box]:
+        return [box for network in networks for box in _boxes(network, picture)]
+
+    return lambda picture: find_faces(picture, look)
+
+
+def find_faces(picture: Pixels, look: Callable[[Pixels], list[Box]]) -> list[Box]:
+    """Faces in an RGB picture. `look` sees the whole picture first, then with margins, then enlarged tiles of it:
+    each view only when the ones before it showed nothing.
+    """
+    scale = min(1.0, _WORKING_SIDE / max(picture.shape[:2]))
+    whole = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    for boxes in (_found(views, look) for views in (_whole(whole), _with_margins(whole), *_tilings(picture, scale))):
+        if boxes:
+            height, width = picture.shape[:2]
+            return [_clamp(_scaled(box, 1 / scale), width, height) for box in boxes]
+    return []
+
+
+def largest(faces: list[Box]) -> list[Box]:
+    """The same faces, largest area first."""
+    return sorted(faces, key=lambda box: box.area, reverse=True)
+
+
+View = tuple[Pixels, float, float, float]
+"""Pixels to look at, and how to come back to the whole picture: left, top, and pixels of it per pixel of the view."""
+
+
+def _whole(picture: Pixels) -> Iterator[View]:
+    yield picture, 0, 0, 1
+
+
+def _with_margins(picture: Pixels) -> Iterator[View]:
+    y, x = (round(_MARGIN * side) for side in picture.shape[:2])
+    yield cv2.copyMakeBorder(picture, y, y, x, x, cv2.BORDER_REFLECT_101), -x, -y, 1
+
+
+def _tilings(picture: Pixels, scale: float) -> Iterator[Iterator[View]]:
+    for share in _TILE_SHARES:
+        yield _tiles(picture, scale, share)
+
+
+def _tiles(picture: Pixels, scale: float, share: float) -> Iterator[View]:
+    height, width = picture.shape[:2]
+    tall, wide = max(round(share * height), 64), max(round(share * width), 64)
+    steps = round(2 / share) - 1
+    for top in np.linspace(0, max(height - tall, 0), steps).astype(int):
+        for left in np.linspace(0, max(width - wide, 0), steps).astype(int):
+            yield np.ascontiguousarray(picture[top : top + tall, left : left + wide]), left * scale, top * scale, scale
+
+
+def _found(views: Iterator[View], look: Callable[[Pixels], list[Box]]) -> list[Box]:
+    boxes: list[Box] = []
+    for pixels, left, top, scale in views:
+        for box in look(pixels):
+            there = _scaled(box, scale)
+            boxes.append(Box(there.left + left, there.top + top, there.right + left, there.bottom + top))
+    return _distinct(boxes)
+
+
+def _distinct(boxes: list[Box]) -> list[Box]:
+    """Of boxes that show the same face the first one: `look` gives the most certain network's first."""
+    kept: list[Box] = []
+    for box in boxes:
+        if all(_iou(box, other) < _SAME_FACE_IOU for other in kept):
+            kept.append(box)
+    return kept
+
+
+def _iou(a: Box, b: Box) -> float:
+    width = min(a.right, b.right) - max(a.left, b.left)
+    height = min(a.bottom, b.bottom) - max(a.top, b.top)
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a.area + b.area - shared)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return Box(box.left * scale, box.top * scale, box.right * scale, box.bottom * scale)
+
+
+def _clamp(box: Box, width: int, height: int) -> Box:
+    return Box(max(box.left, 0), max(box.top, 0), min(box.right, width), min(box.bottom, height))
+
+
+def _boxes(network: Any, picture: Pixels) -> Iterator[Box]:
+    height, width = picture.shape[:2]
+    for detection in network.process(picture).detections or ():
+        box = detection.location_data.relative_bounding_box
+        top = box.ymin - _FOREHEAD * box.height
+        yield Box(box.xmin * width, top * height, (box.xmin + box.width) * width, (box.ymin + box.height) * height)

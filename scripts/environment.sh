@@ -1,0 +1,81 @@
+# Sourced by start_server.sh and run_tests.sh: makes .venv and installs into it what is asked for.
+# shellcheck shell=bash
+
+OLDEST_PYTHON=10 # minor version; what the code is written for
+NEWEST_PYTHON=12 # mediapipe 0.10.21 has no wheels beyond
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+supported() { # PYTHON: whether it runs and its version is supported
+    "$1" -c "import sys; sys.exit(not (3, $OLDEST_PYTHON) <= sys.version_info[:2] <= (3, $NEWEST_PYTHON))" 2>/dev/null
+}
+
+find_python() {
+    local minor candidate
+    for candidate in python3 $(for minor in $(seq $NEWEST_PYTHON -1 $OLDEST_PYTHON); do echo "python3.$minor"; done); do
+        if supported "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+make_venv() {
+    if [ -x .venv/bin/python ] && supported .venv/bin/python; then
+        return
+    fi
+    local python
+    python=$(find_python)
+    rm -rf .venv
+    if command -v uv >/dev/null; then # also fetches a Python where there is none that fits
+        uv venv --quiet --python "${python:-3.$NEWEST_PYTHON}" .venv ||
+            fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
+    elif [ -n "$python" ]; then
+        "$python" -m venv .venv >/dev/null || {
+            rm -rf .venv
+            fail "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
+        }
+    else
+        fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>&1 || echo none). Install one, or uv (https://docs.astral.sh/uv/), which fetches it."
+    fi
+}
+
+install() { # ARGUMENTS of pip install
+    if command -v uv >/dev/null; then
+        uv pip install --quiet --python .venv/bin/python "$@"
+    else
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+    fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
+}
+
+# mediapipe asks for the OpenCV build with windows, which needs libGL and GLib from the system. Servers and containers
+# often lack them; the headless build of the same release does not need them.
+mend_opencv() {
+    if .venv/bin/python -c "import cv2" 2>/dev/null; then
+        return
+    fi
+    local release
+    release=$(.venv/bin/python -c "from importlib.metadata import version as v; print(v('opencv-contrib-python'))") ||
+        fail "OpenCV was not installed"
+    echo "No libGL here: using OpenCV's headless build."
+    install --no-deps --force-reinstall "opencv-contrib-python-headless==$release"
+    .venv/bin/python -c "import cv2" || fail "OpenCV cannot be loaded (see above)"
+}
+
+# prepare NAME ARGUMENTS: .venv with `pip install ARGUMENTS` done. Takes no time when nothing has changed since.
+prepare() {
+    local name=$1 stamp wanted
+    shift
+    stamp=.venv/installed-$name
+    make_venv
+    wanted=$(cat requirements_api.txt pyproject.toml | cksum)
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+        echo "Installing packages into .venv (a minute or two, once) ..."
+        install "$@"
+        mend_opencv
+        echo "$wanted" >"$stamp"
+    fi
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs what is missing and starts the server. See ./start_server.sh help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. scripts/environment.sh
+
+usage() {
+    cat <<'TEXT'
+Usage: ./start_server.sh [start | install | health | help]
+
+  start    install what is missing, then serve in the foreground (the default)
+  install  install what is missing
+  health   ask a running server how it is
+  help     this text
+
+Settings: config.toml, or environment variables, for example DICE_TALK_PORT=9000 ./start_server.sh
+TEXT
+}
+
+case "${1:-start}" in
+    start)
+        prepare server -r requirements_api.txt
+        exec .venv/bin/python -m api.server
+        ;;
+    install)
+        prepare server -r requirements_api.txt
+        echo "Installed. Start with ./start_server.sh"
+        ;;
+    health)
+        [ -x .venv/bin/python ] || fail "nothing is installed yet: ./start_server.sh install"
+        exec .venv/bin/python -m api.health
+        ;;
+    help | -h | --help)
+        usage
+        ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+esac
