@@ -9,10 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dice_talk.diffusion.denoise import BRANCHES, Guidance, Predict
+from dice_talk.audio import Samples
+from dice_talk.diffusion.checkpoints import Models
+from dice_talk.diffusion.denoise import Guidance, Predict
 from dice_talk.diffusion.layers import TokenProjector
+from dice_talk.diffusion.memory import BRANCHES, Budget
+from dice_talk.diffusion.preprocess import Picture, hear
 from dice_talk.diffusion.schedule import Schedule
-from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens
+from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens, face_mask_levels
+from dice_talk.emotions import Emotion
 
 MODEL_FPS = 12.5
 """Frames per second that the UNet makes: one for two of Whisper's 25."""
@@ -65,13 +70,13 @@ class Task:
 def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows:
     """Audio tokens of the windows of a sequence: kept when they are few, made on demand when they are many.
 
-    `heard` (F, 10*5*D'): what each model frame hears, anywhere; `silence` (1, T, D): unconditional tokens, on the
+    `heard` (F, 10, L, D'): what each model frame hears, on any device; `silence` (1, T, D): unconditional tokens, on the
     device and in the precision to compute in.
     """
     count = len(heard)
 
     def tokens(frames: Tensor) -> Tensor:
-        return torch.cat((silence, net(heard[frames].to(silence))))
+        return torch.cat((silence, net(heard[frames].flatten(1).to(silence))))
 
     if count <= KEPT_AUDIO_FRAMES:
         kept = Bank(tokens(torch.arange(count)), keep=True)
@@ -85,29 +90,51 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
     return on_demand
 
 
+def prepare_task(models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float) -> Task:
+    """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
+    device, dtype = models.device, models.dtype
+    reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
+    image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
+    prior = models.priors[emotion].to(device, dtype)
+    heard = hear(models.whisper, models.mel, samples)
+    silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
+    masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
+    return Task(
+        frames=len(heard),
+        reference=reference,
+        image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
+        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
+        audio=audio_rows(models.audio_linear, heard, silence),
+        pose=models.pose_guider(picture.mask.to(device, dtype)),
+        masks={positions: mask.to(dtype) for positions, mask in masks.items()},
+        time_ids=time_ids(dynamic_scale, device),
+    )
+
+
 def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
     """Frame rate and the two motion buckets, for each branch: (3, 3)."""
     ids = (MODEL_FPS, MOTION_BUCKET * dynamic_scale, EXPRESSION_BUCKET * dynamic_scale)
     return torch.tensor([ids] * BRANCHES, device=device)
 
 
-def guided(
-    unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, at_once: int = BRANCHES
-) -> Predict:
-    """The UNet under guidance. `at_once`: branches in one forward pass; fewer take less memory and more time."""
+def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, budget: Budget) -> Predict:
+    """The UNet under guidance; all branches go through it together when the budget allows."""
     device, dtype = task.reference.device, unet.dtype
     timesteps = schedule.timesteps.to(device)
     picture = torch.cat((torch.zeros_like(task.reference), task.reference, task.reference))[:, None].to(dtype)
 
     def predict(latents: Tensor, step: int, frames: Tensor) -> Tensor:
-        size = len(frames)
         noisy = latents.to(device, dtype).expand(BRANCHES, -1, -1, -1, -1)
-        inputs = torch.cat((noisy, picture.expand(-1, size, -1, -1, -1)), 2)
+        inputs = torch.cat((noisy, picture.expand(-1, len(frames), -1, -1, -1)), 2)
         conditions = task.at(frames)
-        outputs = [
-            unet.predict(inputs[part], timesteps[step], task.time_ids[part], conditions.of(part))
-            for part in (slice(start, start + at_once) for start in range(0, BRANCHES, at_once))
-        ]
-        return guidance.combine(torch.cat(outputs))
+
+        def branches() -> Tensor:
+            parts = [slice(start, start + budget.branches) for start in range(0, BRANCHES, budget.branches)]
+            outputs = [
+                unet.predict(inputs[part], timesteps[step], task.time_ids[part], conditions.of(part)) for part in parts
+            ]
+            return torch.cat(outputs)
+
+        return guidance.combine(budget.run(branches))
 
     return predict

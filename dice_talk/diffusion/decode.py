@@ -2,23 +2,30 @@
 
 from collections.abc import Iterator
 
+import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor
 
 from dice_talk.diffusion.denoise import LATENT_SCALE
-
-CHUNK = 10
-"""Frames decoded together. The temporal decoder's result depends on it: this is the published number."""
+from dice_talk.diffusion.memory import CHUNK, Budget
 
 
-def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor, frames: int, chunk: int = CHUNK) -> Iterator[Tensor]:
+def decode(
+    vae: AutoencoderKLTemporalDecoder, latents: Tensor, frames: int, budget: Budget, chunk: int = CHUNK
+) -> Iterator[Tensor]:
     """The first `frames` of `latents` (1, T, 4, h, w) as images (3, H, W), about [0, 1], not clamped, in float32.
 
-    The last chunk is filled with padding frames, which change those beside them, as published; padding behind it is
-    never decoded.
+    The last chunk is filled up with padding frames, which change those beside them, as published; padding behind it
+    is never decoded.
     """
-    device, dtype = next(vae.decoder.parameters()).device, next(vae.decoder.parameters()).dtype
     for start in range(0, frames, chunk):
-        piece = latents[0, start : start + chunk].to(device, dtype) / LATENT_SCALE
-        images = vae.decode(piece, num_frames=len(piece)).sample.float() / 2 + 0.5
+        piece = latents[0, start : start + chunk]
+        images = budget.run(lambda piece=piece: _images(vae, piece, budget.frames))  # type: ignore[misc]
         yield from images[: frames - start]
+
+
+def _images(vae: AutoencoderKLTemporalDecoder, latents: Tensor, at_once: int) -> Tensor:
+    """Images (N, 3, H, W) of `latents` (N, 4, h, w); frames decoded together influence each other."""
+    weight = vae.decoder.conv_in.weight
+    parts = (latents.to(weight) / LATENT_SCALE).split(at_once)
+    return torch.cat([vae.decode(part, num_frames=len(part)).sample.float() for part in parts]) / 2 + 0.5

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dice_talk.diffusion.memory import BRANCHES
 from dice_talk.diffusion.schedule import Schedule, euler_step, scale_input
 
 WINDOW = 25
 """Frames that the UNet sees at once; also the number of padding frames behind the last one."""
 SHIFT = 7
 """Frames by which all windows move after each step, so that no seam stays where it is."""
-BRANCHES = 3
 LATENT_SCALE = 0.18215
 """SVD's VAE scaling factor."""
+
+VAE_STRIDE = 8
+"""Pixels of an image along one side of a latent."""
 
 Predict = Callable[[Tensor, int, Tensor], Tensor]
 """The guided v-prediction: scaled latents (1, W, 4, h, w) of the frames (W,) at a step, to (1, W, 4, h, w)."""
@@ -30,6 +33,10 @@ class Windows:
     size: int = WINDOW
     overlap: int = 0
     shift: int = SHIFT
+
+    def count(self, total: int) -> int:
+        """Windows in each step."""
+        return len(range(0, total, self.size - self.overlap))
 
     def at(self, step: int, total: int) -> Iterator[Tensor]:
         """Frame numbers (size,) of each window of one step, on a circle of `total` frames."""
@@ -56,16 +63,16 @@ def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Ten
     return LATENT_SCALE * reference.float()[:, None] + noise.float() * schedule.sigmas[0].to(noise.device)
 
 
-def draw_noise(seed: int, frames: int, reference: Tensor, image_shape: tuple[int, ...]) -> Tensor:
-    """Noise (1, frames, 4, h, w) on the device and in the precision of `reference` (1, 4, h, w).
+def draw_noise(seed: int, frames: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
 
     The published code first draws noise for the reference image, in float32, and weighs it with 0: it is drawn here
     too, since a seed gives the published video only when the numbers are taken in the same order.
     """
-    generator = torch.Generator(reference.device).manual_seed(seed)
-    torch.randn(image_shape, generator=generator, device=reference.device)
-    shape = (1, frames, *reference.shape[1:])
-    return torch.randn(shape, generator=generator, device=reference.device, dtype=reference.dtype)
+    generator = torch.Generator(device).manual_seed(seed)
+    torch.randn(image_shape, generator=generator, device=device)
+    height, width = (side // VAE_STRIDE for side in image_shape[2:])
+    return torch.randn((1, frames, 4, height, width), generator=generator, device=device, dtype=dtype)
 
 
 def denoise(

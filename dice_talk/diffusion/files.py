@@ -20,6 +20,8 @@ WHISPER_CONFIG = f"{WHISPER}/config.json"
 WHISPER_ENCODER = f"{WHISPER}/model.safetensors"
 FLOWNET = "RIFE/flownet.pkl"
 YOLOFACE = "yoloface_v5m.pt"
+INSIGHTFACE = "insightface"
+"""A folder that people may add: `insightface/models/NAME/*.onnx`."""
 
 PUBLISHED, NOT_PUBLISHED = "published", "not the published weights"
 _LABEL_FILE = "weights.json"

@@ -18,7 +18,7 @@ from dice_talk.image import Pixels
 MASK_AREA = 1.1
 """The face mask covers the face box, enlarged by this about its centre."""
 SAMPLES_PER_AUDIO_FRAME = SAMPLE_RATE // 25
-AUDIO_FRAMES_PER_FRAME = 2
+MODEL_FRAME_SAMPLES = 2 * SAMPLES_PER_AUDIO_FRAME
 TOKENS_PER_FRAME = 4
 """Whisper has a token for every 20 ms, so a model frame of 80 ms has four; it hears ten, four of them before it."""
 HEARD_TOKENS, _TOKENS_BEFORE, _TOKENS_BEHIND = 10, 4, 6
@@ -72,7 +72,7 @@ def _unit(image: Image.Image) -> Tensor:
 
 def model_frames(samples: int) -> int:
     """Frames that the UNet makes for so many samples at 16 kHz."""
-    return samples // SAMPLES_PER_AUDIO_FRAME // AUDIO_FRAMES_PER_FRAME
+    return samples // MODEL_FRAME_SAMPLES
 
 
 def hear(
