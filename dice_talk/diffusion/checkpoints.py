@@ -28,6 +28,7 @@ from dice_talk.emotions import Emotion
 from dice_talk.errors import EngineUnavailable
 
 State = Mapping[str, Tensor]
+Config = dict[str, Any]
 Module = TypeVar("Module", bound=nn.Module)
 _NAMED_IN_ERRORS = 8
 logger = logging.getLogger(__name__)
@@ -57,20 +58,26 @@ class Models:
 
 def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> Models:
     """Reads every checkpoint. Raises `EngineUnavailable` that names the file and the keys that are wrong."""
-    vae = _vae(checkpoints)
-    vae.decoder.to(device, dtype)
-    vae.encoder.to(device, torch.float32)
-    vae.quant_conv.to(device, torch.float32)
+    def config(name: str) -> Config:
+        return _config(checkpoints / name)
+
+    def state(name: str) -> State:
+        return _state(checkpoints / name)
+
+    autoencoder = vae(config(files.VAE_CONFIG), state(files.VAE))
+    autoencoder.decoder.to(device, dtype)
+    autoencoder.encoder.to(device, torch.float32)
+    autoencoder.quant_conv.to(device, torch.float32)
     return Models(
-        unet=_unet(checkpoints).to(device, dtype),
-        vae=vae,
-        image_encoder=_image_encoder(checkpoints).to(device, dtype),
-        whisper=_whisper(checkpoints).to(device, torch.float32),
+        unet=unet(config(files.UNET_CONFIG), state(files.UNET)).to(device, dtype),
+        vae=autoencoder,
+        image_encoder=image_encoder(config(files.IMAGE_ENCODER_CONFIG), state(files.IMAGE_ENCODER)).to(device, dtype),
+        whisper=whisper(config(files.WHISPER_CONFIG), state(files.WHISPER_ENCODER)).to(device, torch.float32),
         mel=WhisperFeatureExtractor(),
-        audio_linear=audio_linear(_read(checkpoints, files.AUDIO_LINEAR)).to(device, dtype),
-        emo_model=emo_model(_read(checkpoints, files.EMO_MODEL)).to(device, dtype),
-        pose_guider=pose_guider(_read(checkpoints, files.POSE_GUIDER)).to(device, dtype),
-        ifnet=ifnet(_read(checkpoints, files.FLOWNET)).to(device, torch.float32),
+        audio_linear=audio_linear(state(files.AUDIO_LINEAR)).to(device, dtype),
+        emo_model=emo_model(state(files.EMO_MODEL)).to(device, dtype),
+        pose_guider=pose_guider(state(files.POSE_GUIDER)).to(device, dtype),
+        ifnet=ifnet(state(files.FLOWNET)).to(device, torch.float32),
         priors={e: torch.from_numpy(read_prior(checkpoints / files.prior_path(e))) for e in Emotion},
         device=device,
         dtype=dtype,
@@ -133,35 +140,35 @@ def ifnet(state: State) -> rife.IFNet:
     return load_strictly(module, bare, files.FLOWNET, unused=(rife.UNUSED_PREFIX,))
 
 
-def _unet(checkpoints: Path) -> DiceTalkUNet:
+def unet(config: Config, state: State) -> DiceTalkUNet:
+    """The network of `unet.pth`, which holds all of SVD's UNet and the adapters."""
     with torch.device("meta"):
-        module = build_unet(_config(checkpoints, files.UNET_CONFIG))
-    return load_strictly(module, _read(checkpoints, files.UNET), files.UNET)
+        module = build_unet(config)
+    return load_strictly(module, state, files.UNET)
 
 
-def _vae(checkpoints: Path) -> AutoencoderKLTemporalDecoder:
+def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:
+    """SVD's autoencoder."""
     with torch.device("meta"):
-        module = AutoencoderKLTemporalDecoder.from_config(_config(checkpoints, files.VAE_CONFIG))
-    return load_strictly(module, _read(checkpoints, files.VAE), files.VAE)
+        module = AutoencoderKLTemporalDecoder.from_config(config)
+    return load_strictly(module, state, files.VAE)
 
 
-def _image_encoder(checkpoints: Path) -> CLIPVisionModelWithProjection:
-    config = CLIPVisionConfig.from_dict(_config(checkpoints, files.IMAGE_ENCODER_CONFIG))
+def image_encoder(config: Config, state: State) -> CLIPVisionModelWithProjection:
+    """CLIP's image half."""
     with torch.device("meta"):
-        module = CLIPVisionModelWithProjection(config)
+        module = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
     embeddings = module.vision_model.embeddings
     places = torch.arange(embeddings.num_positions)[None]
-    embeddings.register_buffer("position_ids", places, persistent=False)  # counts; no file has them in its place
-    unused = ("vision_model.embeddings.position_ids",)
-    return load_strictly(module, _read(checkpoints, files.IMAGE_ENCODER), files.IMAGE_ENCODER, unused)
+    embeddings.register_buffer("position_ids", places, persistent=False)  # 0, 1, 2, ...: left on the meta device
+    return load_strictly(module, state, files.IMAGE_ENCODER, unused=("vision_model.embeddings.position_ids",))
 
 
-def _whisper(checkpoints: Path) -> WhisperEncoder:
-    config = WhisperConfig.from_dict(_config(checkpoints, files.WHISPER_CONFIG))
+def whisper(config: Config, state: State) -> WhisperEncoder:
+    """Whisper's encoder; the decoder is not used."""
     with torch.device("meta"):
-        module = WhisperEncoder(config)
-    state = {key.removeprefix("model."): value for key, value in _read(checkpoints, files.WHISPER_ENCODER).items()}
-    bare = {key.removeprefix("encoder."): value for key, value in state.items()}
+        module = WhisperEncoder(WhisperConfig.from_dict(config))
+    bare = {key.removeprefix("model.").removeprefix("encoder."): value for key, value in state.items()}
     return load_strictly(module, bare, files.WHISPER_ENCODER, unused=("decoder.", "proj_out."))
 
 
@@ -177,23 +184,22 @@ def _get(state: State, key: str, source: str) -> Tensor:
     return state[key]
 
 
-def _config(checkpoints: Path, name: str) -> dict[str, Any]:
+def _config(path: Path) -> Config:
     try:
-        config: dict[str, Any] = json.loads((checkpoints / name).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise EngineUnavailable(f"{name} can't be read", _what_to_do(error)) from error
+        config: Config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
     return config
 
 
-def _read(checkpoints: Path, name: str) -> State:
+def _state(path: Path) -> State:
     """The tensors in a file, mapped from disk where the format allows, so that they are in memory once."""
-    path = checkpoints / name
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise EngineUnavailable(f"{name} can't be read", _what_to_do(error)) from error
+        raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
     return state
 
 

@@ -57,9 +57,11 @@ class DiffusionEngine:
     weights: str
     name: str = "diffusion"
     _detecting: threading.Lock = field(default_factory=threading.Lock)
+    _threads: int = field(default_factory=torch.get_num_threads)
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
         """Makes `job.output`; see `dice_talk.engine.Engine`."""
+        torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
         options, budget = job.options, Budget()
         with torch.inference_mode(), _memory_explained(options):
             report(Progress("prepare", "Looking at the portrait...", 0.0))

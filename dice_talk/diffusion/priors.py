@@ -21,7 +21,7 @@ _KEY, _DTYPE, _BYTE_ORDER = "mu", "f4", "<"
 
 
 def read_prior(path: Path) -> Prior:
-    """The prior (1, 256) in a `.npy`: a plain array, or the published pickled dictionary. Raises `EngineUnavailable`."""
+    """The prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)
@@ -40,12 +40,13 @@ def read_prior(path: Path) -> Prior:
 
 
 def _array_in_pickle(file: BinaryIO) -> Prior:
-    """The little-endian float32 array under the key `mu`, found by reading the pickle's instructions, not by running it."""
+    """The little-endian float32 array under the key `mu`, from a pickle's instructions, which are read, not run."""
     arguments = [argument for _, argument, _ in pickletools.genops(file)]
     if _KEY not in arguments:
         raise ValueError(f"there is no '{_KEY}' in it")
     value = arguments[arguments.index(_KEY) :]
-    data = next((argument for argument in value if isinstance(argument, bytes) and len(argument) >= 4 * PRIOR_WIDTH), b"")
+    buffers = [bytes(argument) for argument in value if isinstance(argument, bytes | bytearray)]
+    data = next((buffer for buffer in buffers if len(buffer) >= 4 * PRIOR_WIDTH), b"")
     if _DTYPE not in value or _BYTE_ORDER not in value or len(data) != 4 * PRIOR_WIDTH:
         raise ValueError(f"'{_KEY}' is not {PRIOR_WIDTH} float32 numbers")
     return np.frombuffer(data, "<f4").copy()
