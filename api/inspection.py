@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from dice_talk.errors import DiceTalkError, InvalidAudio, InvalidImage
 
 log = logging.getLogger(__name__)
@@ -55,15 +57,12 @@ async def _run(command: list[str]) -> list[bytes]:
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     lines: list[bytes] = []
-
-    async def read() -> None:
-        if child.stdout is not None:
-            lines.extend((await child.stdout.read()).splitlines())
-        await child.wait()
-
     try:
-        await asyncio.wait_for(read(), TIMEOUT_S)
-    except (TimeoutError, asyncio.TimeoutError):
+        with anyio.fail_after(TIMEOUT_S):
+            while child.stdout is not None and (line := await child.stdout.readline()):
+                lines.append(line)
+            await child.wait()
+    except TimeoutError:
         log.warning("An upload took more than %g seconds to inspect", TIMEOUT_S)
     finally:
         with suppress(ProcessLookupError):

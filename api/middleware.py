@@ -1,8 +1,8 @@
 """What applies to every response, whatever made it."""
 
-import asyncio
 from http import HTTPStatus
 
+import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import respond
@@ -65,6 +65,8 @@ class LingeringClose:
             return message
 
         async def send_before_closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and not read_whole:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             if not last or read_whole:
                 return await send(message)
@@ -74,15 +76,8 @@ class LingeringClose:
 
         async def drain() -> None:
             dropped = 0
-
-            async def read_on() -> None:
-                nonlocal dropped
+            with anyio.move_on_after(LINGER_S):
                 while not read_whole and dropped < LINGER_BYTES:
                     dropped += len((await receive_noting_end()).get("body", b""))
-
-            try:
-                await asyncio.wait_for(read_on(), LINGER_S)
-            except (TimeoutError, asyncio.TimeoutError):
-                return
 
         return await self._app(scope, receive_noting_end, send_before_closing)

@@ -25,7 +25,7 @@ from api.middleware import ErrorForm, LingeringClose
 from api.schemas import BOUNDS
 from api.service import Synthesis, clear_leftovers, render_folder, usable_engine
 from api.settings import Settings
-from api.slots import Slot
+from api.slots import Command, Slot
 from api.store import StoreError, TaskStore
 from api.sweeper import sweep_forever
 from api.tasks import utc_now
@@ -47,14 +47,28 @@ class StartError(Exception):
     """The service cannot start; the message is one line for the operator."""
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
-    """The one place where objects are wired. `clock`: naive UTC. Raises `StartError`."""
+def create_app(
+    settings: Settings, *, clock: Callable[[], datetime] = utc_now, command: Command | None = None
+) -> FastAPI:
+    """The one place where objects are wired. Raises `StartError`.
+
+    `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`.
+    """
     lock = _claim(settings.data_dir)
     try:
         store = TaskStore(settings.database_url or f"sqlite:///{settings.data_dir / 'dice_talk.db'}")
     except StoreError as error:
+        lock.close()
         raise StartError(str(error)) from error
-    slots = [_slot(settings, number) for number in range(1, settings.workers + 1)]
+    slots = [
+        Slot(
+            number,
+            command or _worker_command(settings),
+            load_seconds=settings.load_seconds,
+            stall_seconds=settings.stall_seconds,
+        )
+        for number in range(1, settings.workers + 1)
+    ]
     dispatcher = Dispatcher(
         store,
         slots,
@@ -90,11 +104,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
     return app
 
 
-def _slot(settings: Settings, number: int) -> Slot:
-    def command(engine: str) -> list[str]:
-        return [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir)]
-
-    return Slot(number, command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
+def _worker_command(settings: Settings) -> Command:
+    return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir)]
 
 
 def _claim(data_dir: Path) -> IO[str]:

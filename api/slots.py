@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import anyio
+
 from dice_talk.engine import Progress, RenderJob, RenderResult
 from dice_talk.worker import encode_job
 
@@ -105,8 +107,9 @@ class EngineProcess:
         if self._process.stdout is None:
             raise EngineLost("the engine process has no output")
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
-        except (TimeoutError, asyncio.TimeoutError) as error:
+            with anyio.fail_after(seconds):  # asyncio.wait_for of Python 3.10 and 3.11 can swallow a cancellation
+                line = await self._process.stdout.readline()
+        except TimeoutError as error:
             raise EngineLost(f"the engine said nothing for {seconds:g} seconds") from error
         if not line:
             raise EngineLost(await self._cause_of_death())

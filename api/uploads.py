@@ -6,6 +6,7 @@ only the files that are asked for, and cuts the upload off at the first byte too
 
 import asyncio
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 from fastapi import UploadFile
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -63,6 +65,7 @@ class FormSink:
         self._pending: list[tuple[StoredFile, bytes]] = []
         self._texts: dict[str, bytearray] = {}
         self._files: dict[str, StoredFile] = {}
+        self._whole = False
 
     def callbacks(self) -> Any:
         """By the parser's names."""
@@ -73,6 +76,7 @@ class FormSink:
             "on_header_end": self._on_header_end,
             "on_headers_finished": self._on_headers_finished,
             "on_part_data": self._on_part_data,
+            "on_end": self._on_end,
         }
 
     def flush(self) -> None:
@@ -82,8 +86,16 @@ class FormSink:
         self._pending.clear()
 
     def form(self) -> FormData:
-        """Everything read. A file field that holds nothing, as browsers send for one left empty, is left out."""
+        """Everything read. A file field that holds nothing, as browsers send for one left empty, is left out.
+
+        The files are then safe on the disk. Blocking. Raises `InvalidValue` when the form did not arrive whole.
+        """
+        if not self._whole:
+            raise InvalidValue("The form can't be read", "It ends before its last boundary.")
         self.flush()
+        for file in self._files.values():
+            file.file.flush()
+            os.fsync(file.file.fileno())
         files = {name: file for name, file in self._files.items() if file.size}
         return FormData({**{name: text.decode(errors="replace") for name, text in self._texts.items()}, **files})
 
@@ -113,6 +125,9 @@ class FormSink:
         else:
             self._texts[self._name] = bytearray()
 
+    def _on_end(self) -> None:
+        self._whole = True
+
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
         if file := self._files.get(self._name):
@@ -140,9 +155,12 @@ async def receive_form(
     await asyncio.to_thread(folder.mkdir, parents=True)
     sink = FormSink(folder, limits)
     try:
-        yield await asyncio.wait_for(_read(request, sink, limits), seconds)
-    except (TimeoutError, asyncio.TimeoutError) as error:
-        raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
+        try:
+            with anyio.fail_after(seconds):
+                form = await _read(request, sink, limits)
+        except TimeoutError as error:
+            raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
+        yield form
     finally:
         sink.close()
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -165,7 +183,7 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
         parser.finalize()
     except FormParserError as error:
         raise InvalidValue("The form can't be read", "Send well-formed multipart/form-data.") from error
-    return sink.form()
+    return await asyncio.to_thread(sink.form)
 
 
 def _boundary(request: Request) -> bytes:
@@ -178,5 +196,5 @@ def _boundary(request: Request) -> bytes:
 
 
 def _too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
-    allowed = ", ".join(f"{name} at most {size / MEGABYTE:g} MB" for name, size in limits.items())
+    allowed = ", ".join(f"{name} at most {round(size / MEGABYTE, 2):g} MB" for name, size in limits.items())
     return UploadTooLarge(f"{what} is too large", f"Allowed: {allowed}.")

@@ -56,7 +56,10 @@ Report = Callable[[Progress], None]
 class Engine(Protocol):
     """A loaded engine."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """lite or diffusion."""
+        ...
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
         """Makes `job.output`. Raises `DiceTalkError` where the input is to blame, `Cancelled` when told to stop."""

@@ -1,0 +1,82 @@
+"""The canvas: the head, upright and at twice the video's resolution, on which eyes and mouth are moved.
+
+Drawing at twice the resolution and scaling down is what keeps lids and lips smooth.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
+from dice_talk.lite.models import Points
+
+Floats = NDArray[np.float32]
+
+_OVERSAMPLING = 2.0
+_MAX_UNIT = 800
+"""Canvas pixels from forehead to chin; above it more resolution shows nothing more."""
+_REACH = (1.45, 1.45, 1.35)
+"""How far the canvas goes to either side, up and down from the face's middle, in face heights."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """An upright picture of the head with its landmarks.
+
+    `pixels (h, w, 3)`; `points (478, 2)` and `depth (478,)` in canvas pixels, depth positive towards the camera;
+    `unit`: pixels from the top of the forehead to the chin, the H of all amplitudes; `affine (2, 3)` takes a pixel of
+    the video to one of the canvas.
+    """
+
+    pixels: Pixels
+    points: Floats
+    depth: Floats
+    unit: float
+    affine: Floats
+
+
+def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Canvas:
+    """Cuts the head out of an RGB picture, turns it upright and scales it for a video of `width` x `height`.
+
+    `points`: landmarks in the picture's pixels.
+    """
+    stretch = np.array([width / picture.shape[1], height / picture.shape[0]])
+    flat = points[:, :2] * stretch
+    unit = float(np.linalg.norm(flat[at.FOREHEAD] - flat[at.CHIN]))
+    scale = max(min(_OVERSAMPLING, _MAX_UNIT / unit), 1.0)
+    middle = flat[[*at.OVAL]].mean(0)
+    angle = _roll(flat)
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    turn = np.array([[cos, sin], [-sin, cos]])
+    side, up, down = (round(reach * unit * scale) for reach in _REACH)
+    affine = np.column_stack([turn, np.array([side, up]) - turn @ middle])
+    shrink = _shrunk(picture, stretch * scale)
+    onto = affine @ np.array([[width / shrink.shape[1], 0, 0], [0, height / shrink.shape[0], 0], [0, 0, 1]])
+    pixels = cv2.warpAffine(shrink, onto, (2 * side, up + down), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return Canvas(
+        pixels=pixels,
+        points=(flat @ turn.T + affine[:, 2]).astype(np.float32),
+        depth=(-points[:, 2] * stretch[0] * scale).astype(np.float32),
+        unit=unit * scale,
+        affine=affine.astype(np.float32),
+    )
+
+
+def _roll(flat: NDArray[np.float64]) -> float:
+    """How far the head leans, in radians: the mean of what the eyes' line and the face's midline say."""
+    eyes = flat[263] - flat[33]
+    midline = flat[at.CHIN] - flat[at.FOREHEAD]
+    return (math.atan2(eyes[1], eyes[0]) + math.atan2(-midline[0], midline[1])) / 2
+
+
+def _shrunk(picture: Pixels, factor: NDArray[np.float64]) -> Pixels:
+    """The picture scaled down by area to about the canvas's resolution, never up."""
+    if max(factor) >= 1:
+        return picture
+    size = tuple(round(side * f) for side, f in zip(picture.shape[1::-1], factor, strict=True))
+    smaller: Pixels = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return smaller

@@ -1,0 +1,30 @@
+"""Contours as one height per pixel column: what lets lips and lids part and meet exactly."""
+
+import numpy as np
+
+from dice_talk.lite.canvas import Floats
+
+
+def contour(points: Floats, x: Floats, sigma: float) -> Floats:
+    """Height of a polyline at columns `x (w,)`, smoothed over `sigma` pixels; flat beyond its ends."""
+    order = np.argsort(points[:, 0], kind="stable")
+    heights = np.interp(x, points[order, 0], points[order, 1])
+    return smooth(heights.astype(np.float32), sigma)
+
+
+def smooth(values: Floats, sigma: float) -> Floats:
+    """Gaussian-smoothed `values (n,)`; ends repeat."""
+    if sigma <= 0 or len(values) < 2:
+        return values
+    radius = max(1, int(3 * sigma))
+    kernel = np.exp(-((np.arange(-radius, radius + 1) / sigma) ** 2) / 2)
+    padded = np.pad(values, radius, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid").astype(np.float32)
+
+
+def fade(distance: Floats, rigid: Floats | float, length: Floats | float) -> Floats:
+    """How far skin follows an edge that moves: 1 up to `rigid` pixels from it, smoothly 0 at `rigid + length`."""
+    t = (distance - rigid) / length
+    np.clip(t, 0, 1, out=t)
+    follow: Floats = 1 - t * t * (3 - 2 * t)
+    return follow

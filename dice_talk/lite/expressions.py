@@ -1,0 +1,103 @@
+"""The eight emotions as faces: where brows, lids, mouth, nose and head go, in face heights and degrees."""
+
+from dataclasses import dataclass, field
+
+from dice_talk.emotions import Emotion
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An emotion at full strength (`emo_scale` 6)."""
+
+    skin: dict[str, float] = field(default_factory=dict)  # parameters of `fields.SKIN`, in face heights
+    raised: float = 0.0  # upper lids, face heights
+    squint: float = 0.0  # lower lids up, face heights
+    pitch: float = 0.0  # degrees, chin down
+    roll: float = 0.0  # degrees
+    opening: float = 1.0  # factor on the mouth's opening
+    blinks: float = 1.0  # factor on the blink rate
+    liveliness: float = 1.0  # factor on the head's motion
+    takes_back_smile: float = 0.7  # share of the portrait's own smile that does not belong to this emotion
+
+
+def _corners(out: float, up: float) -> dict[str, float]:
+    return {
+        "corner_out_left": out,
+        "corner_out_right": out,
+        "corner_up_left": up,
+        "corner_up_right": up,
+    }
+
+
+def _brows(inner: float, outer: float) -> dict[str, float]:
+    return {"brow_inner": inner, "brow_outer_left": outer, "brow_outer_right": outer}
+
+
+EXPRESSIONS = {
+    Emotion.NEUTRAL: Expression(takes_back_smile=0.4),
+    Emotion.HAPPY: Expression(
+        skin=_corners(0.031, 0.036) | {"cheek_up": 0.022, "nose_up": 0.005} | _brows(0.004, 0.008),
+        squint=0.010,
+        roll=1.0,
+        opening=1.1,
+        liveliness=1.2,
+        takes_back_smile=0.0,
+    ),
+    Emotion.SAD: Expression(
+        skin=_corners(-0.004, -0.026) | _brows(0.034, -0.016) | {"brow_in": 0.010, "chin_up": 0.010},
+        raised=-0.010,
+        pitch=3.0,
+        roll=-1.5,
+        opening=0.85,
+        blinks=0.8,
+        liveliness=0.6,
+    ),
+    Emotion.ANGRY: Expression(
+        skin=_corners(-0.006, -0.010)
+        | _brows(-0.040, 0.006)
+        | {"brow_in": 0.022, "lip_volume": -0.008, "nose_up": 0.008},
+        raised=-0.004,
+        squint=0.009,
+        pitch=2.0,
+        blinks=0.6,
+        liveliness=1.1,
+    ),
+    Emotion.SURPRISED: Expression(
+        skin=_corners(-0.010, -0.002) | _brows(0.048, 0.042) | {"jaw": 0.012},
+        raised=0.015,
+        pitch=-2.0,
+        opening=1.35,
+        blinks=0.6,
+    ),
+    Emotion.DISGUSTED: Expression(
+        skin=_corners(0.004, -0.012)
+        | _brows(-0.024, -0.014)
+        | {"nose_up": 0.034, "lip_up": 0.028, "cheek_up": 0.016, "brow_in": 0.012, "chin_up": 0.014},
+        raised=-0.006,
+        squint=0.012,
+        pitch=-1.5,
+        roll=1.5,
+        opening=0.9,
+    ),
+    Emotion.FEAR: Expression(
+        skin=_corners(0.018, -0.014) | _brows(0.042, 0.012) | {"brow_in": 0.014, "lip_volume": -0.004},
+        raised=0.014,
+        pitch=-1.0,
+        opening=1.0,
+        blinks=1.6,
+        liveliness=0.9,
+    ),
+    Emotion.CONTEMPT: Expression(
+        skin={
+            "corner_out_right": 0.022,
+            "corner_up_right": 0.030,
+            "cheek_up": 0.006,
+            "brow_outer_right": 0.020,
+            "brow_inner": -0.008,
+            "brow_outer_left": -0.008,
+        },
+        raised=-0.008,
+        pitch=-2.0,
+        roll=2.0,
+    ),
+}

@@ -1,0 +1,188 @@
+"""The eyes: lids that slide over the eyeball, and an eyeball that turns a little beneath them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.curves import contour, fade, smooth
+
+_SIDE, _BELOW = 0.03, 0.07
+"""Face heights by which the box exceeds the eye to the sides and below; above it ends at the brow."""
+_LASHES = 0.010
+"""Face heights along the lid's edge that move as one: the lashes."""
+_UPPER_SHARE = 0.88
+"""Of the opening, that the upper lid covers in a blink; the lower lid meets it."""
+_SMOOTH = 0.006
+_SHUT = 0.10
+"""Opening over width below which an eye counts as shut in the portrait."""
+_SHADE = 0.014
+"""Face heights of the soft shadow that a lowered lid casts on the eyeball."""
+_WIDEST = 0.16
+"""Of its opening, that an eye may open further: a stretched iris must not lose its roundness."""
+_FOLD = 0.008
+"""Face heights above the open lid's edge where the skin that a blink unfolds begins."""
+_LID_SHARE = 0.85
+"""Of plain lid skin in what a blink unfolds; the rest is the portrait's own skin, stretched, which alone would show
+lashes and make-up as streaks."""
+_GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
+"""Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
+_PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
+"""Landmarks on cheeks, brow and the ridge of the nose."""
+_WHITE = 1.18, 0.04
+"""How much lighter than skin a white is (darkest channel), and the share of such pixels that is too much."""
+
+
+@dataclass(frozen=True)
+class Eye:
+    """A box of the canvas and the eye in it. Arrays `(w,)` per column, in pixels from the box's top."""
+
+    left: int
+    top: int
+    source: Pixels  # (h, w, 3)
+    unit: float
+    upper: Floats  # edge of the upper lid in the portrait
+    lower: Floats
+    bow: Floats  # 0 in the corners, 1 in the middle: how a lid's edge moves
+    above: float  # pixels of skin between lashes and brow
+    lid: Floats  # (w, 3) colour of lid skin
+    iris: tuple[float, float]  # centre in the box
+    spread: float  # pixels; how much of the eye turns with the iris
+    still: bool  # shut in the portrait, or drawn in a way that the landmarks don't fit: it is left alone
+
+
+def make_eye(
+    canvas: Canvas, upper: Sequence[int], lower: Sequence[int], brow: Sequence[int], iris: Sequence[int]
+) -> Eye:
+    """`upper`, `lower`, `brow`, `iris`: landmarks of one eye."""
+    unit = canvas.unit
+    fitted = _fitted(canvas, upper, lower)
+    point = canvas.points if fitted is None else fitted
+    rim = point[[*upper, *lower]]
+    height, width = canvas.pixels.shape[:2]
+    low, high = rim.min(0), rim.max(0)
+    brow_line = float(point[[*brow], 1].mean())
+    left, right = max(int(low[0] - _SIDE * unit), 0), min(int(high[0] + _SIDE * unit), width)
+    top = max(int(min(brow_line, low[1] - 0.03 * unit)), 0)
+    bottom = min(int(high[1] + _BELOW * unit), height)
+    x = np.arange(left, right, dtype=np.float32)
+    offset = np.array([0, top], np.float32)
+    top_edge = contour(point[[*upper]] - offset, x, _SMOOTH * unit)
+    low_edge = np.maximum(contour(point[[*lower]] - offset, x, _SMOOTH * unit), top_edge)
+    along = np.clip((x - low[0]) / (high[0] - low[0]) * 2 - 1, -1, 1)
+    centre = point[[*iris]].mean(0) - (left, top)
+    above = max(float(low[1] - brow_line) - _LASHES * unit, 0.02 * unit)
+    source = canvas.pixels[top:bottom, left:right].copy()
+    return Eye(
+        left=left,
+        top=top,
+        source=source,
+        unit=unit,
+        upper=top_edge,
+        lower=low_edge,
+        bow=np.clip(1 - along**2, 0, 1) ** 0.6,
+        above=above,
+        lid=_lid_colour(source, top_edge, above, unit),
+        iris=(float(centre[0]), float(centre[1])),
+        spread=float(high[0] - low[0]) * 0.26,
+        still=fitted is None or float((low_edge - top_edge).max()) < _SHUT * float(high[0] - low[0]),
+    )
+
+
+def _fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
+    """The canvas's landmarks, those of the eye moved outwards until they enclose it; None where they can't."""
+    rim = [*upper, *lower]
+    centre = canvas.points[rim].mean(0)
+    around = canvas.points[[*_PLAIN_SKIN]].astype(int)
+    skin = np.median(canvas.pixels[around[:, 1], around[:, 0]].min(axis=1))
+    darkest = canvas.pixels.min(axis=2)
+    for growth in _GROWTH:
+        points = canvas.points.copy()
+        points[rim] = centre + (points[rim] - centre) * growth
+        ring = np.concatenate([centre + (points[rim] - centre) * wider for wider in (1.15, 1.25)])
+        ring = np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round().astype(int)
+        around = darkest[ring[:, 1].clip(0, len(darkest) - 1), ring[:, 0].clip(0, darkest.shape[1] - 1)]
+        if (around > _WHITE[0] * skin + 12).mean() <= _WHITE[1]:
+            return points
+    return None
+
+
+def _lid_colour(source: Pixels, upper: Floats, above: float, unit: float) -> Floats:
+    """Plain skin per column, `(w, 3)`: the median of what lies between the lid's fold and the brow, smoothed."""
+    share = np.linspace(0.35, 0.9, 9, dtype=np.float32)[:, None]
+    rows = np.clip(upper - share * above, 0, len(source) - 1).astype(np.intp)
+    colours = np.median(source[rows, np.arange(source.shape[1])].astype(np.float32), axis=0)
+    return np.stack([smooth(channel, 0.03 * unit) for channel in colours.T], axis=1)
+
+
+def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
+    """Left and right eye of the picture."""
+    return (
+        make_eye(canvas, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.LEFT_BROW_LOWER, at.LEFT_IRIS),
+        make_eye(canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_IRIS),
+    )
+
+
+def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float, gaze: tuple[float, float]) -> None:
+    """Redraws the eye's box of the canvas.
+
+    `shut`: 0 as in the portrait to 1 closed; `raised`: upper lid in face heights, negative lowers it; `squint`: lower
+    lid up; `gaze`: shift of the iris in face heights.
+    """
+    if eye.still:
+        return
+    upper, lower = lid_edges(eye, shut, raised, squint)
+    height, width = eye.source.shape[:2]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    x = np.broadcast_to(np.arange(width, dtype=np.float32), (height, width))
+    above = y - (upper - eye.upper) * fade(upper - y, _LASHES * eye.unit, eye.above + np.maximum(upper - eye.upper, 0))
+    below = y - (lower - eye.lower) * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
+    skin = cv2.remap(eye.source, x, np.where(y < (upper + lower) / 2, above, below), cv2.INTER_LINEAR)
+    skin = _unfolded(eye, skin, y, upper)
+    seen = np.clip(y - upper + 0.5, 0, 1) * np.clip(lower - y + 0.5, 0, 1) * np.clip(lower - upper, 0, 1)
+    ball = _eyeball(eye, x, y, upper, gaze)
+    shade = 0.25 * np.clip((upper - eye.upper) / (0.02 * eye.unit), 0, 1)
+    ball *= (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))[..., None]
+    target = canvas[eye.top : eye.top + height, eye.left : eye.left + width]
+    target[:] = (skin + (ball - skin) * seen[..., None] + 0.5).astype(np.uint8)
+
+
+def _unfolded(eye: Eye, skin: Pixels, y: Floats, upper: Floats) -> Floats:
+    """Plain lid skin where a lowered lid has unfolded, gently rounded by light; the lashes stay the portrait's."""
+    travel = upper - eye.upper
+    fold, lashes = eye.upper - _FOLD * eye.unit, upper - _LASHES * eye.unit * 0.8
+    soft = 0.012 * eye.unit
+    window = np.clip((y - fold) / soft, 0, 1) * np.clip((lashes - y) / soft, 0, 1)
+    share = _LID_SHARE * window * np.clip(travel / (0.02 * eye.unit) - 0.15, 0, 1)
+    across = (y - fold) / np.maximum(lashes - fold, 1)
+    rounded = 0.97 + 0.05 * np.clip(4 * across * (1 - across), 0, 1)
+    lid: Floats = skin + (eye.lid * rounded[..., None] - skin) * share[..., None]
+    return lid
+
+
+def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floats, Floats]:
+    """Edges of the moved lids, `(w,)`; they meet, and never cross."""
+    opening = eye.lower - eye.upper
+    lift = min(raised * eye.unit, _WIDEST * float(opening.max()))
+    upper = eye.upper - np.float32(lift) * eye.bow
+    lower = eye.lower - np.float32(squint * eye.unit) * eye.bow
+    closing = eye.upper + _UPPER_SHARE * opening
+    upper = upper + shut * (closing - upper)
+    lower = lower + shut * (closing - lower)
+    middle = (upper + lower) / 2
+    return np.minimum(upper, middle).astype(np.float32), np.maximum(lower, middle).astype(np.float32)
+
+
+def _eyeball(eye: Eye, x: Floats, y: Floats, upper: Floats, gaze: tuple[float, float]) -> Floats:
+    """The portrait's eyeball, turned by `gaze`; under a raised lid its upper half stretches to fill the space."""
+    centre_x, centre_y = eye.iris
+    near = np.exp(-(((x - centre_x) / eye.spread) ** 2)) * eye.unit
+    raised = np.minimum(upper, eye.upper)
+    stretch = np.maximum(centre_y - eye.upper, 1) / np.maximum(centre_y - raised, 1)
+    rows = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
+    ball = cv2.remap(eye.source, x - np.float32(gaze[0]) * near, rows, cv2.INTER_LINEAR)
+    return np.asarray(ball, np.float32)

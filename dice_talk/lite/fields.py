@@ -1,0 +1,161 @@
+"""What each facial muscle group does to the skin: one smooth displacement field per parameter.
+
+Fields live on a coarse grid over the canvas. A frame's skin motion is their sum, weighted by the frame's parameters;
+nothing in them can tear or fold, because all are smooth and small. Lips and lids, which do part, are not here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas, Floats
+
+SKIN = (
+    "jaw",  # chin and cheeks follow the lower lip down
+    "mouth_width",  # corners apart (spread) or together (round)
+    "lip_volume",  # lips thicker (round) or pressed
+    "corner_out_left",
+    "corner_out_right",
+    "corner_up_left",
+    "corner_up_right",
+    "lip_up",  # upper lip towards the nose
+    "chin_up",  # chin boss pushes the lower lip up
+    "nose_up",  # wings of the nose and the skin beside it
+    "cheek_up",
+    "brow_inner",  # up
+    "brow_outer_left",  # up
+    "brow_outer_right",
+    "brow_in",  # brows towards each other
+)
+"""Parameters of the skin, in the order of the fields; each is a displacement in face heights."""
+
+_NODES_PER_UNIT = 72
+"""Grid nodes per face height; the narrowest field is 2.5 nodes wide."""
+_BROW_ROOM = 0.42
+"""Of the way from brow to lid: sigma over which the skin below goes with the brow, so that the lid is not dragged."""
+_BROW_ROOM_RANGE = (0.016, 0.032)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A coarse grid over the canvas: node (i, j) lies at canvas pixel (j * step, i * step)."""
+
+    step: float
+    x: Floats  # (h, w) canvas pixels
+    y: Floats
+
+
+def make_grid(canvas: Canvas) -> Grid:
+    """The grid that carries fields and weights."""
+    step = canvas.unit / _NODES_PER_UNIT
+    height, width = canvas.pixels.shape[:2]
+    x, y = np.meshgrid(np.arange(0, width + step, step), np.arange(0, height + step, step))
+    return Grid(step, x.astype(np.float32), y.astype(np.float32))
+
+
+def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
+    """Displacement `(len(SKIN), h, w, 2)` in canvas pixels for a parameter of one face height."""
+    draw = _Brush(canvas, grid)
+    point = canvas.points
+    seam = (point[13] + point[14]) / 2
+    fields = {
+        "jaw": _jaw(draw, point, float(seam[1])),
+        "mouth_width": _mouth_width(draw, point, seam),
+        "lip_volume": _lip_volume(draw, seam),
+        "lip_up": draw.push((0, -1), point[at.LIP_TOP], 0.10, 0.045),
+        "chin_up": draw.push((0, -1), (point[at.LIP_BOTTOM] + point[at.CHIN]) / 2, 0.10, 0.06),
+        "nose_up": draw.push((0, -1), point[at.LEFT_NOSTRIL], 0.05, 0.06)
+        + draw.push((0, -1), point[at.RIGHT_NOSTRIL], 0.05, 0.06),
+        "cheek_up": draw.push((0, -1), point[at.LEFT_CHEEK], 0.09, 0.06)
+        + draw.push((0, -1), point[at.RIGHT_CHEEK], 0.09, 0.06),
+    }
+    for side, sign in (("left", -1), ("right", 1)):
+        corner = point[at.LEFT_CORNER if side == "left" else at.RIGHT_CORNER]
+        fields[f"corner_out_{side}"] = draw.push((sign, 0), corner, 0.085, 0.08)
+        fields[f"corner_up_{side}"] = draw.push((0, -1), corner, 0.085, 0.07)
+    fields |= _brows(draw, point)
+    scaled: Floats = np.stack([fields[name] for name in SKIN]) * np.float32(canvas.unit)
+    return scaled
+
+
+@dataclass(frozen=True)
+class _Brush:
+    canvas: Canvas
+    grid: Grid
+
+    def bump(self, centre: Floats, wide: float, high: float, below: float | None = None) -> Floats:
+        """A Gaussian hill `(h, w)`; widths in face heights, `below` where it is narrower or wider downwards."""
+        x = (self.grid.x - centre[0]) / (wide * self.canvas.unit)
+        y = (self.grid.y - centre[1]) / self.canvas.unit
+        y = np.where(y < 0, y / high, y / (high if below is None else below))
+        hill: Floats = np.exp(-(x * x + y * y) / 2)
+        return hill
+
+    def push(
+        self,
+        direction: tuple[int, int],
+        centre: Floats,
+        wide: float,
+        high: float,
+        below: float | None = None,
+    ) -> Floats:
+        """A hill that moves one way, `(h, w, 2)`."""
+        return self.bump(centre, wide, high, below)[..., None] * np.array(direction, np.float32)
+
+
+def smoothstep(x: Floats) -> Floats:
+    """0 below 0, 1 above 1, smooth between."""
+    t = np.clip(x, 0, 1)
+    step: Floats = t * t * (3 - 2 * t)
+    return step
+
+
+def _jaw(draw: _Brush, point: Floats, seam: float) -> Floats:
+    """Down: nothing at the lips (they part on their own), all of it at the chin, fading out over the neck."""
+    unit, grid = draw.canvas.unit, draw.grid
+    chin = point[at.CHIN]
+    onset = smoothstep((grid.y - seam - 0.01 * unit) / max(float(chin[1] - seam) * 0.8, 0.05 * unit))
+    neck = 1 - smoothstep((grid.y - chin[1] - 0.03 * unit) / (0.32 * unit))
+    across = np.exp(-(((grid.x - chin[0]) / (0.34 * unit)) ** 2))
+    field = np.zeros((*grid.x.shape, 2), np.float32)
+    field[..., 1] = onset * neck * across
+    hollow = draw.push((1, 0), point[at.LEFT_JOWL], 0.08, 0.12) + draw.push((-1, 0), point[at.RIGHT_JOWL], 0.08, 0.12)
+    return field + np.float32(0.12) * hollow
+
+
+def _mouth_width(draw: _Brush, point: Floats, seam: Floats) -> Floats:
+    unit, grid = draw.canvas.unit, draw.grid
+    half = abs(float(point[at.RIGHT_CORNER][0] - point[at.LEFT_CORNER][0])) / 2
+    x, y = (grid.x - seam[0]) / half, (grid.y - seam[1]) / (0.15 * unit)
+    field = np.zeros((*grid.x.shape, 2), np.float32)
+    field[..., 0] = x * np.exp(-((x / 1.75) ** 4) - y * y)
+    return field
+
+
+def _lip_volume(draw: _Brush, seam: Floats) -> Floats:
+    unit, grid = draw.canvas.unit, draw.grid
+    x, y = (grid.x - seam[0]) / (0.15 * unit), (grid.y - seam[1]) / (0.05 * unit)
+    field = np.zeros((*grid.x.shape, 2), np.float32)
+    field[..., 1] = 1.65 * y * np.exp(-y * y - x * x)
+    return field
+
+
+def brow_room(canvas: Canvas) -> float:
+    """Sigma in face heights of the skin that follows the brows downwards; they sink no further than about this."""
+    point = canvas.points
+    brow = point[[*at.LEFT_BROW_INNER, *at.RIGHT_BROW_INNER], 1].mean()
+    lid = point[[158, 385], 1].mean()
+    return float(np.clip(_BROW_ROOM * (lid - brow) / canvas.unit, *_BROW_ROOM_RANGE))
+
+
+def _brows(draw: _Brush, point: Floats) -> dict[str, Floats]:
+    left, right = point[[*at.LEFT_BROW_INNER]].mean(0), point[[*at.RIGHT_BROW_INNER]].mean(0)
+    outer_left, outer_right = point[[*at.LEFT_BROW_OUTER]].mean(0), point[[*at.RIGHT_BROW_OUTER]].mean(0)
+    up, below = (0, -1), brow_room(draw.canvas)
+    return {
+        "brow_inner": draw.push(up, left, 0.055, 0.08, below) + draw.push(up, right, 0.055, 0.08, below),
+        "brow_outer_left": draw.push(up, outer_left, 0.07, 0.08, below),
+        "brow_outer_right": draw.push(up, outer_right, 0.07, 0.08, below),
+        "brow_in": draw.push((1, 0), left, 0.05, 0.06) + draw.push((-1, 0), right, 0.05, 0.06),
+    }

@@ -1,0 +1,101 @@
+"""Small turns of the head: how deep each point lies, and how far hair, neck and surroundings follow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.fields import Grid, smoothstep
+from dice_talk.lite.models import Mask
+
+HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")
+"""Parameters of the head: turn to the picture's right, nod down and lean in radians, shifts in face heights."""
+
+_BAND = 0.045
+"""Face heights around the person over which the motion dies out: skin, hair and loose strands stretch, never tear."""
+_NECK = (-0.12, 0.36)
+"""Face heights below the chin between which the motion fades to nothing: shoulders stand still."""
+_RADIUS = (0.95, 1.4)
+"""Face heights from the face's middle between which the motion fades: neighbours in a group stand still."""
+_DEPTH_WIDTH = 0.06
+"""Face heights; sigma that smooths the landmarks' depth, whose raw values tear the cheek of a turning head."""
+_OUTER_RINGS = ((1.22, 0.14), (1.6, 0.28), (2.4, 0.34))
+"""Beyond the face's outline the head curves away: distance from the middle (outline is 1) and depth lost, in H."""
+
+
+@dataclass(frozen=True)
+class Follow:
+    """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]; `person` without the neck's fade."""
+
+    head: Floats
+    person: Floats
+
+
+def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]) -> Follow:
+    """`mask`: person or not at each node. `neighbours`: other faces' (x, y, radius) on the canvas."""
+    unit = canvas.unit
+    oval = canvas.points[[*at.OVAL]]
+    solid = (mask > 0.5).astype(np.uint8)
+    cv2.fillConvexPoly(solid, cv2.convexHull((oval / grid.step).round().astype(np.int32)), 1)
+    outside = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5) * grid.step
+    person = 1 - smoothstep(outside / (_BAND * unit))
+    middle, chin = oval.mean(0), canvas.points[at.CHIN]
+    away = np.hypot(grid.x - middle[0], grid.y - middle[1]) / unit
+    person = person * (1 - smoothstep((away - _RADIUS[0]) / (_RADIUS[1] - _RADIUS[0])))
+    for x, y, radius in neighbours:
+        person = person * smoothstep((np.hypot(grid.x - x, grid.y - y) / radius - 1) / 0.5)
+    below = (grid.y - chin[1]) / unit
+    head = person * (1 - smoothstep((below - _NECK[0]) / (_NECK[1] - _NECK[0])))
+    return Follow(_soft(head), _soft(person))
+
+
+def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
+    """Displacement `(len(HEAD), h, w, 2)` in canvas pixels for a parameter of 1 (small-angle form)."""
+    depth = head_depth(canvas, grid)
+    pivot = canvas.points[at.CHIN] + (0, 0.15 * canvas.unit)
+    none = np.zeros_like(depth)
+    moves = (
+        (depth, none),
+        (none, depth),
+        (-(grid.y - pivot[1]), grid.x - pivot[0]),
+        (none + canvas.unit, none),
+        (none, none + canvas.unit),
+    )
+    fields: Floats = np.stack([np.stack(move, axis=-1) for move in moves]).astype(np.float32) * weight[..., None]
+    return fields
+
+
+def head_depth(canvas: Canvas, grid: Grid) -> Floats:
+    """How far each node lies before the axis through the ears, `(h, w)` in canvas pixels."""
+    unit, points, depth = canvas.unit, canvas.points[:468], canvas.depth[:468]
+    oval = [*at.OVAL]
+    middle = points[oval].mean(0)
+    samples, values = [points], [depth]
+    for distance, loss in _OUTER_RINGS:
+        samples.append(middle + (points[oval] - middle) * distance)
+        values.append(depth[oval] - loss * unit)
+    coarse = 3
+    nodes = np.stack([grid.x[::coarse, ::coarse], grid.y[::coarse, ::coarse]], axis=-1)
+    smooth = _interpolate(nodes, np.concatenate(samples), np.concatenate(values), _DEPTH_WIDTH * unit)
+    size = (grid.x.shape[1], grid.x.shape[0])
+    at_nodes = (np.arange(size[0], dtype=np.float32) / coarse, np.arange(size[1], dtype=np.float32) / coarse)
+    full = cv2.remap(smooth, *np.meshgrid(*at_nodes), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    axis = (canvas.depth[at.LEFT_EAR] + canvas.depth[at.RIGHT_EAR]) / 2 - 0.05 * unit
+    result: Floats = _soft(full) - axis
+    return result
+
+
+def _interpolate(nodes: Floats, samples: Floats, values: Floats, sigma: float) -> Floats:
+    """Gaussian-weighted mean of the nearest samples; a second, wider Gaussian speaks where none is near."""
+    square = ((nodes[:, :, None, :] - samples[None, None]) ** 2).sum(-1) / (2 * sigma * sigma)
+    weight = np.exp(-square) + 1e-4 * np.exp(-square / 9) + 1e-9 / (1 + square)
+    mean: Floats = ((weight @ values) / weight.sum(-1)).astype(np.float32)
+    return mean
+
+
+def _soft(field: Floats) -> Floats:
+    soft: Floats = cv2.GaussianBlur(field.astype(np.float32), (0, 0), 1.5, borderType=cv2.BORDER_REPLICATE)
+    return soft

@@ -1,0 +1,121 @@
+"""The networks that mediapipe's wheel carries: face mesh with irises, person segmentation, face detection."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dice_talk.detect import largest, load_detector
+from dice_talk.errors import NoFaceFound
+from dice_talk.face import Box, Detector
+from dice_talk.image import Pixels
+
+Points = NDArray[np.float32]
+"""Landmarks `(478, 3)`: x, y in pixels, z in the same unit, negative towards the camera."""
+Mask = NDArray[np.float32]
+
+_MESH_MARGIN = 0.6
+"""Of the face box on each side: the mesh's own detector wants to see the whole head."""
+_MESH_SIDE = 512
+"""Pixels; the mesh sees 192 px of it, its detector 128."""
+_MESH_CONFIDENCE = 0.3
+
+
+@dataclass(frozen=True)
+class Models:
+    """Loaded once per process; not to be shared between threads."""
+
+    detector: Detector
+    mesh: Any
+    segmenter: Any
+
+
+@dataclass(frozen=True)
+class Found:
+    """The face to animate in a picture."""
+
+    box: Box
+    points: Points
+    others: list[Box]
+
+
+def load_models() -> Models:
+    """Loads all three, about half a second."""
+    import mediapipe as mp
+
+    return Models(
+        detector=load_detector(),
+        mesh=mp.solutions.face_mesh.FaceMesh(
+            static_image_mode=True,
+            refine_landmarks=True,
+            max_num_faces=2,
+            min_detection_confidence=_MESH_CONFIDENCE,
+        ),
+        segmenter=mp.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0),
+    )
+
+
+def find_face(models: Models, picture: Pixels) -> Found:
+    """The largest face of an RGB picture whose landmarks can be found. Raises `NoFaceFound`."""
+    faces = largest(models.detector(picture))
+    for face in faces:
+        points = landmarks(models, picture, face)
+        if points is not None:
+            return Found(face, points, [other for other in faces if other is not face])
+    if faces:
+        raise NoFaceFound(
+            "A face was found in the image, but not its features",
+            "Eyes, nose and mouth must be visible: use a picture that shows the face from the front or at a slight "
+            "angle, without a mask or a hand over it.",
+        )
+    raise NoFaceFound(
+        "No face was found in the image",
+        "Use a sharp, well-lit picture of one person who faces the camera, with the head at least 60 pixels high "
+        "and upright.",
+    )
+
+
+def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
+    """The 478 landmarks of the face in `face`, or None where the mesh sees none."""
+    side = round((1 + 2 * _MESH_MARGIN) * max(face.width, face.height))
+    left, top = round((face.left + face.right - side) / 2), round((face.top + face.bottom - side) / 2)
+    view = _window(picture, left, top, side)
+    view = cv2.resize(
+        view, (_MESH_SIDE, _MESH_SIDE), interpolation=cv2.INTER_AREA if side > _MESH_SIDE else cv2.INTER_CUBIC
+    )
+    found = models.mesh.process(view).multi_face_landmarks or ()
+    candidates = [np.array([(p.x, p.y, p.z) for p in one.landmark], np.float32) for one in found]
+    if not candidates:
+        return None
+    points = min(candidates, key=lambda one: float(np.abs(one[:, :2].mean(0) - 0.5).sum())) * side
+    points[:, :2] += (left, top)
+    return points
+
+
+def _window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
+    """A square of a picture; what lies outside it repeats its edge."""
+    height, width = picture.shape[:2]
+    inside = picture[max(top, 0) : top + side, max(left, 0) : left + side]
+    window: Pixels = cv2.copyMakeBorder(
+        inside,
+        max(-top, 0),
+        max(top + side - height, 0),
+        max(-left, 0),
+        max(left + side - width, 0),
+        cv2.BORDER_REPLICATE,
+    )
+    return window
+
+
+def person_mask(models: Models, picture: Pixels) -> Mask:
+    """How surely each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
+    mask: Mask = models.segmenter.process(picture).segmentation_mask
+    return mask
+
+
+def rows(points: Points, indices: Sequence[int]) -> Points:
+    """The x and y of some landmarks, `(len(indices), 2)`."""
+    return points[list(indices), :2]

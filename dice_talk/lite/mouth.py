@@ -1,0 +1,123 @@
+"""The mouth: two lips that part along the portrait's own lip line, and what shows between them."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.curves import contour, fade
+from dice_talk.lite.interior import Interior, make_interior, paint
+
+_SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
+"""Face heights by which the box that is redrawn exceeds the mouth: to the sides, above and below the lip line."""
+_UPPER_SHARE = 0.18
+"""Of the opening; the upper lip is raised by it, the lower lip does the rest."""
+_MEETING = 0.35
+"""Where the lips of a portrait with an open mouth meet: share of its opening, from above."""
+_SMOOTH = 0.008
+"""Face heights; sigma over which the landmarks' corners are rounded."""
+_OUTER_SHARE = 0.85
+"""Of the opening at the lower lip's outer edge, whose curve is wider than the inner edge's: lips stretch over teeth."""
+_NARROW = (0.72, 0.045)
+"""Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """A box of the canvas and the lips in it. Arrays `(w,)` hold a value per column, in pixels from the box's top."""
+
+    left: int
+    top: int
+    source: Pixels  # (h, w, 3)
+    unit: float
+    across: Floats  # -1 at the left corner, 0 in the middle, 1 at the right corner
+    upper: Floats  # inner edge of the upper lip in the portrait
+    lower: Floats
+    meeting: Floats  # where they touch
+    upper_lip: float  # thickness in pixels
+    lower_lip: float
+    above: float  # pixels from the upper lip to the nose, over which skin gives way
+    below: float  # pixels from the lower lip to the chin
+    interior: Interior
+
+    @property
+    def rest(self) -> float:
+        """The portrait's own opening in face heights."""
+        return float((self.lower - self.upper).max()) / self.unit
+
+
+def make_mouth(canvas: Canvas) -> Mouth:
+    """Finds lips and light of a portrait's mouth."""
+    unit, point = canvas.unit, canvas.points
+    left_corner, right_corner = point[78], point[308]
+    seam = float(point[[13, 14], 1].mean())
+    height, width = canvas.pixels.shape[:2]
+    left = max(int(point[at.LEFT_CORNER, 0] - _SIDE * unit), 0)
+    right = min(int(point[at.RIGHT_CORNER, 0] + _SIDE * unit), width)
+    top, bottom = max(int(seam - _ABOVE * unit), 0), min(int(seam + _BELOW * unit), height)
+    x = np.arange(left, right, dtype=np.float32)
+    offset = np.array([0, top], np.float32)
+    upper = contour(point[[*at.INNER_LIP_UPPER]] - offset, x, _SMOOTH * unit)
+    lower = contour(point[[*at.INNER_LIP_LOWER]] - offset, x, _SMOOTH * unit)
+    lower = np.maximum(lower, upper)
+    middle = float(point[[13, 14], 0].mean())
+    across = np.where(
+        x < middle,
+        (x - middle) / max(middle - left_corner[0], 1),
+        (x - middle) / max(right_corner[0] - middle, 1),
+    ).astype(np.float32)
+    source = canvas.pixels[top:bottom, left:right].copy()
+    upper_lip = max(float(point[13, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
+    lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[14, 1]), 0.02 * unit)
+    return Mouth(
+        left=left,
+        top=top,
+        source=source,
+        unit=unit,
+        across=across,
+        upper=upper,
+        lower=lower,
+        meeting=upper + np.float32(_MEETING) * (lower - upper),
+        upper_lip=upper_lip,
+        lower_lip=lower_lip,
+        above=max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit),
+        below=max(float(point[at.CHIN, 1] - point[at.LIP_BOTTOM, 1]) * 0.9, 0.08 * unit),
+        interior=make_interior(canvas, source, across, upper, lower),
+    )
+
+
+def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
+    """Inner edges of the parted lips, `(w,)` pixels from the box's top, for an opening of `gap` face heights."""
+    start, full = _NARROW
+    width = start + (1 - start) * min(gap / full, 1.0)
+    arch = np.maximum(1 - np.abs(mouth.across / width) ** 2.4, 0) ** 0.8 * np.float32(gap * mouth.unit)
+    return mouth.meeting - _UPPER_SHARE * arch, mouth.meeting + (1 - _UPPER_SHARE) * arch
+
+
+def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
+    """Redraws the mouth's box of the canvas. `gap`: opening in face heights; `tongue`: 0 flat to 1 raised."""
+    upper, lower = lip_edges(mouth, gap)
+    height, width = mouth.source.shape[:2]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    up = y - (upper - mouth.upper) * fade(upper - y, mouth.upper_lip, mouth.above)
+    down = y - _lowered(mouth, y - lower, lower - mouth.lower, gap) * fade(y - lower, mouth.lower_lip, mouth.below)
+    rows = np.where(y < (upper + lower) / 2, up, down)
+    columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
+    target = canvas[mouth.top : mouth.top + height, mouth.left : mouth.left + width]
+    target[:] = cv2.remap(mouth.source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if gap > 0:
+        paint(mouth.interior, target, upper, lower, tongue)
+
+
+def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Floats:
+    """How far down the lower lip goes, `(h, w)`, `distance` pixels below its inner edge, which goes `inner (w,)`."""
+    wide = np.exp(-(np.abs(mouth.across / 0.97) ** 4)) * np.float32(
+        gap * mouth.unit * (1 - _UPPER_SHARE) * _OUTER_SHARE
+    )
+    outer = wide + np.minimum(mouth.meeting - mouth.lower, 0)
+    share = np.clip(distance / mouth.lower_lip, 0, 1)
+    way: Floats = inner + (outer - inner) * share * share * (3 - 2 * share)
+    return way

@@ -1,0 +1,115 @@
+"""What the face does in every frame: speech, emotion and life put together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dice_talk.lite.canvas import Floats
+from dice_talk.lite.expressions import EXPRESSIONS, Expression
+from dice_talk.lite.fields import SKIN, brow_room
+from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lids
+from dice_talk.lite.phones import RATE
+from dice_talk.lite.rig import Rig
+from dice_talk.lite.visemes import Speaking
+from dice_talk.options import RenderOptions
+
+_EMO_SCALE, _REF_SCALE = 6.0, 3.0
+"""The options' defaults, at which amplitudes are as tabled."""
+_HOLD_PER_REF = 0.08
+"""How much each further unit of `ref_scale` takes from every departure from the portrait."""
+_ONSET_S = 0.8
+"""Seconds in which the portrait's face becomes the emotion's."""
+_JAW_SHARE = 0.55
+"""Of the lower lip's way, that chin and jaw go along."""
+_JAW_SIGMA_S = 0.05
+_ROUND_WIDTH, _ROUND_VOLUME = -0.30, 0.006
+"""Of the mouth's half width that full rounding takes, and lip volume it gives, in face heights."""
+_EYE_DEPTH = 0.07
+"""Face heights from the eye's surface to its centre: how far the iris moves back while the head turns."""
+_MAX_GAP = 0.13
+_BROW_SINK = 1.35
+"""Of `brow_room`: further down, the skin above the lid would fold."""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Parameters of every frame. Units: see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.draw_eye`."""
+
+    skin: Floats  # (F, K)
+    head: Floats  # (F, 5)
+    gap: Floats  # (F,)
+    tongue: Floats
+    shut: Floats
+    raised: Floats
+    squint: Floats  # (F, 2)
+    gaze: Floats  # (F, 2)
+    blinks: tuple[float, ...]  # seconds
+    closures: tuple[float, ...]  # seconds at which lips are shut on p, b, m
+
+    def __len__(self) -> int:
+        return len(self.gap)
+
+
+def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -> Performance:
+    """`frames` at `options.fps`. Everything random comes from `options.seed`."""
+    expression = EXPRESSIONS[options.emotion]
+    times = (np.arange(frames) + 0.5) / options.fps
+    rng = np.random.default_rng(options.seed)
+    hold = 1 / (1 + _HOLD_PER_REF * max(options.ref_scale - _REF_SCALE, -_REF_SCALE))
+    strength = options.emo_scale / _EMO_SCALE * hold * ease(times, _ONSET_S)
+    starts = blinks(frames / options.fps, expression.blinks, rng)
+    gaze = glances(times, rng)
+    motion = head_motion(times, speaking.energy, rng)
+    lively = np.float32(options.dynamic_scale * hold)
+    opening = 1 + (expression.opening - 1) * options.emo_scale / _EMO_SCALE
+    track = _Tracks(speaking, times)
+    gap = np.minimum(track(speaking.gap) * opening * (0.5 + 0.5 * lively), _MAX_GAP)
+    head = np.stack([motion.yaw, motion.pitch, motion.roll, motion.shift_x, motion.shift_y], axis=1)
+    head *= lively * np.float32(expression.liveliness)
+    head[:, 1] += np.radians(expression.pitch) * strength
+    head[:, 2] += np.radians(expression.roll) * strength
+    gaze = gaze * lively - head[:, [0, 1]] * (_EYE_DEPTH, -_EYE_DEPTH) * 0.5
+    return Performance(
+        skin=_skin(rig, expression, track, speaking, gap, strength),
+        head=head.astype(np.float32),
+        gap=gap.astype(np.float32),
+        tongue=track(speaking.tongue),
+        shut=lids(times, starts),
+        raised=(expression.raised * strength).astype(np.float32),
+        squint=np.repeat((expression.squint * strength).astype(np.float32)[:, None], 2, axis=1),
+        gaze=gaze.astype(np.float32),
+        blinks=tuple(float(start) for start in starts),
+        closures=speaking.closures,
+    )
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """Reads a 100 Hz track at the frames' times."""
+
+    speaking: Speaking
+    times: Seconds
+
+    def __call__(self, track: Floats) -> Floats:
+        clock = (np.arange(len(track)) + 0.5) / RATE
+        return np.interp(self.times, clock, track).astype(np.float32)
+
+
+def _skin(
+    rig: Rig, expression: Expression, track: _Tracks, speaking: Speaking, gap: Floats, strength: Seconds
+) -> Floats:
+    """Skin parameters `(F, K)`: the expression, and what speaking moves."""
+    skin = np.zeros((len(gap), len(SKIN)), np.float32)
+    for name, amount in expression.skin.items():
+        lowest = -_BROW_SINK * brow_room(rig.canvas) if name.startswith("brow") else -np.inf
+        skin[:, SKIN.index(name)] = np.maximum(amount * strength, lowest)
+    taken_back = expression.takes_back_smile * strength
+    for name, amount in zip(("corner_up", "corner_out"), rig.smile, strict=True):
+        for side in ("left", "right"):
+            skin[:, SKIN.index(f"{name}_{side}")] -= amount * taken_back
+    half = rig.mouth_half_width
+    rounded = track(speaking.round)
+    skin[:, SKIN.index("jaw")] += _JAW_SHARE * gap
+    skin[:, SKIN.index("mouth_width")] += track(speaking.spread) + _ROUND_WIDTH * half * rounded
+    skin[:, SKIN.index("lip_volume")] += _ROUND_VOLUME * rounded
+    return skin

@@ -1,0 +1,160 @@
+"""Everything about a portrait that does not change from frame to frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dice_talk.face import Box
+from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas, Floats, make_canvas
+from dice_talk.lite.eyes import Eye, make_eyes
+from dice_talk.lite.fields import Grid, make_grid, skin_fields
+from dice_talk.lite.head import follow, head_fields
+from dice_talk.lite.models import Mask, Points
+from dice_talk.lite.mouth import Mouth, make_mouth
+
+_NODE_STEP = 4
+"""Video pixels between the points where motion is worked out; in between it is linear."""
+_SUPPORT = 0.004
+"""Motion in face heights per unit of parameter below which a pixel stays the portrait's own."""
+_FEATHER = 0.02
+_NEIGHBOUR_RADIUS = 0.75
+"""Of another face's box: what of a neighbour must not move."""
+_PLAIN_MOUTH = (0.012, 0.150)
+"""Face heights by which the corners lie above the lips' middle, and half the width, of a mouth at rest."""
+_FULL_SMILE = 0.03
+
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A portrait ready to be moved."""
+
+    picture: Pixels  # (H, W, 3) at the video's size
+    canvas: Canvas
+    grid: Grid
+    skin: Floats  # (K, h, w, 2) on the grid
+    mouth: Mouth
+    eyes: tuple[Eye, Eye]
+    area: tuple[slice, slice]  # rows and columns of the picture that move
+    nodes: Floats  # (n, m, 2) canvas position of the picture's nodes in the area
+    head: Floats  # (5, n, m, 2) at the nodes
+    base: Floats  # (a, b, 2) canvas position of the area's pixels
+    moving: Pixels  # (a, b) 255 where the moved head shows alone
+    edge: tuple[Index, ...]  # rows and columns of the area's pixels that mix
+    edge_share: Floats  # (e, 1) how much of the moved head they show
+
+    @property
+    def mouth_half_width(self) -> float:
+        """In face heights."""
+        corners = self.canvas.points[[at.LEFT_CORNER, at.RIGHT_CORNER], 0]
+        return float(corners[1] - corners[0]) / 2 / self.canvas.unit
+
+    @property
+    def smile(self) -> tuple[float, float]:
+        """How far the portrait's smile has taken the mouth's corners up and out, in face heights."""
+        point, unit = self.canvas.points, self.canvas.unit
+        corners = point[[at.LEFT_CORNER, at.RIGHT_CORNER], 1].mean()
+        lifted = float(point[[13, 14], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
+        widened = self.mouth_half_width - _PLAIN_MOUTH[1]
+        share = min(max(lifted / _FULL_SMILE, 0.0), 1.0)
+        return max(lifted, 0.0), max(widened, 0.0) * share
+
+
+def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others: Sequence[Box]) -> Rig:
+    """`picture`: the portrait at full resolution, RGB, with `points`, `mask (H, W)` and `others` (faces) in its pixels;
+    `small`: the same at the video's size.
+    """
+    height, width = small.shape[:2]
+    canvas = make_canvas(picture, points, width, height)
+    grid = make_grid(canvas)
+    to_picture = _picture_from_video(picture, width, height)
+    neighbours = _neighbours(canvas, others, np.linalg.inv(to_picture))
+    weights = follow(canvas, grid, _onto_grid(canvas, grid, mask, to_picture), neighbours)
+    skin = skin_fields(canvas, grid) * weights.person[..., None]
+    head = head_fields(canvas, grid, weights.head)
+    share = _moving_share(canvas, grid, skin, weights.head, width, height)
+    area = _bounds(share)
+    nodes, base = _positions(canvas, area)
+    head_at_nodes = np.stack([_sample(field, nodes, grid.step) for field in head])
+    inside = share[area]
+    edge = np.nonzero((inside > 0) & (inside < 1))
+    return Rig(
+        picture=small,
+        canvas=canvas,
+        grid=grid,
+        skin=skin.astype(np.float32),
+        mouth=make_mouth(canvas),
+        eyes=make_eyes(canvas),
+        area=area,
+        nodes=nodes,
+        head=head_at_nodes,
+        base=base,
+        moving=np.where(inside >= 1, 255, 0).astype(np.uint8),
+        edge=edge,
+        edge_share=inside[edge][:, None],
+    )
+
+
+def _picture_from_video(picture: Pixels, width: int, height: int) -> Floats:
+    """Takes a pixel of the video to one of the full picture, `(3, 3)`."""
+    return np.diag([picture.shape[1] / width, picture.shape[0] / height, 1]).astype(np.float32)
+
+
+def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_picture: Floats) -> Mask:
+    """The person mask seen from the grid's nodes."""
+    onto = np.vstack([canvas.affine, (0, 0, 1)]) @ np.linalg.inv(to_picture)
+    onto[:2] /= grid.step
+    size = (grid.x.shape[1], grid.x.shape[0])
+    blurred = cv2.blur(mask, (5, 5)) if min(mask.shape) > 600 else mask
+    onto_grid: Mask = cv2.warpAffine(blurred, onto[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return onto_grid
+
+
+def _neighbours(canvas: Canvas, others: Sequence[Box], to_video: Floats) -> list[tuple[float, float, float]]:
+    onto = np.vstack([canvas.affine, (0, 0, 1)]) @ to_video
+    scale = float(np.sqrt(abs(np.linalg.det(onto[:2, :2]))))
+    found = []
+    for box in others:
+        x, y, _ = onto @ ((box.left + box.right) / 2, (box.top + box.bottom) / 2, 1)
+        found.append((float(x), float(y), max(box.width, box.height) * scale * _NEIGHBOUR_RADIUS))
+    return found
+
+
+def _moving_share(canvas: Canvas, grid: Grid, skin: Floats, head: Floats, width: int, height: int) -> Floats:
+    """How much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves."""
+    motion = np.maximum(head, np.abs(skin).max(axis=(0, 3)) / canvas.unit)
+    share = np.clip((motion - _SUPPORT) / _FEATHER, 0, 1).astype(np.float32)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    where = np.stack([x, y], axis=-1) @ canvas.affine[:, :2].T + canvas.affine[:, 2]
+    return _sample(share, where.astype(np.float32), grid.step)
+
+
+def _bounds(share: Floats) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(share.max(axis=1)), np.flatnonzero(share.max(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Floats]:
+    """Canvas positions of nodes, placed where `cv2.resize` reads them, and of every pixel of the area."""
+    top, bottom, left, right = area[0].start, area[0].stop, area[1].start, area[1].stop
+    y, x = np.mgrid[top:bottom, left:right]
+    rows, columns = -(-(bottom - top) // _NODE_STEP), -(-(right - left) // _NODE_STEP)
+    node_y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows - 0.5
+    node_x = left + (np.arange(columns) + 0.5) * (right - left) / columns - 0.5
+    grid_x, grid_y = np.meshgrid(node_x, node_y)
+    turn, offset = canvas.affine[:, :2].T, canvas.affine[:, 2]
+    nodes, base = (np.stack(pair, axis=-1) @ turn + offset for pair in ((grid_x, grid_y), (x, y)))
+    return nodes.astype(np.float32), base.astype(np.float32)
+
+
+def _sample(field: Floats, where: Floats, step: float) -> Floats:
+    """A grid's values at canvas positions `where (..., 2)`; 0 outside the canvas."""
+    read: Floats = cv2.remap(field.astype(np.float32), where / np.float32(step), None, cv2.INTER_LINEAR)
+    return read

@@ -1,0 +1,144 @@
+"""From sounds and loudness to the mouth: how far it opens, how wide or round it is, where the tongue is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dice_talk.lite.canvas import Floats
+from dice_talk.lite.curves import smooth
+from dice_talk.lite.phones import RATE, Phone
+
+
+@dataclass(frozen=True)
+class Viseme:
+    """A mouth shape. `gap` and `spread` (corners outwards) in face heights; `round` and `tongue` in [0, 1]."""
+
+    gap: float
+    spread: float = 0.0
+    round: float = 0.0
+    tongue: float = 0.0
+
+
+_SHAPES = {
+    "AA": Viseme(0.085),
+    "AE": Viseme(0.075, spread=0.008),
+    "AH": Viseme(0.058),
+    "AO": Viseme(0.068, round=0.45),
+    "AW": Viseme(0.070, round=0.35),
+    "AY": Viseme(0.078, spread=0.004),
+    "EH": Viseme(0.058, spread=0.008),
+    "ER": Viseme(0.042, round=0.35),
+    "EY": Viseme(0.048, spread=0.014),
+    "IH": Viseme(0.038, spread=0.010),
+    "IY": Viseme(0.030, spread=0.018),
+    "OW": Viseme(0.050, round=0.85),
+    "OY": Viseme(0.055, round=0.70),
+    "UH": Viseme(0.036, round=0.70),
+    "UW": Viseme(0.028, round=1.0),
+    "W": Viseme(0.020, round=0.95),
+    "Y": Viseme(0.028, spread=0.012, tongue=0.4),
+    "R": Viseme(0.030, round=0.40, tongue=0.4),
+    "L": Viseme(0.040, tongue=1.0),
+    "T": Viseme(0.022, tongue=0.8),
+    "D": Viseme(0.022, tongue=0.8),
+    "N": Viseme(0.022, tongue=0.8),
+    "TH": Viseme(0.022, tongue=0.9),
+    "DH": Viseme(0.022, tongue=0.9),
+    "S": Viseme(0.016, spread=0.006),
+    "Z": Viseme(0.016, spread=0.006),
+    "SH": Viseme(0.020, round=0.50),
+    "ZH": Viseme(0.020, round=0.50),
+    "CH": Viseme(0.020, round=0.45),
+    "JH": Viseme(0.020, round=0.45),
+    "K": Viseme(0.030),
+    "G": Viseme(0.030),
+    "NG": Viseme(0.028),
+    "HH": Viseme(0.040),
+    "F": Viseme(0.010),
+    "V": Viseme(0.010),
+    "P": Viseme(0.0),
+    "B": Viseme(0.0),
+    "M": Viseme(0.0),
+}
+_SILENT = Viseme(0.0)
+_CLOSING = ("P", "B", "M")
+_TUCKING = ("F", "V")
+_TUCKED_GAP = 0.010
+
+_GAP_SIGMA_S = 0.028
+_SHAPE_SIGMA_S = 0.042
+"""Rounding and spreading reach further into the neighbouring sounds than opening does."""
+_LOUD_SHARE = 0.6
+"""Of the opening, that loudness decides: right in any language, and where the recogniser is wrong."""
+_LOUD_GAP = 0.072
+"""Face heights at full loudness."""
+_SPEECH = 0.22
+"""Loudness from which the mouth takes the sounds' full shape; in silence it rests."""
+_PLATEAU_S, _RAMP_S = 0.07, 0.045
+"""A closure lasts at least this long and opens and closes this fast."""
+_DIP = 0.85
+"""Loudness in a true closure, against the loudest within `_AROUND_S`; else the recogniser misheard."""
+_AROUND_S = 0.15
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """The mouth at 100 Hz, `(n,)` each, units as in `Viseme`; `energy` is loudness, 0 in silence and 1 on stress."""
+
+    gap: Floats
+    spread: Floats
+    round: Floats
+    tongue: Floats
+    energy: Floats
+    closures: tuple[float, ...]  # seconds at which the lips are shut on p, b, m
+
+
+def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
+    """`loud (n,)` at 100 Hz, see `loudness`."""
+    shapes = [(phone, _SHAPES.get(phone.name.rstrip("012"), _SILENT)) for phone in phones]
+    count = len(loud)
+    energy = smooth(loud, _GAP_SIGMA_S * RATE)
+    speech = np.clip(energy / _SPEECH, 0, 1)
+    heard = smooth(_steps(count, [(p, s.gap) for p, s in shapes]), _GAP_SIGMA_S * RATE)
+    gap = speech * (1 - _LOUD_SHARE) * heard + _LOUD_SHARE * _LOUD_GAP * energy
+    tucked = _trapezoids(count, [p for p in phones if p.name in _TUCKING and _is_dip(p, loud)])
+    gap = np.minimum(gap, _TUCKED_GAP) * tucked + gap * (1 - tucked)
+    closing = [p for p in phones if p.name in _CLOSING and _is_dip(p, loud)]
+    gap = gap * (1 - _trapezoids(count, closing))
+    rest = speech * speech
+    return Speaking(
+        gap=gap.astype(np.float32),
+        spread=rest * smooth(_steps(count, [(p, s.spread) for p, s in shapes]), _SHAPE_SIGMA_S * RATE),
+        round=rest * smooth(_steps(count, [(p, s.round) for p, s in shapes]), _SHAPE_SIGMA_S * RATE),
+        tongue=smooth(_steps(count, [(p, s.tongue) for p, s in shapes]), _GAP_SIGMA_S * RATE),
+        energy=energy,
+        closures=tuple((p.start + p.stop) / 2 for p in closing),
+    )
+
+
+def _steps(count: int, values: Sequence[tuple[Phone, float]]) -> Floats:
+    track = np.zeros(count, np.float32)
+    for phone, value in values:
+        track[round(phone.start * RATE) : round(phone.stop * RATE)] = value
+    return track
+
+
+def _is_dip(phone: Phone, loud: Floats) -> bool:
+    """Whether it is quieter during the sound than around it, as it is while lips are shut."""
+    first, last = round(phone.start * RATE), max(round(phone.stop * RATE), round(phone.start * RATE) + 1)
+    around = loud[max(first - round(_AROUND_S * RATE), 0) : last + round(_AROUND_S * RATE)]
+    inside = loud[first:last]
+    return bool(len(inside) and inside.mean() <= _DIP * around.max())
+
+
+def _trapezoids(count: int, phones: Sequence[Phone]) -> Floats:
+    """1 during each sound and at least `_PLATEAU_S`, with ramps to 0 on both sides, `(count,)`."""
+    track = np.zeros(count, np.float32)
+    time = (np.arange(count) + 0.5) / RATE
+    for phone in phones:
+        middle, half = (phone.start + phone.stop) / 2, max((phone.stop - phone.start) / 2, _PLATEAU_S / 2)
+        near = slice(max(int((middle - half - _RAMP_S) * RATE), 0), int((middle + half + _RAMP_S) * RATE) + 2)
+        ramp = np.clip((half + _RAMP_S - np.abs(time[near] - middle)) / _RAMP_S, 0, 1)
+        track[near] = np.maximum(track[near], ramp * ramp * (3 - 2 * ramp))
+    return track

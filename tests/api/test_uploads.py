@@ -1,0 +1,144 @@
+"""Uploads that are too large, cut off, or shaped to do harm; on raw sockets where a client library would object."""
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+BOUNDARY = "x1y2z3"
+
+
+def part(name: str, body: bytes, filename: str | None = None) -> bytes:
+    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
+    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + body + b"\r\n"
+
+
+END = f"--{BOUNDARY}--\r\n".encode()
+HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def post(service: Any, body: Any, **headers: str) -> requests.Response:
+    return requests.post(f"{service.url}/api/v1/synthesis/start", data=body, headers={**HEADERS, **headers}, timeout=30)
+
+
+def raw(service: Any, head: str, body: bytes) -> tuple[int, Any]:
+    """Status and body of the answer to bytes sent as they are."""
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall(f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    top, _, text = answer.partition(b"\r\n\r\n")
+    return int(top.split()[1]), json.loads(text)
+
+
+@pytest.fixture
+def small(serve: Any) -> Any:
+    """A server that takes 0.1 MB of image and 0.2 MB of audio."""
+    return serve(max_image_mb=0.1, max_audio_mb=0.2)
+
+
+@pytest.mark.parametrize(("field", "allowed"), [("image", "0.1"), ("audio", "0.2")])
+def test_too_large_is_told_and_leaves_nothing(small: Any, field: str, allowed: str) -> None:
+    answer = post(small, part(field, bytes(300_000)) + END)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == f"{field} is too large"
+    assert f"{field} at most {allowed} MB" in answer.json()["detail"]
+    assert small.files() == []
+
+
+def test_exactly_the_limit_is_taken(small: Any, speech: Path) -> None:
+    limit = small.settings.max_image_bytes
+    assert post(small, part("image", bytes(limit)) + END).status_code == 422  # only the rest of the form is missing
+    assert post(small, part("image", bytes(limit + 1)) + END).status_code == 413
+
+
+def test_a_large_declared_length_is_refused_before_reading(small: Any) -> None:
+    start = time.monotonic()
+    status, body = raw(small, f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 5000000000", b"")
+    assert (status, body["error"]) == (413, "The upload is too large")
+    assert time.monotonic() - start < 10
+
+
+def test_chunked_bodies_without_length_are_counted(small: Any) -> None:
+    sent = 0
+
+    def endless() -> Any:
+        nonlocal sent
+        yield part("image", b"")[:-2]
+        for _ in range(2000):
+            sent += 100_000
+            yield bytes(100_000)
+
+    try:
+        answer = post(small, endless())
+        assert answer.status_code == 413
+    except requests.ConnectionError:  # the server had closed before this client looked for an answer
+        pass
+    assert sent < 150_000_000, "it must be cut off"
+    assert small.files() == []
+
+
+def test_a_client_that_sends_all_before_reading_gets_its_answer(small: Any) -> None:
+    answer = post(small, part("image", bytes(20_000_000)) + END)
+    assert answer.status_code == 413
+
+
+def test_many_parts_twice_the_same_and_long_texts(small: Any) -> None:
+    many = b"".join(part(f"f{number}", b"1") for number in range(1000)) + END
+    assert post(small, many).json()["error"] == "The form has too many parts"
+    twice = part("emotion", b"sad") * 2 + END
+    assert post(small, twice).json()["error"] == "emotion was sent twice"
+    assert post(small, part("emotion", b"s" * 100_000) + END).json()["error"] == "emotion is too long"
+    files = b"".join(part(f"f{number}", bytes(3000), "../../etc/passwd") for number in range(20)) + END
+    answer = post(small, files)
+    assert (answer.status_code, answer.json()["error"].count("Unknown form field")) == (422, 20)
+    assert small.files() == []
+
+
+def test_cut_off_and_slow_uploads_leave_nothing(serve: Any) -> None:
+    service = serve(upload_seconds=0.5)
+    head = f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 90000"
+    status, body = raw(service, head, part("image", b"x"))
+    assert (status, body["error"]) == (408, "The upload took too long")
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(
+            f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + part("image", bytes(5000))
+        )
+    time.sleep(0.8)
+    assert service.files() == []
+    assert requests.get(f"{service.url}/api/health", timeout=5).status_code == 200
+
+
+def test_names_from_the_client_are_never_paths(serve: Any, portrait: Path, speech: Path) -> None:
+    service = serve()
+    body = b"".join(
+        [
+            part("image", portrait.read_bytes(), "../../../tmp/evil\x00.png"),
+            part("audio", speech.read_bytes(), "-rf ; $(touch evil) `touch evil` | x.wav"),
+            part("emotion", b"sad"),
+            part("duration", b"0.3"),
+            END,
+        ]
+    )
+    task = post(service, body).json()["task_id"]
+    assert service.wait(task)["status"] == "COMPLETED"
+    names = {Path(name).name for name in service.files()}
+    assert names == {task, "image", "audio", "result.mp4", "tried"}
+
+
+def test_a_file_sent_without_a_filename_is_taken(serve: Any, portrait: Path, speech: Path) -> None:
+    body = part("image", portrait.read_bytes()) + part("audio", speech.read_bytes()) + part("emotion", b"sad") + END
+    assert post(serve(), body).status_code == 200
+
+
+def test_an_empty_file_field_counts_as_missing(serve: Any, speech: Path) -> None:
+    body = part("image", b"", "") + part("audio", speech.read_bytes(), "a.wav") + part("emotion", b"sad") + END
+    assert post(serve(), body).json()["error"] == "image is required"

@@ -1,0 +1,121 @@
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+
+from api.server import create_app
+from api.service import Synthesis
+from api.settings import Settings
+from api.tasks import utc_now
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Path:
+    return ROOT / "examples" / "portrait.jpg"
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    return ROOT / "examples" / "speech.wav"
+
+
+@dataclass
+class Service:
+    """A running server and a client for it."""
+
+    url: str
+    settings: Settings
+    synthesis: Synthesis
+
+    def start(self, portrait: Any, speech: Any, **fields: Any) -> requests.Response:
+        """Submits like the documented client: files without names or types."""
+        image = portrait.read_bytes() if isinstance(portrait, Path) else portrait
+        audio = speech.read_bytes() if isinstance(speech, Path) else speech
+        data = {"emotion": "happy", "duration": 0.5, **fields}
+        data = {name: value for name, value in data.items() if value is not None}
+        return requests.post(
+            f"{self.url}/api/v1/synthesis/start", files={"image": image, "audio": audio}, data=data, timeout=30
+        )
+
+    def submit(self, portrait: Any, speech: Any, **fields: Any) -> str:
+        answer = self.start(portrait, speech, **fields)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["task_id"])
+
+    def status(self, task_id: str) -> Any:
+        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/status", timeout=10).json()
+
+    def download(self, task_id: str, **headers: str) -> requests.Response:
+        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=10)
+
+    def wait(self, task_id: str, *statuses: str, seconds: float = 60) -> Any:
+        """The status once it is one of `statuses`; COMPLETED or FAILED where none is named."""
+        return wait_for(
+            lambda: (
+                state if (state := self.status(task_id))["status"] in (statuses or ("COMPLETED", "FAILED")) else None
+            ),
+            seconds,
+        )
+
+    def files(self) -> list[str]:
+        """Everything below tasks/ and incoming/ in the data folder."""
+        folder = self.settings.data_dir
+        return sorted(
+            str(path.relative_to(folder)) for top in ("tasks", "incoming") for path in (folder / top).rglob("*")
+        )
+
+
+@contextmanager
+def running(settings: Settings, kind: str | None, gate: Path, clock: Callable[[], datetime]) -> Iterator[Service]:
+    def command(engine: str) -> list[str]:
+        return [sys.executable, "-m", "tests.fake_worker", str(kind), str(gate)]
+
+    app = create_app(settings, clock=clock, command=command if kind else None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_for(lambda: server.started or not thread.is_alive())
+        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", settings, app.state.synthesis)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Starts servers that are stopped when the test ends: serve(kind="quick", **settings).
+
+    `kind`: see fake_worker; None for the real engines. `gate`: the file that "gated" waits for.
+    """
+    with ExitStack() as stack:
+
+        def start(kind: str | None = "quick", clock: Callable[[], datetime] = utc_now, **changes: Any) -> Service:
+            defaults = {"data_dir": tmp_path / "data", "log_dir": tmp_path / "logs", "shutdown_seconds": 0.1}
+            settings = Settings(**{**defaults, **changes})
+            return stack.enter_context(running(settings, kind, tmp_path / "gate", clock))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One server with the real lite engine, shared by the tests that only need it to work."""
+    folder = tmp_path_factory.mktemp("service")
+    settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", shutdown_seconds=0.1)
+    with running(settings, None, folder / "gate", utc_now) as service:
+        yield service

@@ -1,0 +1,51 @@
+import pytest
+from pydantic import ValidationError
+
+from api.schemas import BOUNDS
+from dice_talk.options import RenderOptions
+
+DOCUMENTED = {
+    # name: lowest, highest, default (API document, "启动数字人合成任务")
+    "ref_scale": (0.0, 10.0, 3.0),
+    "emo_scale": (0.0, 10.0, 6.0),
+    "inference_steps": (8, 50, 20),
+    "duration": (0.1, 300.0, None),
+    "fps": (8, 60, 24),
+    "seed": (0, 2147483647, None),
+    "dynamic_scale": (0.1, 3.0, 1.0),
+    "min_resolution": (128, 2048, 256),
+    "expand_ratio": (0.1, 2.0, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_documented_bounds_and_defaults(name: str) -> None:
+    low, high, default = DOCUMENTED[name]
+    assert BOUNDS[name] == (low, high)
+    assert getattr(RenderOptions(emotion="sad"), name) == default
+    for value in (low, high):
+        assert getattr(RenderOptions.model_validate({"emotion": "sad", name: str(value)}), name) == value
+    for value in (low - 0.01 if isinstance(low, float) else low - 1, high + 1):
+        with pytest.raises(ValidationError):
+            RenderOptions.model_validate({"emotion": "sad", name: str(value)})
+
+
+def test_every_number_has_documented_bounds() -> None:
+    assert set(BOUNDS) == set(DOCUMENTED)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
+def test_infinity_is_not_a_number(value: str) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        RenderOptions.model_validate({"emotion": "sad", "ref_scale": value})
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False), ("False", False), ("1", True)])
+def test_booleans(text: str, value: bool) -> None:
+    assert RenderOptions.model_validate({"emotion": "sad", "crop": text}).crop is value
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "2", "t", ""])
+def test_other_words_are_no_booleans(text: str) -> None:
+    with pytest.raises(ValidationError):
+        RenderOptions.model_validate({"emotion": "sad", "crop": text})

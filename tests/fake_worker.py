@@ -1,0 +1,82 @@
+"""Engine processes that misbehave on purpose: `python -m tests.fake_worker KIND [GATE]`.
+
+They speak through the real `dice_talk.worker`; only the rendering is made up, and "quick" writes a real video.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from dice_talk.audio import load_speech
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
+from dice_talk.errors import NoFaceFound
+from dice_talk.video import VideoWriter, frame_count
+from dice_talk.worker import serve
+
+
+class FakeEngine:
+    name = "fake"
+
+    def __init__(self, kind: str, gate: Path) -> None:
+        self.kind, self.gate = kind, gate
+
+    def render(self, job: RenderJob, report: Report) -> RenderResult:
+        report(Progress("render", "Generating video...", 0.1))
+        job.output.write_bytes(b"half a file")
+        first = not (job.output.parent / "tried").exists()
+        (job.output.parent / "tried").touch()
+        if self.kind == "gated":
+            while not self.gate.exists():
+                time.sleep(0.02)
+                report(Progress("render", "Generating video...", 0.2))
+        elif self.kind != "flaky" or first:
+            self.misbehave()
+        report(Progress("render", "Generating video...", 0.5, step=1, steps=2))
+        return self.make_video(job)
+
+    def misbehave(self) -> None:
+        if self.kind == "refuses":
+            raise NoFaceFound("No face was found", "Send a clear portrait.")
+        if self.kind == "raises":
+            raise ZeroDivisionError("secret of the server")
+        if self.kind == "memory":
+            raise MemoryError
+        if self.kind == "hangs":
+            time.sleep(3600)
+        if self.kind in ("exits", "flaky"):
+            os._exit(3)
+        if self.kind == "segfaults":
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    def make_video(self, job: RenderJob) -> RenderResult:
+        speech = load_speech(job.audio, job.options.duration or 300)
+        fps = job.options.fps
+        frames = frame_count(speech.seconds, fps)
+        with VideoWriter(
+            job.output,
+            width=128,
+            height=128,
+            fps=fps,
+            frames=frames,
+            sound=speech.original,
+            rate=speech.rate,
+            metadata={"engine": self.name, "seed": job.options.seed},
+        ) as writer:
+            for number in range(frames):
+                writer.write(np.full((128, 128, 3), number % 256, np.uint8))
+        width = 256 if self.kind == "lies" else 128
+        return RenderResult(width, 128, fps, frames, frames / fps)
+
+
+def load(kind: str, gate: Path) -> Engine:
+    if kind == "unloadable":
+        sys.exit(7)
+    return FakeEngine(kind, gate)
+
+
+if __name__ == "__main__":
+    serve(lambda: load(sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "/nonexistent")))
