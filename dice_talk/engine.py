@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dice_talk import __version__
+from dice_talk.diffusion.files import NEEDED_FILES
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import RenderOptions
 
@@ -94,18 +95,7 @@ ENGINES = {
             module="dice_talk.diffusion.engine",
             packages=("torch", "diffusers", "transformers"),
             distributions=("torch", "diffusers", "transformers"),
-            files=(
-                "DICE-Talk/unet.pth",
-                "DICE-Talk/pose_guider.pth",
-                "DICE-Talk/audio_linear.pth",
-                "DICE-Talk/emo_model.pth",
-                "stable-video-diffusion-img2vid-xt/unet/config.json",
-                "stable-video-diffusion-img2vid-xt/vae/config.json",
-                "stable-video-diffusion-img2vid-xt/image_encoder/config.json",
-                "whisper-tiny/config.json",
-                "RIFE/flownet.pkl",
-                "emo",
-            ),
+            files=NEEDED_FILES,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
         ),
         EngineSpec(

@@ -84,6 +84,11 @@ def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> 
     )
 
 
+def check(checkpoints: Path) -> None:
+    """Raises what `load_models` would raise."""
+    load_models(checkpoints, torch.device("cpu"), torch.float16)
+
+
 def load_strictly(module: Module, state: State, source: str, unused: tuple[str, ...] = ()) -> Module:
     """`module` with the weights `state`, ready for inference.
 

@@ -39,12 +39,12 @@ class Source:
     licence: str
 
 
-_DICE_LICENCE = "CC BY-NC-SA 4.0: not for commercial use"
+DICE_LICENCE = "CC BY-NC-SA 4.0: not for commercial use"
 _SVD_LICENCE = "Stability AI Community Licence"
 
 
 def _dice(path: str) -> Source:
-    return Source(path, "EEEELY/DICE-Talk", path, _DICE_LICENCE)
+    return Source(path, "EEEELY/DICE-Talk", path, DICE_LICENCE)
 
 
 def _svd(path: str) -> Source:
