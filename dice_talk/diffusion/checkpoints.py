@@ -58,6 +58,7 @@ class Models:
 
 def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> Models:
     """Reads every checkpoint. Raises `EngineUnavailable` that names the file and the keys that are wrong."""
+
     def config(name: str) -> Config:
         return _config(checkpoints / name)
 

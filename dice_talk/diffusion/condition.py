@@ -70,8 +70,8 @@ class Task:
 def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows:
     """Audio tokens of the windows of a sequence: kept when they are few, made on demand when they are many.
 
-    `heard` (F, 10, L, D'): what each model frame hears, on any device; `silence` (1, T, D): unconditional tokens, on the
-    device and in the precision to compute in.
+    `heard` (F, 10, L, D'): what each model frame hears, on any device. `silence` (1, T, D): unconditional tokens, on
+    the device and in the precision to compute in.
     """
     count = len(heard)
 

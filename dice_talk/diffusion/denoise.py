@@ -63,7 +63,9 @@ def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Ten
     return LATENT_SCALE * reference.float()[:, None] + noise.float() * schedule.sigmas[0].to(noise.device)
 
 
-def draw_noise(seed: int, frames: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+def draw_noise(
+    seed: int, frames: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """Noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
 
     The published code first draws noise for the reference image, in float32, and weighs it with 0: it is drawn here

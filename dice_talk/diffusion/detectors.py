@@ -1,7 +1,7 @@
 """Which face detector to use: the published one when its file is there, then insightface, then mediapipe's."""
 
-import importlib.util
 import logging
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def choose_detector(checkpoints: Path) -> Detector:
     models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
     if (checkpoints / YOLOFACE).exists():
         name, detector = "yoloface", yoloface(torch.jit.load(checkpoints / YOLOFACE, map_location="cpu").eval())
-    elif models and importlib.util.find_spec("insightface"):
+    elif models and find_spec("insightface"):
         name, detector = "insightface", insightface(checkpoints / INSIGHTFACE, models[0].parent.name)
     logger.info("Face detector: %s", name)
     return detector or load_detector()

@@ -50,10 +50,15 @@ def examine(checkpoints: Path) -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     for name in (*ENGINES["lite"].distributions, *ENGINES["diffusion"].distributions):
-        try:
-            yield Finding(GOOD, f"package {name}", version(name))
-        except PackageNotFoundError:
-            yield Finding(NOTE, f"package {name}", "not installed")
+        release = _release(name)
+        yield Finding(GOOD if release else NOTE, f"package {name}", release or "not installed")
+
+
+def _release(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _files(checkpoints: Path) -> Iterator[Finding]:

@@ -148,6 +148,7 @@ def _explained(remote: Remote) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
+        error.close()
         raise DownloadFailed(f"{remote.url} answers {error.code} {error.reason}", _advice(error.code)) from error
     except (OSError, HTTPException, ValueError) as error:
         advice = f"Is there a network? Behind a mirror, set {HUB_VARIABLE}, for example to https://hf-mirror.com."

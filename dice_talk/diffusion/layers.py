@@ -3,16 +3,19 @@
 Letters: B batch, F frames, T tokens, D width.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dice_talk.diffusion.priors import PRIOR_WIDTH
+
 _EMOTION_HEADS = 8
 
 
 class TokenProjector(nn.Module):
-    """Three linear layers that turn one vector into `tokens` tokens of `width`: `audio_linear`, and twice in `emo_model`."""
+    """Three linear layers that turn one vector into tokens: `audio_linear`, and twice in `emo_model`."""
 
     def __init__(self, inputs: int, hidden: int = 1024, tokens: int = 32, width: int = 1024) -> None:
         super().__init__()
@@ -91,7 +94,7 @@ class PoseGuider(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
         self.blocks = nn.ModuleList()
-        for narrow, wide in zip(channels, channels[1:], strict=False):
+        for narrow, wide in pairwise(channels):
             self.blocks.append(nn.Conv2d(narrow, narrow, 3, padding=1))
             self.blocks.append(nn.Conv2d(narrow, wide, 3, padding=1, stride=2))
         self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)

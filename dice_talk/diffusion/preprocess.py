@@ -75,22 +75,24 @@ def model_frames(samples: int) -> int:
     return samples // MODEL_FRAME_SAMPLES
 
 
-def hear(
-    encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples
-) -> Tensor:
+def hear(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples) -> Tensor:
     """What each model frame hears: (F, 10, L, D), all L hidden states of Whisper's encoder, in float32 on the CPU.
 
     `samples`: mono at 16 kHz. A view: tokens that neighbouring frames share are stored once.
     """
     tokens = len(samples) // SAMPLES_PER_AUDIO_FRAME * 2
     states = torch.cat(list(_hidden_states(encoder, extractor, samples)))[:tokens]
-    padded = torch.cat((states.new_zeros(_TOKENS_BEFORE, *states.shape[1:]), states, states.new_zeros(_TOKENS_BEHIND, *states.shape[1:])))
+    padded = torch.cat(
+        (
+            states.new_zeros(_TOKENS_BEFORE, *states.shape[1:]),
+            states,
+            states.new_zeros(_TOKENS_BEHIND, *states.shape[1:]),
+        )
+    )
     return padded.unfold(0, HEARD_TOKENS, TOKENS_PER_FRAME)[: model_frames(len(samples))].permute(0, 3, 1, 2)
 
 
-def _hidden_states(
-    encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples
-) -> Iterator[Tensor]:
+def _hidden_states(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples) -> Iterator[Tensor]:
     """Hidden states (1500, L, D) of each chunk of 30 s, padded with silence."""
     for start in range(0, len(samples), _CHUNK_SAMPLES):
         chunk = samples[start : start + _CHUNK_SAMPLES]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dice_talk.errors import EngineUnavailable
@@ -24,10 +23,7 @@ def read_prior(path: Path) -> Prior:
     """The prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
     try:
         with path.open("rb") as file:
-            version = npy.read_magic(file)
-            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            _, _, dtype = read_header(file)
-            if dtype.hasobject:
+            if _holds_objects(file):
                 prior = _array_in_pickle(file)
             else:
                 file.seek(0)
@@ -37,6 +33,14 @@ def read_prior(path: Path) -> Prior:
     if prior.size != PRIOR_WIDTH or not np.isfinite(prior).all():
         raise EngineUnavailable(f"The emotion prior {path.name} is damaged", f"It must hold {PRIOR_WIDTH} numbers.")
     return prior.reshape(1, PRIOR_WIDTH)
+
+
+def _holds_objects(file: BinaryIO) -> bool:
+    """Whether a pickle follows the header of an `.npy`, which is read: magic, version, length, description."""
+    start = file.read(10)
+    if start[:8] != b"\x93NUMPY\x01\x00":
+        raise ValueError("not an array as numpy.save writes it")
+    return b"'|O'" in file.read(int.from_bytes(start[8:], "little"))
 
 
 def _array_in_pickle(file: BinaryIO) -> Prior:

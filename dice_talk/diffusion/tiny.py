@@ -4,6 +4,7 @@ For tests, and for trying the whole path on any machine. The videos show noise.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -116,5 +117,5 @@ def _save_tensors(path: Path, module: nn.Module, prefix: str = "") -> None:
     save_file(state, _made(path))
 
 
-def _save_config(path: Path, config: dict[str, object]) -> None:
+def _save_config(path: Path, config: Mapping[str, object]) -> None:
     _made(path).write_text(json.dumps(config, indent=2) + "\n")

@@ -155,7 +155,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-class DiceTalkUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]  # diffusers' classes are untyped
+class DiceTalkUNet(UNetSpatioTemporalConditionModel):
     """SVD's UNet with the published adapters; its keys are those of `unet.pth`."""
 
     def install_adapters(self) -> "DiceTalkUNet":

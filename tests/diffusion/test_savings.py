@@ -104,7 +104,9 @@ def plain_attention(self: AdapterAttention, attn: Any, hidden: Tensor, **_contex
     total = attend(query, attn.to_k(image), attn.to_v(image))
     mask = torch.ones(1)
     if not self.temporal:
-        (height, width) = next(size for size in ((8, 16), (4, 8), (2, 4), (1, 2)) if size[0] * size[1] == query.shape[1])
+        (height, width) = next(
+            size for size in ((8, 16), (4, 8), (2, 4), (1, 2)) if size[0] * size[1] == query.shape[1]
+        )
         small = functional.interpolate(self.full_mask, (height, width), mode="bicubic", align_corners=False)
         mask = small.flatten().repeat(len(query), 1)[..., None]
     for source, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True):
