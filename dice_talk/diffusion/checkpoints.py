@@ -70,7 +70,9 @@ def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> 
     autoencoder.encoder.to(device, torch.float32)
     autoencoder.quant_conv.to(device, torch.float32)
     return Models(
-        unet=unet(config(files.UNET_CONFIG), state(files.UNET)).to(device, dtype),
+        unet=nn.Module.to(
+            unet(config(files.UNET_CONFIG), state(files.UNET)), device, dtype
+        ),  # diffusers' own `to` warns
         vae=autoencoder,
         image_encoder=image_encoder(config(files.IMAGE_ENCODER_CONFIG), state(files.IMAGE_ENCODER)).to(device, dtype),
         whisper=whisper(config(files.WHISPER_CONFIG), state(files.WHISPER_ENCODER)).to(device, torch.float32),

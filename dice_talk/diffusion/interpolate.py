@@ -31,6 +31,8 @@ def resample(net: IFNet, frames: Iterable[Tensor], fps: int, count: int) -> Iter
                 motion = motion or net(first, second)
                 yield between(first, second, motion, place)[0]
             made += 1
+        if made == count:
+            return
 
 
 def between(first: Tensor, second: Tensor, motion: Motion, place: float) -> Tensor:
