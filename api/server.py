@@ -32,7 +32,7 @@ from api.tasks import utc_now
 from dice_talk import __version__
 from dice_talk.device import gpu_available
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("api.server")  # also when run as __main__
 
 LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
 GRACEFUL_S = 5
@@ -179,6 +179,11 @@ def main() -> None:
         sys.exit(f"DICE-Talk Server cannot start: wrong setting: {reasons}")
     except (StartError, OSError, ValueError) as error:
         sys.exit(f"DICE-Talk Server cannot start: {error}")
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # uvicorn raises them once more after its clean end: that is no failure
+        signal.signal(number, lambda *_: None)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False)

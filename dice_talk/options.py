@@ -46,6 +46,7 @@ class RenderOptions(BaseModel):
         None,
         ge=0.1,
         le=MAX_DURATION_S,
+        examples=[120],  # as in the API document; without one, Swagger UI fills in the lowest value
         description="Longest video in seconds; it never outlasts the audio. Default: the audio's length, at most 300.",
     )
     fps: int = Field(24, ge=8, le=60, description="Frames per second of the video.")
@@ -53,6 +54,7 @@ class RenderOptions(BaseModel):
         None,
         ge=0,
         le=MAX_SEED,
+        examples=[12345],
         description="Decides everything random: the same seed gives the same video. Default: drawn.",
     )
     dynamic_scale: Number = Field(1.0, ge=0.1, le=3.0, description="How lively head and face move.")

@@ -67,6 +67,7 @@ class VideoWriter:
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         self._video.options = {"crf": CRF, "preset": PRESET}
         context = self._video.codec_context
+        context.thread_count = 1  # two tasks share the machine: threads of one would only wait for those of the other
         context.time_base = Fraction(1, fps)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG

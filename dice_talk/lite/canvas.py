@@ -17,6 +17,8 @@ from dice_talk.lite.models import Points
 Floats = NDArray[np.float32]
 
 _OVERSAMPLING = 2.0
+_BLUR = 0.7
+"""Of a pixel of a portrait that is scaled up: what is drawn into it must be as soft as it is."""
 _MAX_UNIT = 800
 """Canvas pixels from forehead to chin; above it more resolution shows nothing more."""
 _REACH = (1.45, 1.45, 1.35)
@@ -29,7 +31,7 @@ class Canvas:
 
     `pixels (h, w, 3)`; `points (478, 2)` and `depth (478,)` in canvas pixels, depth positive towards the camera;
     `unit`: pixels from the top of the forehead to the chin, the H of all amplitudes; `affine (2, 3)` takes a pixel of
-    the video to one of the canvas.
+    the video to one of the canvas; `softness`: canvas pixels over which an edge in the portrait is spread.
     """
 
     pixels: Pixels
@@ -37,6 +39,7 @@ class Canvas:
     depth: Floats
     unit: float
     affine: Floats
+    softness: float
 
 
 def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Canvas:
@@ -63,6 +66,7 @@ def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Can
         depth=(-points[:, 2] * stretch[0] * scale).astype(np.float32),
         unit=unit * scale,
         affine=affine.astype(np.float32),
+        softness=max(1.0, _BLUR * float(max(stretch)) * scale),
     )
 
 

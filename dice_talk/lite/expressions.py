@@ -63,7 +63,7 @@ EXPRESSIONS = {
         liveliness=1.1,
     ),
     Emotion.SURPRISED: Expression(
-        skin=_corners(-0.010, -0.002) | _brows(0.048, 0.042) | {"jaw": 0.012},
+        skin=_corners(-0.010, -0.002) | _brows(0.034, 0.052) | {"jaw": 0.012},
         raised=0.015,
         pitch=-2.0,
         opening=1.35,

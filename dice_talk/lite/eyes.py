@@ -45,6 +45,7 @@ class Eye:
     top: int
     source: Pixels  # (h, w, 3)
     unit: float
+    softness: float  # pixels over which edges are spread
     upper: Floats  # edge of the upper lid in the portrait
     lower: Floats
     bow: Floats  # 0 in the corners, 1 in the middle: how a lid's edge moves
@@ -82,6 +83,7 @@ def make_eye(
         top=top,
         source=source,
         unit=unit,
+        softness=canvas.softness,
         upper=top_edge,
         lower=low_edge,
         bow=np.clip(1 - along**2, 0, 1) ** 0.6,
@@ -143,7 +145,9 @@ def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float
     below = y - (lower - eye.lower) * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
     skin = cv2.remap(eye.source, x, np.where(y < (upper + lower) / 2, above, below), cv2.INTER_LINEAR)
     skin = _unfolded(eye, skin, y, upper)
-    seen = np.clip(y - upper + 0.5, 0, 1) * np.clip(lower - y + 0.5, 0, 1) * np.clip(lower - upper, 0, 1)
+    soft = eye.softness
+    seen = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
+    seen = seen * np.clip((lower - upper) / soft, 0, 1)
     ball = _eyeball(eye, x, y, upper, gaze)
     shade = 0.25 * np.clip((upper - eye.upper) / (0.02 * eye.unit), 0, 1)
     ball *= (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))[..., None]

@@ -14,7 +14,7 @@ from dice_talk.lite.models import Mask
 HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")
 """Parameters of the head: turn to the picture's right, nod down and lean in radians, shifts in face heights."""
 
-_BAND = 0.045
+_BAND = 0.032
 """Face heights around the person over which the motion dies out: skin, hair and loose strands stretch, never tear."""
 _NECK = (-0.12, 0.36)
 """Face heights below the chin between which the motion fades to nothing: shoulders stand still."""
@@ -97,5 +97,5 @@ def _interpolate(nodes: Floats, samples: Floats, values: Floats, sigma: float) -
 
 
 def _soft(field: Floats) -> Floats:
-    soft: Floats = cv2.GaussianBlur(field.astype(np.float32), (0, 0), 1.5, borderType=cv2.BORDER_REPLICATE)
+    soft: Floats = cv2.GaussianBlur(field.astype(np.float32), (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
     return soft

@@ -19,7 +19,7 @@ _SHOWN = 0.018
 _LOWER_SHOWN = 0.010
 _LOWER_SEEN = 0.6
 """Opacity of the lower teeth, which lie in the lip's shadow."""
-_OPEN = 0.015
+OPEN = 0.015
 """Face heights; a portrait whose lips are further apart shows its own teeth."""
 _TYPICAL_SKIN = np.array([178.0, 138.0, 118.0], np.float32)
 """Skin under neutral light; the portrait's skin against it tells the light."""
@@ -33,6 +33,7 @@ class Interior:
     """Colours in the portrait's light, and teeth as pictures that are moved, not redrawn."""
 
     unit: float
+    softness: float  # pixels over which edges are spread
     across: Floats  # (w,)
     teeth_edge: Floats  # (w,) lower edge of the upper teeth, pixels from the box's top
     teeth: Floats  # (w, 3) colour per column
@@ -56,6 +57,7 @@ def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats,
     gap = float((lower - upper).max()) / unit
     return Interior(
         unit=unit,
+        softness=canvas.softness,
         across=across,
         teeth_edge=upper + shown,
         teeth=shade[:, None] * _toned(_TOOTH, colourful) * light,
@@ -63,7 +65,7 @@ def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats,
         lower_teeth=0.62 * low_shade[:, None] * _toned(_TOOTH, colourful) * light,
         cavity=_toned(_CAVITY, colourful) * light,
         tongue=_toned(_TONGUE, colourful) * light,
-        own=source.astype(np.float32) if gap > _OPEN else None,
+        own=source.astype(np.float32) if gap > OPEN else None,
         own_edge=(upper + 0.004 * unit, lower - 0.006 * unit),
     )
 
@@ -79,7 +81,9 @@ def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tong
     top, bottom = upper[part], lower[part]
     colour = _layers(interior, part, y, top, bottom, tongue)
     colour *= _shadow(interior, y, top, bottom)[..., None]
-    covered = np.clip(y - top + 0.5, 0, 1) * np.clip(bottom - y + 0.5, 0, 1) * np.clip(bottom - top, 0, 1)
+    soft = interior.softness
+    covered = np.clip((y - top) / soft + 0.5, 0, 1) * np.clip((bottom - y) / soft + 0.5, 0, 1)
+    covered *= np.clip((bottom - top) / soft, 0, 1)
     area = target[first:last, part]
     area[:] = (area + (colour - area) * covered[..., None] + 0.5).astype(np.uint8)
 
@@ -92,15 +96,16 @@ def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Flo
     hill = np.clip(1 - (across / 0.72) ** 2, 0, 1) * ((0.02 + 0.022 * tongue) * unit + 0.2 * deep)
     _over(colour, interior.tongue, np.clip((y - bottom + hill) / (0.014 * unit), 0, 1))
     rise = interior.lower_rise[part]
-    seen = np.float32(_LOWER_SEEN) * np.clip(y - bottom.max() + rise + 0.5, 0, 1)
+    seen = np.float32(_LOWER_SEEN) * np.clip((y - bottom.max() + rise) / interior.softness + 0.5, 0, 1)
     _over(colour, interior.lower_teeth[part], seen)
     if interior.own is None:
-        _over(colour, interior.teeth[part], np.clip(interior.teeth_edge[part] - y + 0.5, 0, 1))
+        _over(colour, interior.teeth[part], np.clip((interior.teeth_edge[part] - y) / interior.softness + 0.5, 0, 1))
     else:
         first, last = (edge[part] for edge in interior.own_edge)
         rows = np.clip(y, first, np.maximum(first, last)).astype(np.intp)
+        inner = np.clip((0.97 - np.abs(across)) / 0.12, 0, 1)  # in the corners the landmarks take lip for teeth
         own = interior.own[:, part][rows, np.arange(len(across))]
-        _over(colour, own, np.clip((last - y) / (0.006 * unit) + 0.5, 0, 1) * np.clip(last - first, 0, 1))
+        _over(colour, own, np.clip((last - y) / (0.006 * unit) + 0.5, 0, 1) * np.clip(last - first, 0, 1) * inner)
     return colour
 
 

@@ -17,7 +17,7 @@ _NEAR_S = 8.0
 opens the mouth."""
 _FAINT = 10 ** (-50 / 20)
 """Amplitude below which nothing is speech, full scale 1."""
-_NEAR_FLOOR = 0.3
+_NEAR_FLOOR = 0.1
 """Of the whole recording's level: what the level around a moment counts at least, so that quiet stays quiet."""
 
 

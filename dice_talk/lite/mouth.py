@@ -9,7 +9,7 @@ from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import contour, fade
-from dice_talk.lite.interior import Interior, make_interior, paint
+from dice_talk.lite.interior import OPEN, Interior, make_interior, paint
 
 _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
 """Face heights by which the box that is redrawn exceeds the mouth: to the sides, above and below the lip line."""
@@ -21,6 +21,10 @@ _SMOOTH = 0.008
 """Face heights; sigma over which the landmarks' corners are rounded."""
 _OUTER_SHARE = 0.85
 """Of the opening at the lower lip's outer edge, whose curve is wider than the inner edge's: lips stretch over teeth."""
+_SEAM, _SEAM_GAP = (0.35, 0.004), 0.012
+"""Depth and sigma (face heights) of the shadow between lips that were apart in the portrait and so have no line where
+they meet, and the opening at which it is gone.
+"""
 _NARROW = (0.72, 0.045)
 """Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
 
@@ -108,6 +112,8 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
     target = canvas[mouth.top : mouth.top + height, mouth.left : mouth.left + width]
     target[:] = cv2.remap(mouth.source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if mouth.rest > OPEN and gap < _SEAM_GAP:
+        _shade_seam(mouth, target, (upper + lower) / 2, 1 - gap / _SEAM_GAP)
     if gap > 0:
         paint(mouth.interior, target, upper, lower, tongue)
 
@@ -121,3 +127,13 @@ def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Float
     share = np.clip(distance / mouth.lower_lip, 0, 1)
     way: Floats = inner + (outer - inner) * share * share * (3 - 2 * share)
     return way
+
+
+def _shade_seam(mouth: Mouth, target: Pixels, seam: Floats, strength: float) -> None:
+    depth, sigma = _SEAM
+    first = max(int(seam.min() - 4 * sigma * mouth.unit), 0)
+    last = int(seam.max() + 4 * sigma * mouth.unit) + 1
+    y = np.arange(first, min(last, len(target)), dtype=np.float32)[:, None]
+    line = np.exp(-(((y - seam) / (sigma * mouth.unit)) ** 2)) * np.clip(1.05 - mouth.across**4, 0, 1)
+    area = target[first : first + len(y)]
+    area[:] = (area * (1 - np.float32(depth * strength) * line[..., None])).astype(np.uint8)

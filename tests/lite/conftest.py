@@ -1,0 +1,19 @@
+from pathlib import Path
+
+import pytest
+
+from dice_talk.lite.engine import LiteEngine, prepare
+from dice_talk.lite.models import load_models
+from dice_talk.lite.rig import Rig
+from dice_talk.options import RenderOptions
+
+
+@pytest.fixture(scope="session")
+def engine() -> LiteEngine:
+    return LiteEngine(load_models())
+
+
+@pytest.fixture(scope="session")
+def rig(engine: LiteEngine, portrait: Path) -> Rig:
+    """The example portrait, cropped, at 256 pixels. Nothing may change it."""
+    return prepare(engine.models, portrait, RenderOptions(emotion="neutral", crop=True, min_resolution=256))

@@ -1,0 +1,158 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
+from dice_talk.lite.eyes import draw_eye, lid_edges
+from dice_talk.lite.fields import SKIN
+from dice_talk.lite.head import HEAD
+from dice_talk.lite.mouth import draw_mouth, lip_edges
+from dice_talk.lite.performance import Performance
+from dice_talk.lite.render import frames
+from dice_talk.lite.rig import Rig
+
+
+def still(rig: Rig, **changes: np.ndarray) -> Performance:
+    """One frame of the portrait as it is, but for `changes`."""
+    nothing = np.zeros(1, np.float32)
+    rest = Performance(
+        skin=np.zeros((1, len(SKIN)), np.float32),
+        head=np.zeros((1, len(HEAD)), np.float32),
+        gap=nothing + rig.mouth.rest,
+        tongue=nothing,
+        shut=nothing,
+        raised=nothing,
+        squint=np.zeros((1, 2), np.float32),
+        gaze=np.zeros((1, 2), np.float32),
+        blinks=(),
+        closures=(),
+    )
+    return replace(rest, **changes)
+
+
+def draw(rig: Rig, **changes: np.ndarray) -> Pixels:
+    return next(frames(rig, still(rig, **changes)))
+
+
+def on_video(rig: Rig, landmark: int) -> tuple[int, int]:
+    """Column and row of a landmark."""
+    matrix = np.vstack([rig.canvas.affine, (0, 0, 1)])
+    x, y, _ = np.linalg.inv(matrix) @ (*rig.canvas.points[landmark], 1)
+    return round(x), round(y)
+
+
+def test_the_canvas_is_upright_and_fine_enough(rig: Rig) -> None:
+    eyes = rig.canvas.points[[33, 263]]
+    assert abs(eyes[1, 1] - eyes[0, 1]) < 0.06 * rig.canvas.unit
+    assert np.linalg.norm(rig.canvas.points[10] - rig.canvas.points[152]) == pytest.approx(rig.canvas.unit, rel=1e-3)
+
+
+def test_a_face_that_does_nothing_is_the_portrait(rig: Rig) -> None:
+    frame = draw(rig)
+    error = np.mean((frame.astype(float) - rig.picture) ** 2)
+    assert frame.shape == rig.picture.shape and frame.dtype == np.uint8
+    assert 10 * np.log10(255**2 / error) > 34
+
+
+def test_the_background_stays_untouched_while_the_head_turns(rig: Rig) -> None:
+    turned = draw(rig, head=np.array([[0.05, 0.05, 0.05, 0.01, 0.01]], np.float32))
+    changed = (turned != rig.picture).any(axis=2)
+    assert changed[rig.area].mean() > 0.2
+    changed[rig.area] = False
+    assert not changed.any()
+    corner = rig.picture.shape[0] // 12
+    assert np.array_equal(turned[:corner, :corner], rig.picture[:corner, :corner])
+
+
+@pytest.mark.parametrize(("parameter", "direction"), [("shift_x", (1, 0)), ("shift_y", (0, 1)), ("yaw", (1, 0))])
+def test_the_head_goes_where_it_is_told(rig: Rig, parameter: str, direction: tuple[int, int]) -> None:
+    pose = np.zeros((1, len(HEAD)), np.float32)
+    pose[0, HEAD.index(parameter)] = 0.06
+    moved, x_y = draw(rig, head=pose), on_video(rig, at.NOSE_TIP)
+    found = _shift(rig.picture, moved, x_y)
+    assert np.dot(found, direction) >= 2
+    assert abs(np.dot(found, direction[::-1])) <= 1
+
+
+def test_the_jaw_moves_the_chin_and_not_the_nose(rig: Rig) -> None:
+    skin = np.zeros((1, len(SKIN)), np.float32)
+    skin[0, SKIN.index("jaw")] = 0.06
+    dropped = draw(rig, skin=skin)
+    nose, chin = on_video(rig, at.NOSE_TIP), on_video(rig, 200)
+    assert _shift(rig.picture, dropped, chin)[1] >= 2
+    assert _shift(rig.picture, dropped, nose) == (0, 0)
+
+
+def _shift(before: Pixels, after: Pixels, centre: tuple[int, int], radius: int = 9, reach: int = 8) -> tuple[int, int]:
+    """Where the patch around `centre` went, by trying every place."""
+    x, y = centre
+    patch = before[y - radius : y + radius, x - radius : x + radius].astype(float)
+    errors = {
+        (dx, dy): float(
+            np.mean((after[y + dy - radius : y + dy + radius, x + dx - radius : x + dx + radius] - patch) ** 2)
+        )
+        for dx in range(-reach, reach + 1)
+        for dy in range(-reach, reach + 1)
+    }
+    return min(errors, key=lambda shift: errors[shift])
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.06, 0.1])
+def test_lips_part_by_what_is_asked_and_meet_at_nothing(rig: Rig, gap: float) -> None:
+    upper, lower = lip_edges(rig.mouth, gap)
+    assert float((lower - upper).max()) == pytest.approx(gap * rig.canvas.unit, abs=0.6)
+    assert (lower >= upper).all()
+
+
+def test_an_open_mouth_shows_a_dark_inside_and_a_closed_one_none(rig: Rig) -> None:
+    canvas = rig.canvas.pixels.copy()
+    draw_mouth(rig.mouth, canvas, 0.09, 0.0)
+    upper, lower = lip_edges(rig.mouth, 0.09)
+    middle = int(np.argmin(np.abs(rig.mouth.across)))
+    inside = canvas[rig.mouth.top : rig.mouth.top + len(rig.mouth.source), rig.mouth.left + middle]
+    dark = inside[int(upper[middle] + 0.75 * (lower - upper)[middle])].mean()
+    assert dark < 0.6 * rig.mouth.source.mean()
+
+
+def test_teeth_stay_with_the_head_while_the_jaw_drops(rig: Rig) -> None:
+    canvas, other = rig.canvas.pixels.copy(), rig.canvas.pixels.copy()
+    draw_mouth(rig.mouth, canvas, 0.07, 0.0)
+    draw_mouth(rig.mouth, other, 0.1, 0.0)
+    upper, _ = lip_edges(rig.mouth, 0.07)
+    middle = int(np.argmin(np.abs(rig.mouth.across)))
+    column = rig.mouth.left + middle
+    row = rig.mouth.top + int(upper[middle] + 0.02 * rig.canvas.unit)
+    assert canvas[row, column].astype(int) == pytest.approx(other[row, column].astype(int), abs=25)
+
+
+def test_lids_meet_in_a_blink_and_never_cross(rig: Rig) -> None:
+    for eye in rig.eyes:
+        upper, lower = lid_edges(eye, 1.0, 0.0, 0.0)
+        assert float((lower - upper).max()) < 0.3
+        upper, lower = lid_edges(eye, 0.5, -0.03, 0.03)
+        assert (lower >= upper).all()
+
+
+def test_a_blink_covers_the_iris(rig: Rig) -> None:
+    canvas = rig.canvas.pixels.copy()
+    for eye in rig.eyes:
+        draw_eye(eye, canvas, 1.0, 0.0, 0.0, (0, 0))
+        x, y = round(eye.iris[0]), round(eye.iris[1])
+        before = eye.source[y - 2 : y + 2, x - 4 : x + 4].mean()
+        now = canvas[eye.top + y - 2 : eye.top + y + 2, eye.left + x - 4 : eye.left + x + 4].mean()
+        assert now > before + 15  # skin is lighter than the pupil
+
+
+def test_a_wide_eye_opens_within_reason(rig: Rig) -> None:
+    for eye in rig.eyes:
+        opening = float((eye.lower - eye.upper).max())
+        upper, lower = lid_edges(eye, 0.0, 0.5, 0.0)
+        assert opening < float((lower - upper).max()) < 1.2 * opening
+
+
+def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
+    canvas = rig.canvas.pixels.copy()
+    draw_eye(replace(rig.eyes[0], still=True), canvas, 1.0, 0.0, 0.0, (0, 0))
+    assert np.array_equal(canvas, rig.canvas.pixels)
