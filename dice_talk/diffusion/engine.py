@@ -117,6 +117,7 @@ class DiffusionEngine:
             for number, frame in enumerate(chain((first,), smooth)):
                 report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
                 video.write(frame)
+        report(Progress("render", self._message, 1.0, count, count))
         return RenderResult(width, height, fps, count, count / fps)
 
     @property
