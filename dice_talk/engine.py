@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dice_talk import __version__
-from dice_talk.diffusion.files import NEEDED_FILES
+from dice_talk.diffusion.files import NEEDED_FILES, weights_label
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import RenderOptions
 
@@ -138,6 +138,11 @@ def fingerprint(name: str, checkpoints: Path) -> str:
         if file.is_file()
     ]
     return "; ".join([f"{name} {__version__}", *releases, *weights])
+
+
+def weights(name: str, checkpoints: Path) -> str | None:
+    """What an engine's weights are: "published", or words that say that they are something else; None without any."""
+    return weights_label(checkpoints) if name == "diffusion" else None
 
 
 def load_engine(name: str, checkpoints: Path) -> Engine:
