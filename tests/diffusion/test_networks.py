@@ -54,10 +54,10 @@ def test_motion_between_frames(case: Read) -> None:
         first, second = given[f"in.{tag}.img0"], given[f"in.{tag}.img1"]
         motion = net(first, second)
         assert deviation(motion.flow, given[f"out.{tag}.flow"]) < 1e-5
-        assert deviation(motion.blend, given[f"out.{tag}.mask"]) < 5e-5
-        assert deviation(middle_frame(first, second, motion), given[f"out.{tag}.middle"]) < 5e-5
+        assert deviation(motion.blend, given[f"out.{tag}.mask"]) < 1e-4
+        assert deviation(middle_frame(first, second, motion), given[f"out.{tag}.middle"]) < 1e-4
         clamped = given[f"out.{tag}.middle"].clamp(0, 1)
-        assert deviation(between(first, second, motion, 0.5), clamped) < 5e-5
+        assert deviation(between(first, second, motion, 0.5), clamped) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["unet_tiny_square", "unet_tiny_nonsquare", "unet_tiny_b_tall"])
