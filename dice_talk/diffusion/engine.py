@@ -95,7 +95,10 @@ class DiffusionEngine:
         guidance = Guidance(options.ref_scale, options.emo_scale)
         predict = guided(self.models.unet, task, guidance, schedule, budget)
         progress = _Progress(report, self._message, len(schedule), windows.count(total))
-        return denoise(progress.counting(predict), latents, schedule, windows, progress.on_step)
+        latents = denoise(progress.counting(predict), latents, schedule, windows, progress.on_step)
+        if not latents.isfinite().all():
+            raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
+        return latents
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
         """Interpolates and encodes frames (3, H, W) as they come."""

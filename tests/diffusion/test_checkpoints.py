@@ -63,6 +63,14 @@ def test_an_unexpected_key_is_named(part: str) -> None:
     assert "1 unexpected: intruder.weight" in str(caught.value.detail)
 
 
+@pytest.mark.parametrize(
+    ("part", "name"), [("unet", "UNetSpatioTemporalConditionModel"), ("vae", "AutoencoderKLTemporalDecoder")]
+)
+def test_configs_as_diffusers_writes_them(part: str, name: str) -> None:
+    config = {**MANIFEST["_configs"][part], "_class_name": name, "_diffusers_version": "0.24.0.dev0"}
+    getattr(checkpoints, part)(config, published(part))
+
+
 def test_a_wrong_shape_is_named() -> None:
     state = {**published("pose_guider"), "conv_in.weight": torch.empty(16, 4, 3, 3, device="meta")}
     with pytest.raises(EngineUnavailable) as caught:

@@ -18,6 +18,7 @@ from tests.diffusion.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
+from dice_talk.diffusion.checkpoints import load_models
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.engine import Progress, RenderJob, load_engine
 from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
@@ -186,6 +187,25 @@ def test_the_largest_face_is_taken(engine: DiffusionEngine, pictures: Pictures) 
     )
     assert np.array_equal(both, largest)
     assert not np.array_equal(both, smallest)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision(
+    fake: DiffusionEngine, inputs: tuple[Path, Path], tiny_checkpoints: Path, tmp_path: Path, precision: str
+) -> None:
+    """What GPUs run, here on the CPU: every tensor meets weights of its own precision."""
+    models = load_models(tiny_checkpoints, torch.device("cpu"), getattr(torch, precision))
+    job = make_job(inputs, tmp_path / "out.mp4")
+    verify(job.output, replace(fake, models=models).render(job, ignore))
+
+
+def test_numbers_that_overflow_make_no_video(
+    fake: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = fake.models.unet.predict
+    monkeypatch.setattr(fake.models.unet, "predict", lambda *given: plain(*given) * float("inf"))
+    with pytest.raises(RenderFailed, match="overflowed"):
+        fake.render(make_job(inputs, tmp_path / "out.mp4"), ignore)
 
 
 def out_of_memory(*arguments: Any, **keywords: Any) -> Any:
