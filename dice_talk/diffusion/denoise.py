@@ -99,6 +99,6 @@ def denoise(
             output = predict(scale_input(before, sigma), step, frames).to(latents.device)
             summed[:, frames] += euler_step(before, output, sigma, next_sigma)
             covered[frames] += 1
-        latents = summed / covered
+        latents = summed.div_(covered)
         on_step(step + 1, latents)
     return latents

@@ -170,7 +170,8 @@ def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, 
 
 def _audible(speech: Speech) -> Samples:
     """Samples at 16 kHz, with silence behind them when they would not make a single model frame."""
-    return np.pad(speech.samples, (0, max(0, MODEL_FRAME_SAMPLES - len(speech.samples))))
+    missing = MODEL_FRAME_SAMPLES - len(speech.samples)
+    return np.pad(speech.samples, (0, missing)) if missing > 0 else speech.samples
 
 
 def _pixels(frame: Tensor) -> Pixels:

@@ -81,14 +81,12 @@ def hear(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: S
     `samples`: mono at 16 kHz. A view: tokens that neighbouring frames share are stored once.
     """
     tokens = len(samples) // SAMPLES_PER_AUDIO_FRAME * 2
-    states = torch.cat(list(_hidden_states(encoder, extractor, samples)))[:tokens]
-    padded = torch.cat(
-        (
-            states.new_zeros(_TOKENS_BEFORE, *states.shape[1:]),
-            states,
-            states.new_zeros(_TOKENS_BEHIND, *states.shape[1:]),
-        )
-    )
+    layers, width = encoder.config.encoder_layers + 1, encoder.config.d_model
+    padded = torch.zeros(_TOKENS_BEFORE + tokens + _TOKENS_BEHIND, layers, width)
+    left = padded[_TOKENS_BEFORE : _TOKENS_BEFORE + tokens]
+    for states in _hidden_states(encoder, extractor, samples):
+        left[: len(states)] = states[: len(left)]
+        left = left[len(states) :]
     return padded.unfold(0, HEARD_TOKENS, TOKENS_PER_FRAME)[: model_frames(len(samples))].permute(0, 3, 1, 2)
 
 

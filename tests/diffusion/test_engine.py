@@ -19,6 +19,7 @@ from tests.diffusion.conftest import NO_TORCH
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from dice_talk.diffusion.checkpoints import load_models
+from dice_talk.diffusion.condition import time_ids
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.engine import Progress, RenderJob, load_engine
 from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
@@ -137,6 +138,11 @@ def test_every_option_matters(pictures: Pictures, option: str) -> None:
     other = {"emotion": "sad", "ref_scale": 1.5, "emo_scale": 2, "dynamic_scale": 2, "crop": True, "expand_ratio": 0.1}
     common = {"crop": {"expand_ratio": 0.2}, "expand_ratio": {"crop": True}}.get(option, {})
     assert not np.array_equal(pictures("video", **common), pictures("video", **{**common, option: other[option]}))
+
+
+def test_dynamic_scale_multiplies_both_motion_buckets() -> None:
+    assert time_ids(1.0, torch.device("cpu")).tolist() == [[12.5, 8.0, 16.0]] * 3
+    assert time_ids(0.5, torch.device("cpu")).tolist() == [[12.5, 4.0, 8.0]] * 3
 
 
 def test_two_at_once_give_what_each_gives_alone(pictures: Pictures) -> None:
