@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from api.slots import EngineLost, Slot, TaskFailed
+from api.engines import EngineLost, EnginePool, TaskFailed
+from api.slots import Slot
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
 from dice_talk.engine import Progress, RenderJob
@@ -27,15 +28,17 @@ class Dispatcher:
     def __init__(
         self,
         store: TaskStore,
-        slots: list[Slot],
+        engines: EnginePool,
         folder: Callable[[str], Path],
         *,
+        slots: int,
         queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
     ) -> None:
         """`folder`: where a render's files lie, by its id."""
-        self.slots = slots
+        self.engines = engines
+        self.slots = [Slot(number, engines) for number in range(1, slots + 1)]
         self._store, self._folder, self._clock = store, folder, clock
         self._queue_size, self._attempts = queue_size, attempts
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
@@ -75,7 +78,7 @@ class Dispatcher:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        await asyncio.gather(*(slot.close() for slot in self.slots))
+        await self.engines.close()
 
     async def _serve(self, slot: Slot, engine: str | None) -> None:
         while not self._draining:

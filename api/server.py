@@ -21,11 +21,11 @@ from pydantic import ValidationError
 
 from api import errors, routes
 from api.dispatcher import Dispatcher
+from api.engines import Command, EnginePool
 from api.middleware import ErrorForm, LingeringClose
 from api.schemas import BOUNDS
 from api.service import Synthesis, clear_leftovers, render_folder, usable_engine
 from api.settings import Settings
-from api.slots import Command, Slot
 from api.store import StoreError, TaskStore
 from api.sweeper import sweep_forever
 from api.tasks import utc_now
@@ -60,19 +60,14 @@ def create_app(
     except StoreError as error:
         lock.close()
         raise StartError(str(error)) from error
-    slots = [
-        Slot(
-            number,
-            command or _worker_command(settings),
-            load_seconds=settings.load_seconds,
-            stall_seconds=settings.stall_seconds,
-        )
-        for number in range(1, settings.workers + 1)
-    ]
+    engines = EnginePool(
+        command or _worker_command(settings), load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds
+    )
     dispatcher = Dispatcher(
         store,
-        slots,
+        engines,
         lambda render_id: render_folder(settings, render_id),
+        slots=settings.workers,
         queue_size=settings.queue_size,
         attempts=settings.attempts,
         clock=clock,
@@ -153,7 +148,9 @@ def configure_logging(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     """A bound socket, so that a busy port is found before anything is loaded."""
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # With the protocol named, asyncio sets TCP_NODELAY; without it, each answer on a kept connection takes 40 ms more.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

@@ -181,7 +181,7 @@ class Synthesis:
         return Health(
             status="unhealthy" if problem else "healthy",
             gpu_available=self._gpu,
-            model_loaded=engine is not None and any(slot.ready(engine) for slot in slots),
+            model_loaded=engine is not None and self._dispatcher.engines.ready(engine),
             version=__version__,
             engine=engine,
             weights=weights(engine, self.settings.checkpoints_dir) if engine else None,

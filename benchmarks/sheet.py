@@ -20,12 +20,15 @@ _AFTER_S = 1.5
 """By then the emotion is there in full."""
 
 
-def contact_sheet(engine: LiteEngine, portraits: Sequence[Path], speech: Path, cell: int = _CELL) -> Image.Image:
+def contact_sheet(
+    engine: LiteEngine, portraits: Sequence[Path], speech: Path, cell: int = _CELL, expand_ratio: float = 0.5
+) -> Image.Image:
     """Cells of `cell` pixels, in the order of `Emotion`."""
     speaking = listen(load_speech(speech, 10), lambda _: None)
     rows = []
     for portrait in portraits:
-        rig = prepare(engine.models, portrait, RenderOptions(emotion="neutral", crop=True, min_resolution=_SIZE))
+        crop = RenderOptions(emotion="neutral", crop=True, min_resolution=_SIZE, expand_ratio=expand_ratio)
+        rig = prepare(engine.models, portrait, crop)
         cells = []
         for emotion in Emotion:
             options = RenderOptions(emotion=emotion, seed=3, fps=_FPS)

@@ -76,6 +76,7 @@ class EngineSpec:
     packages: tuple[str, ...]  # by import name
     distributions: tuple[str, ...]  # whose releases may change the result
     files: tuple[str, ...]  # under the checkpoints folder
+    one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
     remedy: str
 
     def missing(self, checkpoints: Path) -> list[str]:
@@ -96,6 +97,7 @@ ENGINES = {
             packages=("torch", "diffusers", "transformers"),
             distributions=("torch", "diffusers", "transformers"),
             files=NEEDED_FILES,
+            one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
         ),
         EngineSpec(
@@ -104,6 +106,7 @@ ENGINES = {
             packages=("mediapipe", "pocketsphinx", "cv2"),
             distributions=("mediapipe", "pocketsphinx", "av"),
             files=(),
+            one_process=False,  # Python's threads would share one core
             remedy="Run: pip install -r requirements_api.txt",
         ),
     )

@@ -1,21 +1,21 @@
 """An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS`.
 
-Speaks JSON, one object a line. In: `{"job": {...}}` to render, `{"cancel": true}` to stop it. Out: `ready` once the
-models are loaded, then per job any number of `progress` and one of `done`, `failed` (the input is to blame: trying
-again is no use), `cancelled` or `crashed` (anything else). Ends when its input ends, so it never outlives the service.
+Speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop it.
+Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
+input is to blame: trying again is no use), `cancelled` or `crashed` (anything else). Each job has a thread of its own.
+The process ends when its input ends, so it never outlives the service.
 """
 
 import json
 import logging
 import os
-import queue
 import resource
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from dice_talk import video
 from dice_talk.engine import Engine, Progress, RenderJob, load_engine
@@ -24,13 +24,22 @@ from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
 
+NICENESS = 10
+"""Engines leave the cores to whoever answers clients."""
+
 Message = dict[str, Any]
+Say = Callable[[Message], None]
 
 
-def encode_job(job: RenderJob) -> Message:
-    """The message that asks a worker for `job`."""
+def encode_job(number: int, job: RenderJob) -> Message:
+    """The message that asks a worker for `job`; `number` (from 1) is repeated in all that it says about it."""
     paths = {"image": str(job.image), "audio": str(job.audio), "output": str(job.output)}
-    return {"job": {**paths, "options": job.options.model_dump(mode="json")}}
+    return {"job": number, "render": {**paths, "options": job.options.model_dump(mode="json")}}
+
+
+def encode_cancel(number: int) -> Message:
+    """The message that stops a job."""
+    return {"job": number, "cancel": True}
 
 
 def _decode_job(message: Message) -> RenderJob:
@@ -45,31 +54,48 @@ def _decode_job(message: Message) -> RenderJob:
 def serve(load: Callable[[], Engine]) -> None:
     """Loads an engine, then renders the jobs that arrive on standard input until it ends."""
     say = _claim_stdout()
-    jobs: queue.Queue[Message] = queue.Queue()
-    cancel = threading.Event()
-    threading.Thread(target=_listen, args=(sys.stdin, jobs, cancel), daemon=True).start()
+    loaded: list[Engine] = []
+    is_loaded = threading.Event()
+    threading.Thread(target=_listen, args=(loaded, is_loaded, say), daemon=True).start()
     try:
-        engine = load()
+        loaded.append(load())
     except DiceTalkError as error:
-        say({"event": "failed", "error": str(error), "detail": error.detail})
+        say({"job": 0, "event": "failed", "error": str(error), "detail": error.detail})
         return
-    say({"event": "ready"})
-    while True:
-        job = _decode_job(jobs.get())
-        say(_render(engine, job, cancel, say))
+    is_loaded.set()
+    say({"job": 0, "event": "ready"})
+    threading.Event().wait()  # _listen ends the process
 
 
-def _render(engine: Engine, job: RenderJob, cancel: threading.Event, say: Callable[[Message], None]) -> Message:
-    """Renders one job and gives the event that ends it. Nothing half-made stays."""
+def _listen(loaded: list[Engine], is_loaded: threading.Event, say: Say) -> None:
+    """Starts and stops jobs as told; also notices a service that goes away while the engine is loading."""
+    cancels: dict[int, threading.Event] = {}
+    for line in sys.stdin:
+        message: Message = json.loads(line)
+        number = message["job"]
+        if "render" in message:
+            is_loaded.wait()
+            cancels[number] = threading.Event()
+            job = _decode_job(message["render"])
+            threading.Thread(target=_render, args=(loaded[0], job, number, cancels, say), daemon=True).start()
+        elif cancel := cancels.get(number):
+            cancel.set()
+    os._exit(0)  # the service is gone: even a render that is stuck must not stay behind
+
+
+def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, threading.Event], say: Say) -> None:
+    """Renders one job and says how it ended. Nothing half-made stays."""
+    cancel = cancels[number]
 
     def report(progress: Progress) -> None:
         if cancel.is_set():
             raise Cancelled
-        say({"event": "progress", **asdict(progress)})
+        say({"job": number, "event": "progress", **asdict(progress)})
 
     try:
         result = engine.render(job, report)
         video.verify(job.output, result)
+        outcome = {"event": "done", **asdict(result)}
     except DiceTalkError as error:
         outcome = {"event": "failed", "error": str(error), "detail": error.detail}
     except Cancelled:
@@ -77,13 +103,13 @@ def _render(engine: Engine, job: RenderJob, cancel: threading.Event, say: Callab
     except Exception as error:
         log.exception("The engine crashed")
         outcome = {"event": "crashed", "error": type(error).__name__}
-    else:
-        return {"event": "done", **asdict(result)}
-    job.output.unlink(missing_ok=True)
-    return outcome
+    if outcome["event"] != "done":
+        job.output.unlink(missing_ok=True)
+    del cancels[number]
+    say({"job": number, **outcome})
 
 
-def _claim_stdout() -> Callable[[Message], None]:
+def _claim_stdout() -> Say:
     """Keeps standard output for messages alone: whatever a library prints goes to standard error."""
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -97,21 +123,11 @@ def _claim_stdout() -> Callable[[Message], None]:
     return say
 
 
-def _listen(source: TextIO, jobs: "queue.Queue[Message]", cancel: threading.Event) -> None:
-    for line in source:
-        message: Message = json.loads(line)
-        if "job" in message:
-            cancel.clear()  # one that came too late for the job before
-            jobs.put(message["job"])
-        else:
-            cancel.set()
-    os._exit(0)  # the service is gone: even a render that is stuck must not stay behind
-
-
 def main() -> None:
     """Entry point: serves the engine named on the command line."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICENESS)
     name, checkpoints = sys.argv[1], Path(sys.argv[2])
     serve(lambda: load_engine(name, checkpoints))
 

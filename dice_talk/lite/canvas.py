@@ -59,7 +59,9 @@ def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Can
     affine = np.column_stack([turn, np.array([side, up]) - turn @ middle])
     shrink = _shrunk(picture, stretch * scale)
     onto = affine @ np.array([[width / shrink.shape[1], 0, 0], [0, height / shrink.shape[0], 0], [0, 0, 1]])
-    pixels = cv2.warpAffine(shrink, onto, (2 * side, up + down), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    pixels = cv2.warpAffine(
+        shrink, onto, (2 * side, up + down), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
     return Canvas(
         pixels=pixels,
         points=(flat @ turn.T + affine[:, 2]).astype(np.float32),

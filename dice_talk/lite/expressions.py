@@ -17,7 +17,7 @@ class Expression:
     opening: float = 1.0  # factor on the mouth's opening
     blinks: float = 1.0  # factor on the blink rate
     liveliness: float = 1.0  # factor on the head's motion
-    takes_back_smile: float = 0.7  # share of the portrait's own smile that does not belong to this emotion
+    takes_back_smile: float = 0.85  # share of the portrait's own smile that does not belong to this emotion
 
 
 def _corners(out: float, up: float) -> dict[str, float]:
@@ -70,8 +70,8 @@ EXPRESSIONS = {
         blinks=0.6,
     ),
     Emotion.DISGUSTED: Expression(
-        skin=_corners(0.004, -0.012)
-        | _brows(-0.024, -0.014)
+        skin=_corners(0.004, -0.020)
+        | _brows(-0.028, -0.018)
         | {"nose_up": 0.034, "lip_up": 0.028, "cheek_up": 0.016, "brow_in": 0.012, "chin_up": 0.014},
         raised=-0.006,
         squint=0.012,
@@ -80,7 +80,7 @@ EXPRESSIONS = {
         opening=0.9,
     ),
     Emotion.FEAR: Expression(
-        skin=_corners(0.018, -0.014) | _brows(0.042, 0.012) | {"brow_in": 0.014, "lip_volume": -0.004},
+        skin=_corners(0.022, -0.018) | _brows(0.046, 0.012) | {"brow_in": 0.014, "lip_volume": -0.004},
         raised=0.014,
         pitch=-1.0,
         opening=1.0,
@@ -89,12 +89,13 @@ EXPRESSIONS = {
     ),
     Emotion.CONTEMPT: Expression(
         skin={
-            "corner_out_right": 0.022,
-            "corner_up_right": 0.030,
+            "corner_out_right": 0.026,
+            "corner_up_right": 0.036,
+            "corner_up_left": -0.006,
             "cheek_up": 0.006,
-            "brow_outer_right": 0.020,
-            "brow_inner": -0.008,
-            "brow_outer_left": -0.008,
+            "brow_outer_right": 0.030,
+            "brow_inner": -0.010,
+            "brow_outer_left": -0.012,
         },
         raised=-0.008,
         pitch=-2.0,

@@ -29,8 +29,12 @@ _FOLD = 0.008
 _LID_SHARE = 0.85
 """Of plain lid skin in what a blink unfolds; the rest is the portrait's own skin, stretched, which alone would show
 lashes and make-up as streaks."""
+_LID_LIGHT = (0.8, 1.05)
+"""Limits on the lid's lightness against the skin below the eye: above it there may be a brow's hair or a shine."""
 _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
 """Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
+_DARK = 0.7
+"""Of the lightest skin below it, what is no longer skin."""
 _PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
 """Landmarks on cheeks, brow and the ridge of the nose."""
 _WHITE = 1.18, 0.04
@@ -76,8 +80,9 @@ def make_eye(
     low_edge = np.maximum(contour(point[[*lower]] - offset, x, _SMOOTH * unit), top_edge)
     along = np.clip((x - low[0]) / (high[0] - low[0]) * 2 - 1, -1, 1)
     centre = point[[*iris]].mean(0) - (left, top)
-    above = max(float(low[1] - brow_line) - _LASHES * unit, 0.02 * unit)
+    bow = np.clip(1 - along**2, 0, 1) ** 0.6
     source = canvas.pixels[top:bottom, left:right].copy()
+    above = _free_skin(source, top_edge, bow, max(float(low[1] - brow_line) - _LASHES * unit, 0.02 * unit), unit)
     return Eye(
         left=left,
         top=top,
@@ -86,9 +91,9 @@ def make_eye(
         softness=canvas.softness,
         upper=top_edge,
         lower=low_edge,
-        bow=np.clip(1 - along**2, 0, 1) ** 0.6,
+        bow=bow,
         above=above,
-        lid=_lid_colour(source, top_edge, above, unit),
+        lid=_lid_colour(source, top_edge, low_edge, above, unit),
         iris=(float(centre[0]), float(centre[1])),
         spread=float(high[0] - low[0]) * 0.26,
         still=fitted is None or float((low_edge - top_edge).max()) < _SHUT * float(high[0] - low[0]),
@@ -113,12 +118,38 @@ def _fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Float
     return None
 
 
-def _lid_colour(source: Pixels, upper: Floats, above: float, unit: float) -> Floats:
-    """Plain skin per column, `(w, 3)`: the median of what lies between the lid's fold and the brow, smoothed."""
-    share = np.linspace(0.35, 0.9, 9, dtype=np.float32)[:, None]
-    rows = np.clip(upper - share * above, 0, len(source) - 1).astype(np.intp)
-    colours = np.median(source[rows, np.arange(source.shape[1])].astype(np.float32), axis=0)
-    return np.stack([smooth(channel, 0.03 * unit) for channel in colours.T], axis=1)
+def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: float) -> float:
+    """Pixels of skin between lashes and the next dark thing upwards, at most `above`: a brow, or the rim of glasses,
+    which must not come down with the lid.
+    """
+    columns = np.flatnonzero(bow > 0.5)
+    lightest = 0.0
+    for distance in np.arange(_LASHES * unit, above + _LASHES * unit):
+        light = float(np.median(_rows(source, (upper - distance)[None])[0, columns].max(axis=1)))
+        if light < _DARK * lightest:
+            return max(float(distance) - (_LASHES + 0.004) * unit, 0.012 * unit)
+        lightest = max(lightest, light)
+    return above
+
+
+def _lid_colour(source: Pixels, upper: Floats, lower: Floats, above: float, unit: float) -> Floats:
+    """Plain skin per column, `(w, 3)`: as light as the skin above the lashes, of the colour of that below the eye,
+    where neither brow nor make-up tints it.
+    """
+    over = _rows(source, upper - np.linspace(0.15, 0.75, 9, dtype=np.float32)[:, None] * (above + _LASHES * unit))
+    under = _rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit)
+    below = np.median(under, axis=(0, 1))
+    light = np.clip(np.percentile(over.mean(axis=2), 70, axis=0), *(limit * below.mean() for limit in _LID_LIGHT))
+    light = smooth(light.astype(np.float32), 0.03 * unit)
+    colour: Floats = (light[:, None] * below / max(float(below.mean()), 1)).astype(np.float32)
+    return colour
+
+
+def _rows(source: Pixels, rows: Floats) -> Floats:
+    """Pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
+    inside = np.clip(rows, 0, len(source) - 1).astype(np.intp)
+    pixels: Floats = source[inside, np.arange(source.shape[1])].astype(np.float32)
+    return pixels
 
 
 def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:

@@ -1,6 +1,5 @@
 """The networks that mediapipe's wheel carries: face mesh with irises, person segmentation, face detection."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +113,3 @@ def person_mask(models: Models, picture: Pixels) -> Mask:
     """How surely each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
     mask: Mask = models.segmenter.process(picture).segmentation_mask
     return mask
-
-
-def rows(points: Points, indices: Sequence[int]) -> Points:
-    """The x and y of some landmarks, `(len(indices), 2)`."""
-    return points[list(indices), :2]

@@ -63,8 +63,8 @@ _SHAPES = {
 }
 _SILENT = Viseme(0.0)
 _CLOSING = ("P", "B", "M")
-_TUCKING = ("F", "V")
-_TUCKED_GAP = 0.010
+_NARROWING = {0.010: ("F", "V"), 0.026: ("S", "Z", "SH", "ZH", "CH", "JH")}
+"""Most that the mouth opens, in face heights, for sounds made with teeth on lip or on teeth, however loud."""
 
 _GAP_SIGMA_S = 0.028
 _SHAPE_SIGMA_S = 0.042
@@ -102,8 +102,9 @@ def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
     speech = np.clip(energy / _SPEECH, 0, 1)
     heard = smooth(_steps(count, [(p, s.gap) for p, s in shapes]), _GAP_SIGMA_S * RATE)
     gap = speech * (1 - _LOUD_SHARE) * heard + _LOUD_SHARE * _LOUD_GAP * energy
-    tucked = _trapezoids(count, [p for p in phones if p.name in _TUCKING and _is_dip(p, loud)])
-    gap = np.minimum(gap, _TUCKED_GAP) * tucked + gap * (1 - tucked)
+    for most, names in _NARROWING.items():
+        narrow = _trapezoids(count, [p for p in phones if p.name in names])
+        gap = np.minimum(gap, most) * narrow + gap * (1 - narrow)
     closing = [p for p in phones if p.name in _CLOSING and _is_dip(p, loud)]
     gap = gap * (1 - _trapezoids(count, closing))
     rest = speech * speech

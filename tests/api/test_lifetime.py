@@ -39,7 +39,7 @@ def test_a_kill_costs_only_its_own_slot(serve: Any, portrait: Path, speech: Path
     tasks = [service.submit(portrait, speech) for _ in range(2)]
     for task in tasks:
         service.wait(task, "PROCESSING")
-    os.kill(service.synthesis._dispatcher.slots[0].pids()[0], signal.SIGKILL)
+    os.kill(service.synthesis._dispatcher.engines.pids()[0], signal.SIGKILL)
     (tmp_path / "gate").touch()
     assert sorted(service.wait(task)["attempts"] for task in tasks) == [1, 2]
     assert {service.status(task)["status"] for task in tasks} == {"COMPLETED"}

@@ -4,19 +4,23 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from api.slots import EngineLost, Slot, TaskFailed
+from api.engines import EngineLost, EnginePool, TaskFailed
+from api.slots import Slot
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe
 
+ENGINE = "lite"  # by name only: the processes are fake_worker's
 
-def make_slot(kind: str, gate: Path = Path("/nonexistent"), stall_seconds: float = 30) -> Slot:
+
+def make_pool(kind: str, gate: Path = Path("/nonexistent"), stall_seconds: float = 30) -> EnginePool:
     command = [sys.executable, "-m", "tests.fake_worker", kind, str(gate)]
-    return Slot(1, lambda engine: command, load_seconds=30, stall_seconds=stall_seconds)
+    return EnginePool(lambda engine: command, load_seconds=30, stall_seconds=stall_seconds)
 
 
 @pytest.fixture
@@ -29,11 +33,16 @@ async def ignore(progress: Progress) -> None:
     pass
 
 
-async def run_once(slot: Slot, job: RenderJob) -> None:
+async def run_once(pool: EnginePool, job: RenderJob) -> None:
     try:
-        await slot.run("fake", job, ignore)
+        await Slot(1, pool).run(ENGINE, job, ignore)
     finally:
-        await slot.close()
+        await pool.close()
+
+
+async def file_appears(path: Path) -> None:
+    while not path.exists():
+        await asyncio.sleep(0.02)
 
 
 def test_renders_and_reports_progress(job: RenderJob) -> None:
@@ -43,28 +52,30 @@ def test_renders_and_reports_progress(job: RenderJob) -> None:
         seen.append(progress.fraction)
 
     async def scenario() -> None:
-        slot = make_slot("quick")
-        result = await slot.run("fake", job, note)
+        pool = make_pool("quick")
+        slot = Slot(1, pool)
+        result = await slot.run(ENGINE, job, note)
         assert (result.width, result.fps, result.frames) == (128, 24, 12)
         assert probe(job.output).frames == 12
         assert seen == [0.1, 0.5]
-        pids = slot.pids()
-        await slot.run("fake", job, note)
-        assert slot.pids() == pids, "a healthy process is kept"
-        await slot.close()
-        assert slot.pids() == []
+        pids = pool.pids()
+        await slot.run(ENGINE, job, note)
+        assert pool.pids() == pids, "a healthy process is kept"
+        assert pool.ready(ENGINE)
+        await pool.close()
+        assert not pool.ready(ENGINE)
 
     asyncio.run(scenario())
 
 
 def test_refusal_is_told_and_keeps_the_process(job: RenderJob) -> None:
     async def scenario() -> None:
-        slot = make_slot("refuses")
+        pool = make_pool("refuses")
         with pytest.raises(TaskFailed, match="No face was found") as caught:
-            await slot.run("fake", job, ignore)
+            await Slot(1, pool).run(ENGINE, job, ignore)
         assert caught.value.detail == "Send a clear portrait."
-        assert len(slot.pids()) == 1
-        await slot.close()
+        assert len(pool.pids()) == 1
+        await pool.close()
 
     asyncio.run(scenario())
     assert not job.output.exists()
@@ -82,70 +93,108 @@ def test_refusal_is_told_and_keeps_the_process(job: RenderJob) -> None:
 )
 def test_crash_is_named(kind: str, words: str, job: RenderJob) -> None:
     with pytest.raises(EngineLost, match=words) as caught:
-        asyncio.run(run_once(make_slot(kind), job))
+        asyncio.run(run_once(make_pool(kind), job))
     assert "secret" not in str(caught.value)
 
 
 def test_a_file_that_is_not_what_was_promised_is_a_failure(job: RenderJob) -> None:
     with pytest.raises(TaskFailed, match="not what was promised"):
-        asyncio.run(run_once(make_slot("lies"), job))
+        asyncio.run(run_once(make_pool("lies"), job))
     assert not job.output.exists()
 
 
 def test_hang_is_ended(job: RenderJob) -> None:
     with pytest.raises(EngineLost, match=r"said nothing for 0\.5 seconds"):
-        asyncio.run(run_once(make_slot("hangs", stall_seconds=0.5), job))
+        asyncio.run(run_once(make_pool("hangs", stall_seconds=0.5), job))
 
 
 def test_kill_is_noticed_and_the_slot_works_again(job: RenderJob, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 
     async def scenario() -> None:
-        slot = make_slot("gated", gate)
-        running = asyncio.create_task(slot.run("fake", job, ignore))
-        while not job.output.exists():
-            await asyncio.sleep(0.02)
+        pool = make_pool("gated", gate)
+        slot = Slot(1, pool)
+        running = asyncio.create_task(slot.run(ENGINE, job, ignore))
+        await file_appears(job.output)
         assert slot.busy
-        os.kill(slot.pids()[0], signal.SIGKILL)
+        os.kill(pool.pids()[0], signal.SIGKILL)
         with pytest.raises(EngineLost, match="killed by SIGKILL"):
             await running
         assert not slot.busy
         gate.touch()
-        assert (await slot.run("fake", job, ignore)).frames == 12
-        await slot.close()
+        assert (await slot.run(ENGINE, job, ignore)).frames == 12
+        await pool.close()
 
     asyncio.run(scenario())
 
 
-def test_calling_off_a_render_ends_its_process(job: RenderJob) -> None:
+def test_calling_off_a_render_stops_it_and_keeps_the_process(job: RenderJob) -> None:
     async def scenario() -> None:
-        slot = make_slot("gated")
-        running = asyncio.create_task(slot.run("fake", job, ignore))
-        while not job.output.exists():
-            await asyncio.sleep(0.02)
-        pid = slot.pids()[0]
+        pool = make_pool("gated")
+        running = asyncio.create_task(Slot(1, pool).run(ENGINE, job, ignore))
+        await file_appears(job.output)
+        pids = pool.pids()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+        assert not job.output.exists()
+        assert pool.pids() == pids
+        await pool.close()
         with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+            os.kill(pids[0], 0)
 
     asyncio.run(scenario())
 
 
-def test_engine_process_ends_with_the_service(job: RenderJob) -> None:
+def test_a_render_that_cannot_be_called_off_is_killed(job: RenderJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.engines.CANCEL_SECONDS", 0.3)
+
+    async def scenario() -> None:
+        pool = make_pool("hangs")
+        running = asyncio.create_task(Slot(1, pool).run(ENGINE, job, ignore))
+        await file_appears(job.output)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert pool.pids() == []
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("engine", "processes"), [("lite", 2), ("diffusion", 1)])
+def test_slots_share_a_process_where_the_weights_are_to_be_held_once(
+    job: RenderJob, tmp_path: Path, engine: str, processes: int
+) -> None:
+    gate = tmp_path / "gate"
+    other = replace(job, output=tmp_path / "other" / "result.part")
+    other.output.parent.mkdir()
+
+    async def scenario() -> None:
+        pool = make_pool("gated", gate)
+        renders = [
+            asyncio.create_task(Slot(number, pool).run(engine, each, ignore)) for number, each in ((1, job), (2, other))
+        ]
+        await file_appears(job.output)
+        await file_appears(other.output)
+        assert len(pool.pids()) == processes
+        renders[0].cancel()
+        gate.touch()
+        assert (await renders[1]).frames == 12, "calling one off leaves the other alone"
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_engine_process_ends_with_the_service() -> None:
     """Its input ends when the service is gone, however that happened; a hanging render must not outlive it."""
 
     async def scenario() -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.fake_worker",
-            "hangs",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdin and process.stdout
+        command = [sys.executable, "-m", "tests.fake_worker", "hangs"]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        assert process.stdin
+        assert process.stdout
         assert b"ready" in await process.stdout.readline()
         process.stdin.close()
         assert await asyncio.wait_for(process.wait(), 10) == 0

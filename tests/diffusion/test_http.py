@@ -21,6 +21,7 @@ from dice_talk.video import probe
 
 SMALL = {"engine": "diffusion", "min_resolution": 128, "inference_steps": 8, "duration": 0.3}
 JOBS = [{**SMALL, "emotion": "sad", "seed": 0}, {**SMALL, "emotion": "fear", "seed": 1, "dynamic_scale": 2}]
+"""The least that clients may ask for."""
 
 
 def frames(path: Path) -> NDArray[np.uint8]:

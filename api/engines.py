@@ -1,0 +1,199 @@
+"""Engine processes: started, watched, killed and replaced. What is said over the pipe is in `dice_talk.worker`."""
+
+import asyncio
+import json
+import logging
+import signal
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+import anyio
+
+from dice_talk.engine import ENGINES, Progress, RenderJob, RenderResult
+from dice_talk.worker import encode_cancel, encode_job
+
+log = logging.getLogger(__name__)
+
+CANCEL_SECONDS = 5.0
+"""An engine that is told to stop does so at its next step; one that says nothing for so long is killed."""
+LAST_WORDS = 20
+
+Command = Callable[[str], list[str]]
+"""The command line that serves the engine of that name."""
+Event = dict[str, Any]
+
+
+class TaskFailed(Exception):
+    """The engine says that the input is to blame: trying again is no use."""
+
+    def __init__(self, message: str, detail: str | None) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class EngineLost(Exception):
+    """The engine process crashed, hung, was killed or did not start. The message says which."""
+
+
+class EngineProcess:
+    """One running engine, which may render several jobs at a time. Get one from `start`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, label: str, stall_seconds: float) -> None:
+        self._process, self._label, self._stall_seconds = process, label, stall_seconds
+        self._numbers = count(1)
+        self._inboxes: dict[int, asyncio.Queue[Event | None]] = {0: asyncio.Queue()}  # 0: about the engine itself
+        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._reading = asyncio.create_task(self._read_events())
+        self._logging = asyncio.create_task(self._log_stderr())
+
+    @classmethod
+    async def start(
+        cls, command: list[str], label: str, *, load_seconds: float, stall_seconds: float
+    ) -> "EngineProcess":
+        """Starts a process and waits until its models are loaded. Raises `EngineLost` or `TaskFailed`."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in the terminal is the service's to handle
+        )
+        engine = cls(process, label, stall_seconds)
+        try:
+            await engine._next_event(0, load_seconds)
+        except BaseException:
+            await engine.stop()
+            raise
+        log.info("%s: engine ready, process %d", label, process.pid)
+        return engine
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    async def render(self, job: RenderJob, on_progress: Callable[[Progress], Awaitable[None]]) -> RenderResult:
+        """Renders one job. Raises `TaskFailed` or `EngineLost`. Cancelling stops the render."""
+        number = next(self._numbers)
+        self._inboxes[number] = asyncio.Queue()
+        try:
+            await self._send(encode_job(number, job))
+            return await self._follow(number, on_progress)
+        except asyncio.CancelledError:
+            await self._call_off(number)
+            raise
+        finally:
+            del self._inboxes[number]
+
+    async def _follow(self, number: int, on_progress: Callable[[Progress], Awaitable[None]]) -> RenderResult:
+        while True:
+            event = await self._next_event(number, self._stall_seconds)
+            kind = event.pop("event")
+            if kind == "done":
+                return RenderResult(**event)
+            if kind == "progress":
+                await on_progress(Progress(**event))
+            elif kind == "crashed":
+                if len(self._inboxes) <= 2:  # nobody else renders here: better a fresh process than a shaken one
+                    await self.stop()
+                raise EngineLost(f"the engine raised {event['error']}")
+
+    async def _call_off(self, number: int) -> None:
+        """Tells the engine to stop a job and waits until it has; an engine that goes on in silence is killed."""
+        with anyio.CancelScope(shield=True), suppress(EngineLost, TaskFailed):
+            await self._send(encode_cancel(number))
+            while (await self._next_event(number, CANCEL_SECONDS))["event"] == "progress":
+                pass
+
+    async def stop(self) -> None:
+        """Kills the process and waits for its end."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await asyncio.gather(self._reading, self._logging)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.write(json.dumps(message).encode() + b"\n")
+                await self._process.stdin.drain()
+        except OSError as error:
+            raise EngineLost(await self._cause_of_death()) from error
+
+    async def _next_event(self, number: int, seconds: float) -> Event:
+        """What the engine says next about a job. A silence of `seconds` is taken for a hang, and ended."""
+        try:
+            with anyio.fail_after(seconds):  # asyncio.wait_for of Python 3.10 and 3.11 can swallow a cancellation
+                event = await self._inboxes[number].get()
+        except TimeoutError as error:
+            await self.stop()
+            raise EngineLost(f"the engine said nothing for {seconds:g} seconds") from error
+        if event is None:
+            raise EngineLost(await self._cause_of_death())
+        if event["event"] == "failed":
+            raise TaskFailed(event["error"], event["detail"])
+        return event
+
+    async def _cause_of_death(self) -> str:
+        code = await self._process.wait()
+        await self._logging
+        log.error("%s: engine process ended (%d); its last words:\n%s", self._label, code, "\n".join(self._last_words))
+        if code < 0:
+            return f"the engine process was killed by {signal.Signals(-code).name}"
+        return f"the engine process exited with code {code}"
+
+    async def _read_events(self) -> None:
+        while self._process.stdout is not None and (line := await self._process.stdout.readline()):
+            event: Event = json.loads(line)
+            if inbox := self._inboxes.get(event.pop("job")):
+                inbox.put_nowait(event)
+        for inbox in self._inboxes.values():
+            inbox.put_nowait(None)
+
+    async def _log_stderr(self) -> None:
+        while self._process.stderr is not None and (chunk := await self._process.stderr.read(4096)):
+            for line in chunk.decode(errors="replace").splitlines():
+                self._last_words.append(line[:500])
+                log.debug("%s: %s", self._label, line[:500])
+
+
+class EnginePool:
+    """All engine processes: one per slot, or one for all slots where the engine's weights are to be held once."""
+
+    def __init__(self, command: Command, *, load_seconds: float, stall_seconds: float) -> None:
+        self._command, self._load_seconds, self._stall_seconds = command, load_seconds, stall_seconds
+        self._processes: dict[tuple[str, int], EngineProcess] = {}
+        self._starting: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def get(self, engine: str, slot: int) -> EngineProcess:
+        """The running process that serves this slot's tasks for that engine. Raises `EngineLost` or `TaskFailed`."""
+        key = (engine, 0 if ENGINES[engine].one_process else slot)
+        async with self._starting[key]:
+            process = self._processes.get(key)
+            if process is None or not process.alive:
+                label = f"{engine} for all slots" if key[1] == 0 else f"{engine} for slot {slot}"
+                process = self._processes[key] = await EngineProcess.start(
+                    self._command(engine), label, load_seconds=self._load_seconds, stall_seconds=self._stall_seconds
+                )
+            return process
+
+    def ready(self, engine: str) -> bool:
+        """Whether some process of that engine runs, with its models loaded."""
+        return any(name == engine and process.alive for (name, _), process in self._processes.items())
+
+    def pids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process.pid for process in self._processes.values() if process.alive]
+
+    async def close(self) -> None:
+        """Ends all processes."""
+        await asyncio.gather(*(process.stop() for process in self._processes.values()))
+        self._processes.clear()

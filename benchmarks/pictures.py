@@ -1,0 +1,152 @@
+"""Draws the pictures of docs/lite.md and the README anew, all from the example portrait (NASA, public domain).
+
+python -m benchmarks.pictures
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from benchmarks.sheet import contact_sheet
+from dice_talk.emotions import Emotion
+from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
+from dice_talk.lite.engine import LiteEngine, prepare
+from dice_talk.lite.eyes import draw_eye
+from dice_talk.lite.fields import SKIN
+from dice_talk.lite.head import HEAD
+from dice_talk.lite.models import load_models
+from dice_talk.lite.mouth import draw_mouth
+from dice_talk.lite.rig import Rig
+from dice_talk.options import RenderOptions
+
+ROOT = Path(__file__).parent.parent
+PORTRAIT, SPEECH = ROOT / "examples" / "portrait.jpg", ROOT / "examples" / "speech.wav"
+OUT = ROOT / "docs" / "images"
+
+_CELL = 256
+_GAPS = (0.0, 0.012, 0.025, 0.04, 0.055, 0.075)
+_SHUTS = (0.0, 0.3, 0.55, 0.8, 0.95, 1.0)
+_CURVES = (at.INNER_LIP_UPPER, at.INNER_LIP_LOWER, at.OUTER_LIP_UPPER, at.OUTER_LIP_LOWER)
+_EYE_CURVES = (at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER)
+
+
+def emotions(engine: LiteEngine) -> Image.Image:
+    """The eight emotions in two rows, named."""
+    row = np.asarray(contact_sheet(engine, [PORTRAIT], SPEECH, cell=_CELL, expand_ratio=0.3))
+    sheet = Image.fromarray(np.vstack(np.split(row, 2, axis=1)))
+    pen = ImageDraw.Draw(sheet)
+    for i, emotion in enumerate(Emotion):
+        corner = i % 4 * _CELL + 8, i // 4 * _CELL + _CELL - 24
+        pen.text(corner, emotion.value, "white", stroke_width=2, stroke_fill="black", font_size=15)
+    return sheet
+
+
+def method(rig: Rig) -> Image.Image:
+    """Landmarks; who follows the head; where the skin goes when the jaw drops and the corners rise."""
+    canvas = rig.canvas.pixels
+    pictures = [canvas, _landmarks(rig), _weights(rig), _arrows(rig)]
+    x, y = rig.canvas.points[at.NOSE_TIP]
+    side, up, down = (int(share * rig.canvas.unit) for share in (0.7, 0.95, 0.75))
+    return _strip([picture[int(y) - up : int(y) + down, int(x) - side : int(x) + side] for picture in pictures], 320)
+
+
+def _landmarks(rig: Rig) -> Pixels:
+    drawn = rig.canvas.pixels.copy()
+    for point in rig.canvas.points[:468]:
+        cv2.circle(drawn, _at(point), 2, (255, 255, 255), -1, cv2.LINE_AA)
+    for indices, colour in [(c, (255, 60, 60)) for c in _CURVES] + [(c, (60, 160, 255)) for c in _EYE_CURVES]:
+        cv2.polylines(drawn, [rig.canvas.points[[*indices]].round().astype(np.int32)], False, colour, 3, cv2.LINE_AA)
+    return drawn
+
+
+def _weights(rig: Rig) -> Pixels:
+    height, width = rig.canvas.pixels.shape[:2]
+    grey = cv2.cvtColor(cv2.cvtColor(rig.canvas.pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    shift = _onto_canvas(rig, rig.head[HEAD.index("shift_y"), ..., 1] / rig.canvas.unit)
+    weight = cv2.resize(shift, (width, height))[..., None]
+    tint = np.array([255, 120, 0], np.float32)
+    return (grey * (1 - 0.55 * weight) + tint * 0.55 * weight).astype(np.uint8)
+
+
+def _onto_canvas(rig: Rig, at_nodes: np.ndarray) -> np.ndarray:
+    """Values at the video's nodes, seen from the canvas at a quarter of its size."""
+    height, width = (side // 4 for side in rig.canvas.pixels.shape[:2])
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) * 4
+    axes = np.array([rig.nodes[0, 1] - rig.nodes[0, 0], rig.nodes[1, 0] - rig.nodes[0, 0]])
+    where = (np.stack([x, y], axis=-1) - rig.nodes[0, 0]) @ np.linalg.inv(axes)
+    return cv2.remap(at_nodes, where.astype(np.float32), None, cv2.INTER_LINEAR)
+
+
+def _arrows(rig: Rig) -> Pixels:
+    drawn = rig.canvas.pixels.copy()
+    amounts = {"jaw": 0.06, "corner_up_left": 0.04, "corner_up_right": 0.04, "corner_out_left": 0.03}
+    amounts |= {"corner_out_right": 0.03, "brow_inner": 0.04, "brow_outer_left": 0.04, "brow_outer_right": 0.04}
+    field = sum(amount * rig.skin[SKIN.index(name)] for name, amount in amounts.items())
+    for i in range(0, field.shape[0], 4):
+        for j in range(0, field.shape[1], 4):
+            if np.linalg.norm(field[i, j]) > 0.008 * rig.canvas.unit:
+                start = np.array([rig.grid.x[i, j], rig.grid.y[i, j]])
+                cv2.arrowedLine(
+                    drawn, _at(start), _at(start + field[i, j]), (255, 255, 0), 2, cv2.LINE_AA, tipLength=0.35
+                )
+    return drawn
+
+
+def parts(rig: Rig) -> Image.Image:
+    """The mouth opening and the eyes closing."""
+    return Image.fromarray(np.vstack([np.asarray(_strip(_mouths(rig), 200)), np.asarray(_strip(_eyes(rig), 200))]))
+
+
+def _mouths(rig: Rig) -> list[Pixels]:
+    x, y = rig.canvas.points[[13, 14]].mean(0)
+    return [
+        _shot(rig, lambda canvas, gap=gap: draw_mouth(rig.mouth, canvas, gap, 0.3), (x, y), (0.27, 0.21))
+        for gap in _GAPS
+    ]
+
+
+def _eyes(rig: Rig) -> list[Pixels]:
+    x, y = rig.canvas.points[[33, 263]].mean(0)
+
+    def close(canvas: Pixels, shut: float) -> None:
+        for eye in rig.eyes:
+            draw_eye(eye, canvas, shut, 0, 0, (0, 0))
+
+    return [_shot(rig, lambda canvas, shut=shut: close(canvas, shut), (x, y), (0.37, 0.14)) for shut in _SHUTS]
+
+
+def _shot(rig: Rig, draw: Callable[[Pixels], None], centre: tuple[float, float], reach: tuple[float, float]) -> Pixels:
+    canvas = rig.canvas.pixels.copy()
+    draw(canvas)
+    (x, y), (wide, high) = centre, (r * rig.canvas.unit for r in reach)
+    return canvas[int(y - high) : int(y + high), int(x - wide) : int(x + wide)]
+
+
+def _strip(pictures: list[Pixels], width: int) -> Image.Image:
+    height = round(width * pictures[0].shape[0] / pictures[0].shape[1])
+    cells = [Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS) for picture in pictures]
+    return Image.fromarray(np.hstack([np.asarray(cell) for cell in cells]))
+
+
+def _at(point: np.ndarray) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
+
+
+def main() -> None:
+    """Writes all pictures."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    engine = LiteEngine(load_models())
+    rig = prepare(engine.models, PORTRAIT, RenderOptions(emotion="neutral", crop=True, min_resolution=512))
+    for name, picture in {"emotions": emotions(engine), "lite-method": method(rig), "lite-parts": parts(rig)}.items():
+        picture.save(OUT / f"{name}.jpg", quality=86, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
