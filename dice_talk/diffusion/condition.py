@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dice_talk.audio import Samples
 from dice_talk.diffusion.checkpoints import Models
-from dice_talk.diffusion.denoise import Guidance, Predict
+from dice_talk.diffusion.denoise import BRANCHES, Guidance, Predict
 from dice_talk.diffusion.layers import TokenProjector
-from dice_talk.diffusion.memory import BRANCHES, Budget
+from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import Picture, hear
 from dice_talk.diffusion.schedule import Schedule
 from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens, face_mask_levels
@@ -117,8 +117,8 @@ def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
     return torch.tensor([ids] * BRANCHES, device=device)
 
 
-def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, budget: Budget) -> Predict:
-    """The UNet under guidance; all branches go through it together when the budget allows."""
+def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, at_once: Portion) -> Predict:
+    """The UNet under guidance. `at_once`: branches in one forward pass; the result differs by rounding only."""
     device, dtype = task.reference.device, unet.dtype
     timesteps = schedule.timesteps.to(device)
     picture = torch.cat((torch.zeros_like(task.reference), task.reference, task.reference))[:, None].to(dtype)
@@ -129,12 +129,12 @@ def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedul
         conditions = task.at(frames)
 
         def branches() -> Tensor:
-            parts = [slice(start, start + budget.branches) for start in range(0, BRANCHES, budget.branches)]
+            parts = [slice(start, start + at_once.size) for start in range(0, BRANCHES, at_once.size)]
             outputs = [
                 unet.predict(inputs[part], timesteps[step], task.time_ids[part], conditions.of(part)) for part in parts
             ]
             return torch.cat(outputs)
 
-        return guidance.combine(budget.run(branches))
+        return guidance.combine(at_once.run(branches))
 
     return predict

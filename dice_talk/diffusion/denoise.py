@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dice_talk.diffusion.memory import BRANCHES
 from dice_talk.diffusion.schedule import Schedule, euler_step, scale_input
 
 WINDOW = 25
 """Frames that the UNet sees at once; also the number of padding frames behind the last one."""
 SHIFT = 7
 """Frames by which all windows move after each step, so that no seam stays where it is."""
+BRANCHES = 3
+"""Of guidance: nothing; image; image, audio and emotion."""
 LATENT_SCALE = 0.18215
 """SVD's VAE scaling factor."""
 

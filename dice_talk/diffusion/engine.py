@@ -15,13 +15,22 @@ from torch import Tensor
 from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.diffusion.checkpoints import Models, load_models
 from dice_talk.diffusion.condition import Task, guided, prepare_task
-from dice_talk.diffusion.decode import decode
-from dice_talk.diffusion.denoise import WINDOW, Guidance, Predict, Windows, denoise, draw_noise, initial_latents
+from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
+from dice_talk.diffusion.denoise import (
+    BRANCHES,
+    WINDOW,
+    Guidance,
+    Predict,
+    Windows,
+    denoise,
+    draw_noise,
+    initial_latents,
+)
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, precision
 from dice_talk.diffusion.files import PUBLISHED, weights_label
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Budget, is_out_of_memory
+from dice_talk.diffusion.memory import Portion, is_out_of_memory
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.engine import Progress, RenderJob, RenderResult, Report
@@ -62,15 +71,15 @@ class DiffusionEngine:
     def render(self, job: RenderJob, report: Report) -> RenderResult:
         """Makes `job.output`; see `dice_talk.engine.Engine`."""
         torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
-        options, budget = job.options, Budget()
+        options = job.options
         with torch.inference_mode(), _memory_explained(options):
             report(Progress("prepare", "Looking at the portrait...", 0.0))
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
             report(Progress("listen", "Listening to the speech...", 0.02))
             task = prepare_task(self.models, picture, _audible(speech), options.emotion, options.dynamic_scale)
-            latents = self._sample(task, picture, options, budget, report)
-            frames = decode(self.models.vae, latents, task.frames, budget)
+            latents = self._sample(task, picture, options, report)
+            frames = decode(self.models.vae, latents, task.frames, Portion(CHUNK, TIGHT_CHUNK))
             return self._write(frames, speech, job, report)
 
     def _picture(self, job: RenderJob) -> Picture:
@@ -85,7 +94,7 @@ class DiffusionEngine:
         clip_size = self.models.image_encoder.config.image_size
         return prepare_picture(portrait, face, job.options.min_resolution, clip_size)
 
-    def _sample(self, task: Task, picture: Picture, options: RenderOptions, budget: Budget, report: Report) -> Tensor:
+    def _sample(self, task: Task, picture: Picture, options: RenderOptions, report: Report) -> Tensor:
         """Latents (1, T, 4, h, w) on the CPU; T includes the padding."""
         schedule, windows = karras_schedule(options.inference_steps), Windows()
         total = task.frames + WINDOW
@@ -93,7 +102,7 @@ class DiffusionEngine:
         noise = draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu()
         latents = initial_latents(task.reference.cpu(), noise, schedule)
         guidance = Guidance(options.ref_scale, options.emo_scale)
-        predict = guided(self.models.unet, task, guidance, schedule, budget)
+        predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
         progress = _Progress(report, self._message, len(schedule), windows.count(total))
         latents = denoise(progress.counting(predict), latents, schedule, windows, progress.on_step)
         if not latents.isfinite().all():
@@ -182,7 +191,7 @@ def _pixels(frame: Tensor) -> Pixels:
 
 @contextmanager
 def _memory_explained(options: RenderOptions) -> Iterator[None]:
-    """Turns the error that is left when even the small budget is too large into words that help."""
+    """Turns the error that is left when even the smaller portion is too large into words that help."""
     try:
         yield
     except RuntimeError as error:

@@ -8,11 +8,6 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-BRANCHES = 3
-"""Guidance branches; see `condition`."""
-CHUNK = 10
-"""Frames decoded together. The temporal decoder's result depends on it: this is the published number."""
-_TIGHT_CHUNK = 4
 logger = logging.getLogger(__name__)
 
 
@@ -23,25 +18,21 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 @dataclass
-class Budget:
-    """What goes through the networks at once in one render; shrinks, once, when memory runs out.
+class Portion:
+    """How many items go through a network at once in one render: `size`, or `smaller` once memory has run out."""
 
-    One guidance branch at a time gives the same video up to rounding; smaller decoder chunks change it slightly.
-    """
-
-    branches: int = BRANCHES
-    frames: int = CHUNK
-    tight: bool = False
+    size: int
+    smaller: int = 1
 
     def run(self, work: Callable[[], T]) -> T:
-        """`work()`, and once more with a smaller budget when memory runs out."""
+        """`work()`, which reads `size`; once more with the smaller size when memory runs out."""
         try:
             return work()
         except RuntimeError as error:
-            if self.tight or not is_out_of_memory(error):
+            if self.size <= self.smaller or not is_out_of_memory(error):
                 raise
-        logger.warning("Out of memory: going on with one guidance branch and %d frames at a time", _TIGHT_CHUNK)
-        self.branches, self.frames, self.tight = 1, _TIGHT_CHUNK, True
+        logger.warning("Out of memory with %d at once: going on with %d", self.size, self.smaller)
+        self.size = self.smaller
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return work()

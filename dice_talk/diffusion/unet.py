@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
@@ -110,7 +109,7 @@ def face_mask_levels(mask: Tensor, height: int, width: int) -> dict[int, Tensor]
 
 
 class AdapterAttention(nn.Module):
-    """The processor of every `attn2`: image token, plus audio and emotion adapters, plus nothing else.
+    """The processor of every `attn2`: attention to the image token, to the audio and to the emotion, summed.
 
     The image context is one token: its softmax is 1, so that term is `to_v(token)` whatever the query. In temporal
     layers the context is the window's mean, the same at all positions: K and V are computed once, not per position.
@@ -185,8 +184,3 @@ def build_unet(config: dict[str, Any]) -> DiceTalkUNet:
 def _add_pose(_module: nn.Module, _inputs: Any, features: Tensor) -> Tensor:
     pose = _conditions.get().pose
     return (features.unflatten(0, (-1, len(pose))) + pose).flatten(0, 1)  # one pose, or one a frame, in every branch
-
-
-def repeated(rows: Tensor, batch: int) -> Tokens:
-    """Tokens that differ from frame to frame: `rows` (B*F, T, D), batch major, for `batch` branches."""
-    return Tokens(Bank(rows), torch.arange(len(rows), device=rows.device).view(batch, -1))

@@ -19,7 +19,7 @@ from dice_talk.diffusion import denoise as sampler
 from dice_talk.diffusion.condition import Task, guided
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Predict, Windows, denoise, draw_noise, initial_latents
-from dice_talk.diffusion.memory import Budget
+from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.schedule import Schedule, euler_step, karras_schedule, scale_input
 from dice_talk.diffusion.unet import Bank, Conditions, Tokens, build_unet, face_mask_levels
 from tests.diffusion.cases import Case, deviation
@@ -107,7 +107,7 @@ def ramp(call: dict[str, Any], schedule: Schedule, modules: dict[str, Any], task
         for which in (1, 2)
     ]
     predicts = [
-        guided(modules["unet"], task, Guidance(*pair), schedule, Budget()) for pair in zip(*scales, strict=True)
+        guided(modules["unet"], task, Guidance(*pair), schedule, Portion(3)) for pair in zip(*scales, strict=True)
     ]
     return lambda latents, step, frames: predicts[step](latents, step, frames)
 
@@ -148,5 +148,5 @@ def test_sampler(case: Read, modules: dict[str, Any], name: str, monkeypatch: py
         assert [frames.tolist() for frames in windows.at(step, total)] == schedule_of_step
     assert deviation(torch.stack(stepped), given["out.window_latents"].flatten(0, 1)) < TIGHT
     assert deviation(latents, given["out.latents"]) < TIGHT
-    frames = decode(modules["vae"], latents, call["num_frames"], Budget(), call["decode_chunk_size"])
+    frames = decode(modules["vae"], latents, call["num_frames"], Portion(call["decode_chunk_size"]))
     assert deviation(torch.stack(list(frames), 1)[None] * 2 - 1, given["out.frames"]) < TIGHT

@@ -19,7 +19,7 @@ from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Windows, denoise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.layers import PoseGuider
-from dice_talk.diffusion.memory import Budget
+from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.unet import AdapterAttention, Bank, Conditions, Tokens, _conditions, build_unet
@@ -166,25 +166,27 @@ def test_audio_of_long_and_short_recordings(engine: DiffusionEngine, monkeypatch
         assert torch.equal(bank.rows[rows][padding], silence.expand(int(padding.sum()), -1, -1))
 
 
-def sample(engine: DiffusionEngine, task: condition.Task, budget: Budget, first_step: int = 0, **start: Any) -> Tensor:
+def sample(
+    engine: DiffusionEngine, task: condition.Task, at_once: Portion, first_step: int = 0, **start: Any
+) -> Tensor:
     schedule = karras_schedule(2)
     noise = random(1, FRAMES + 25, 4, 8, 16, seed=3)
     latents = start.get("latents", initial_latents(task.reference, noise, schedule))
-    predict = guided(engine.models.unet, task, Guidance(3, 6), schedule, budget)
+    predict = guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
     on_step = start.get("on_step", lambda step, latents: None)
     return denoise(predict, latents, schedule, Windows(), on_step, first_step)
 
 
 def test_one_branch_at_a_time(engine: DiffusionEngine, task: condition.Task) -> None:
-    whole = sample(engine, task, Budget())
-    assert deviation(sample(engine, task, Budget(branches=1)), whole) < SAMPLED_ROUNDING
+    whole = sample(engine, task, Portion(3))
+    assert deviation(sample(engine, task, Portion(1)), whole) < SAMPLED_ROUNDING
 
 
 def test_sampling_resumes_from_any_step(engine: DiffusionEngine, task: condition.Task) -> None:
     saved: dict[int, Tensor] = {}
-    whole = sample(engine, task, Budget(), on_step=saved.__setitem__)
+    whole = sample(engine, task, Portion(3), on_step=saved.__setitem__)
     assert list(saved) == [1, 2] and torch.equal(saved[2], whole)
-    assert torch.equal(sample(engine, task, Budget(), first_step=1, latents=saved[1]), whole)
+    assert torch.equal(sample(engine, task, Portion(3), first_step=1, latents=saved[1]), whole)
 
 
 def test_sampling_ends_when_the_step_callback_raises(engine: DiffusionEngine, task: condition.Task) -> None:
@@ -192,17 +194,17 @@ def test_sampling_ends_when_the_step_callback_raises(engine: DiffusionEngine, ta
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample(engine, task, Budget(), on_step=stop)
+        sample(engine, task, Portion(3), on_step=stop)
 
 
 def test_padding_is_not_decoded(engine: DiffusionEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     latents = random(1, 12 + 25, 4, 8, 8)
     vae = engine.models.vae
-    everything = list(decode(vae, latents, 37, Budget()))
+    everything = list(decode(vae, latents, 37, Portion(10)))
     decoded: list[int] = []
     plain: Callable[..., Any] = vae.decode
     monkeypatch.setattr(vae, "decode", lambda z, num_frames: (decoded.append(num_frames), plain(z, num_frames))[1])
-    needed = list(decode(vae, latents, 12, Budget()))
+    needed = list(decode(vae, latents, 12, Portion(10)))
     assert decoded == [10, 10]
     assert len(needed) == 12
     assert all(torch.equal(a, b) for a, b in zip(needed, everything, strict=False))

@@ -23,7 +23,7 @@ from dice_talk.diffusion.condition import guided, prepare_task
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Windows, denoise, draw_noise, initial_latents
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Budget
+from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.diffusion.unet import build_unet
@@ -80,11 +80,11 @@ def test_process(case: Callable[[str], Case]) -> None:
     schedule = karras_schedule(call["inference_steps"])
     total = task.frames + settings["n_sample_frames"]
     noise = draw_noise(call["seed"], total, tuple(picture.reference.shape), models.device, models.dtype)
-    predict = guided(models.unet, task, Guidance(call["ref_scale"], call["emo_scale"]), schedule, Budget())
+    predict = guided(models.unet, task, Guidance(call["ref_scale"], call["emo_scale"]), schedule, Portion(3))
     windows = Windows(settings["n_sample_frames"], shift=settings["shift_offset"])
     start = initial_latents(task.reference, noise, schedule)
     latents = denoise(predict, start, schedule, windows, lambda step, latents: None)
-    frames = list(decode(models.vae, latents, task.frames, Budget(), settings["decode_chunk_size"]))
+    frames = list(decode(models.vae, latents, task.frames, Portion(settings["decode_chunk_size"])))
     assert deviation(torch.stack(frames, 1)[None].clamp(0, 1), given["out.video_raw"].clamp(0, 1)) < TIGHT
 
     wanted = given["out.video_interpolated"]
