@@ -92,7 +92,7 @@ def _arrows(rig: Rig) -> Pixels:
     for i in range(0, field.shape[0], 4):
         for j in range(0, field.shape[1], 4):
             if np.linalg.norm(field[i, j]) > 0.008 * rig.canvas.unit:
-                start = np.array([rig.grid.x[i, j], rig.grid.y[i, j]])
+                start = (rig.skin_origin + np.array((j, i))) * rig.grid.step
                 cv2.arrowedLine(
                     drawn, _at(start), _at(start + field[i, j]), (255, 255, 0), 2, cv2.LINE_AA, tipLength=0.35
                 )

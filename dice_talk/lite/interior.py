@@ -23,7 +23,7 @@ OPEN = 0.015
 """Face heights; a portrait whose lips are further apart shows its own teeth."""
 _TYPICAL_SKIN = np.array([178.0, 138.0, 118.0], np.float32)
 """Skin under neutral light; the portrait's skin against it tells the light."""
-_TOOTH = np.array([190.0, 176.0, 158.0], np.float32)
+_TOOTH = np.array([180.0, 167.0, 150.0], np.float32)
 _CAVITY = np.array([46.0, 18.0, 18.0], np.float32)
 _TONGUE = np.array([128.0, 60.0, 58.0], np.float32)
 

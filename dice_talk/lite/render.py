@@ -38,11 +38,11 @@ def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
 def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
     """The canvas, moved, over the untouched picture."""
     rows, columns = rig.nodes.shape[:2]
-    turned = rig.nodes - np.tensordot(head, rig.head, axes=1)
-    face = np.tensordot(skin, rig.skin, axes=1)
-    source = turned - _read(face, turned, rig.grid.step)
+    turned = rig.nodes - _mix(head, rig.head)
+    face = _mix(skin, rig.skin)
+    source = turned - _read(face, turned, rig)
     for _ in range(_REFINEMENTS):
-        source += _DAMPING * (turned - _read(face, source, rig.grid.step) - source)
+        source += _DAMPING * (turned - _read(face, source, rig) - source)
     moved = (source - rig.nodes).reshape(rows, columns, 2)
     height, width = rig.base.shape[:2]
     where = cv2.resize(moved, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -57,6 +57,12 @@ def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
     return frame
 
 
-def _read(field: Floats, where: Floats, step: float) -> Floats:
-    read: Floats = cv2.remap(field, where / np.float32(step), None, cv2.INTER_LINEAR)
+def _mix(amounts: Floats, fields: Floats) -> Floats:
+    """Weighted sum. Not a matrix product: its library would take all cores for it, and the other task's too."""
+    mixed: Floats = np.einsum("k,knmc->nmc", amounts, fields)
+    return mixed
+
+
+def _read(field: Floats, where: Floats, rig: Rig) -> Floats:
+    read: Floats = cv2.remap(field, where / np.float32(rig.grid.step) - rig.skin_origin, None, cv2.INTER_LINEAR)
     return read

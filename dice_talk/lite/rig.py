@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,8 @@ class Rig:
     picture: Pixels  # (H, W, 3) at the video's size
     canvas: Canvas
     grid: Grid
-    skin: Floats  # (K, h, w, 2) on the grid
+    skin: Floats  # (K, h, w, 2) on the part of the grid where skin moves
+    skin_origin: Floats  # (2,) column and row of the grid at which that part begins
     mouth: Mouth
     eyes: tuple[Eye, Eye]
     area: tuple[slice, slice]  # rows and columns of the picture that move
@@ -82,6 +84,7 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
     share = _moving_share(canvas, grid, skin, weights.head, width, height)
     area = _bounds(share)
     nodes, base = _positions(canvas, area)
+    face = _bounds(np.abs(skin).max(axis=(0, 3)) > _SUPPORT / 2 * canvas.unit)
     head_at_nodes = np.stack([_sample(field, nodes, grid.step) for field in head])
     inside = share[area]
     edge = np.nonzero((inside > 0) & (inside < 1))
@@ -89,7 +92,8 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         picture=small,
         canvas=canvas,
         grid=grid,
-        skin=skin.astype(np.float32),
+        skin=np.ascontiguousarray(skin[:, face[0], face[1]], dtype=np.float32),
+        skin_origin=np.array([face[1].start, face[0].start], np.float32),
         mouth=make_mouth(canvas),
         eyes=make_eyes(canvas),
         area=area,
@@ -136,7 +140,8 @@ def _moving_share(canvas: Canvas, grid: Grid, skin: Floats, head: Floats, width:
     return _sample(share, where.astype(np.float32), grid.step)
 
 
-def _bounds(share: Floats) -> tuple[slice, slice]:
+def _bounds(share: NDArray[Any]) -> tuple[slice, slice]:
+    """Rows and columns that hold everything above zero."""
     rows, columns = np.flatnonzero(share.max(axis=1)), np.flatnonzero(share.max(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 

@@ -63,19 +63,19 @@ _SHAPES = {
 }
 _SILENT = Viseme(0.0)
 _CLOSING = ("P", "B", "M")
-_NARROWING = {0.010: ("F", "V"), 0.026: ("S", "Z", "SH", "ZH", "CH", "JH")}
+_NARROWING = {0.010: ("F", "V"), 0.032: ("S", "Z", "SH", "ZH", "CH", "JH")}
 """Most that the mouth opens, in face heights, for sounds made with teeth on lip or on teeth, however loud."""
 
 _GAP_SIGMA_S = 0.028
 _SHAPE_SIGMA_S = 0.042
 """Rounding and spreading reach further into the neighbouring sounds than opening does."""
-_LOUD_SHARE = 0.6
+_LOUD_SHARE = 0.7
 """Of the opening, that loudness decides: right in any language, and where the recogniser is wrong."""
 _LOUD_GAP = 0.072
 """Face heights at full loudness."""
 _SPEECH = 0.22
 """Loudness from which the mouth takes the sounds' full shape; in silence it rests."""
-_PLATEAU_S, _RAMP_S = 0.07, 0.045
+_PLATEAU_S, _RAMP_S = 0.07, 0.035
 """A closure lasts at least this long and opens and closes this fast."""
 _DIP = 0.85
 """Loudness in a true closure, against the loudest within `_AROUND_S`; else the recogniser misheard."""

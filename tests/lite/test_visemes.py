@@ -34,7 +34,7 @@ def test_teeth_on_lip_for_f() -> None:
 
 
 def test_open_and_narrow_vowels_differ() -> None:
-    assert say(("AA", 0.5)).gap[25] > 1.3 * say(("IY", 0.5)).gap[25]
+    assert say(("AA", 0.5)).gap[25] > 1.2 * say(("IY", 0.5)).gap[25]
 
 
 def test_round_and_wide_vowels() -> None:
