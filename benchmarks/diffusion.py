@@ -45,6 +45,14 @@ FULL_UNET = {
     "num_attention_heads": [5, 10, 20, 20],
     "num_frames": 25,
 }
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "projection_dim": 1024,
+}
+"""Runs once a video: its size does not matter."""
 FULL_VAE = {
     "in_channels": 3,
     "out_channels": 3,
@@ -75,9 +83,7 @@ def full_models(device: torch.device, dtype: torch.dtype) -> Models:
         torch.set_default_dtype(dtype)
         unet = build_unet(FULL_UNET)
         vae = AutoencoderKLTemporalDecoder.from_config(FULL_VAE)
-        clip = CLIPVisionModelWithProjection(
-            CLIPVisionConfig(hidden_size=16, intermediate_size=32, projection_dim=1024)
-        )
+        clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**CLIP))
         emotion, guider, audio = EmotionModel(), PoseGuider(), TokenProjector(heard)
         torch.set_default_dtype(torch.float32)
     vae.encoder.float()
