@@ -8,7 +8,10 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+import anyio
+
 from api.engines import EngineLost, EnginePool, TaskFailed
+from api.files import settle
 from api.slots import Slot
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
@@ -18,8 +21,9 @@ log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.5
 """A stage's progress is stored this often; clients poll every few seconds."""
-RESTART_PAUSE_S = 1.0
-"""Before an engine that could not be started is started again."""
+WARM_CHECK_S, MAX_PAUSE_S = 2.0, 60.0
+"""How often an idle slot sees to its engine, and how seldom at last while that can't be started."""
+RESTARTED = "Waiting in queue again after a restart"
 
 
 class Dispatcher:
@@ -44,6 +48,8 @@ class Dispatcher:
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._workers: list[asyncio.Task[None]] = []
         self._draining = False
+        self._hurry = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
@@ -59,11 +65,15 @@ class Dispatcher:
         """Lets a stored render wait for its turn. Whoever accepts new ones looks at `full` first."""
         self._queue.put_nowait((render.number, render.id))
 
-    async def start(self, engine: str | None) -> None:
+    async def start(self, engine: str) -> None:
         """Takes up what an earlier run of the service left, and sets the slots to work. `engine` is loaded ahead."""
+        self._loop = asyncio.get_running_loop()
         for render in await asyncio.to_thread(self._store.unfinished):
-            if render.status is TaskStatus.PROCESSING:
-                await self._send_back(render, "Waiting in queue again after a restart")
+            if (
+                render.status is TaskStatus.PROCESSING
+            ):  # the service was killed; the attempt counts, lest it happen for ever
+                with suppress(StoreFailure):  # no room on the disk, perhaps; it is rendered all the same
+                    await self._update(render, TaskStatus.PENDING, stage="queued", message=RESTARTED)
             self.enqueue(render)
         self._workers = [asyncio.create_task(self._serve(slot, engine)) for slot in self.slots]
 
@@ -74,31 +84,48 @@ class Dispatcher:
             if not slot.busy:
                 worker.cancel()
         if self._workers:
-            await asyncio.wait(self._workers, timeout=grace_seconds)
+            hurried = asyncio.create_task(self._hurry.wait())
+            ended = asyncio.gather(*self._workers, return_exceptions=True)
+            await asyncio.wait((hurried, ended), timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self.engines.close()
 
-    async def _serve(self, slot: Slot, engine: str | None) -> None:
-        while not self._draining:
-            if engine is not None:
-                await self._keep_warm(slot, engine)
-            number, render_id = await self._queue.get()
-            try:
-                await self._run(slot, render_id)
-            except Exception:
-                # The store failed, say because the disk is full: the render is still in it and must not be forgotten.
-                log.exception("%s: render %s could not be taken on", slot.label, render_id)
-                await asyncio.sleep(RESTART_PAUSE_S)
-                self._queue.put_nowait((number, render_id))
+    def hurry(self) -> None:
+        """Ends the time that `stop` gives. May be called by a signal handler, which does not wake the loop."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._hurry.set)
 
-    async def _keep_warm(self, slot: Slot, engine: str) -> None:
+    async def _serve(self, slot: Slot, engine: str) -> None:
+        pause = WARM_CHECK_S
+        while not self._draining:
+            warm = await self._keep_warm(slot, engine)
+            pause = WARM_CHECK_S if warm else min(2 * pause, MAX_PAUSE_S)
+            waiting = None
+            with anyio.move_on_after(pause):
+                waiting = await self._queue.get()
+            if waiting:
+                await self._run_or_put_back(slot, *waiting)
+
+    async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
+        try:
+            await self._run(slot, render_id)
+        except Exception:
+            # The store failed, say because the disk is full: the render is still in it and must not be forgotten.
+            log.exception("%s: render %s could not be taken on", slot.label, render_id)
+            await asyncio.sleep(WARM_CHECK_S)
+            self._queue.put_nowait((number, render_id))
+
+    async def _keep_warm(self, slot: Slot, engine: str) -> bool:
+        """Whether the engine runs, also when it had to be started anew; it may have been killed while idle."""
         try:
             await slot.warm_up(engine)
-        except (EngineLost, TaskFailed) as error:
+        except Exception as error:  # noqa: BLE001 - whatever keeps an engine from starting, the slot must try again
             log.error("%s: the %s engine could not be started: %s", slot.label, engine, error)
-            await asyncio.sleep(RESTART_PAUSE_S)
+            return False
+        return True
 
     async def _run(self, slot: Slot, render_id: str) -> None:
         """One attempt at one render, to whatever end."""
@@ -128,10 +155,13 @@ class Dispatcher:
         except EngineLost as error:
             await self._retry(render, str(error))
         except asyncio.CancelledError:
-            await self._send_back(render, "Waiting in queue again after a restart")
+            # Through no fault of its own: the attempt does not count.
+            message = RESTARTED
+            await self._update(render, TaskStatus.PENDING, stage="queued", message=message, attempts=render.attempts)
+            log.info("render %s goes on at the next start", render.id)
             raise
         else:
-            part.replace(folder / "result.mp4")
+            await asyncio.to_thread(settle, part, folder / "result.mp4")
             await self._finish(render, TaskStatus.COMPLETED, progress=1.0, message="Completed", result=asdict(result))
         finally:
             part.unlink(missing_ok=True)
@@ -149,11 +179,6 @@ class Dispatcher:
             return
         await self._update(render, TaskStatus.PENDING, stage="queued", message=f"Waiting for another attempt: {reason}")
         self.enqueue(render)
-
-    async def _send_back(self, render: Render, message: str) -> None:
-        """Back to the queue through no fault of its own: the attempt does not count."""
-        attempts = max(0, render.attempts - (render.status is TaskStatus.PROCESSING))
-        await self._update(render, TaskStatus.PENDING, stage="queued", message=message, attempts=attempts)
 
     async def _finish(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> None:
         stage = "done" if status is TaskStatus.COMPLETED else "failed"

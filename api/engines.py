@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,9 @@ log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 5.0
 """An engine that is told to stop does so at its next step; one that says nothing for so long is killed."""
-LAST_WORDS = 20
+END_SECONDS = 1.0
+"""Between the end of what a process says and its own end, and the other way round."""
+LAST_WORDS = 40
 
 Command = Callable[[str], list[str]]
 """The command line that serves the engine of that name."""
@@ -54,13 +57,16 @@ class EngineProcess:
         cls, command: list[str], label: str, *, load_seconds: float, stall_seconds: float
     ) -> "EngineProcess":
         """Starts a process and waits until its models are loaded. Raises `EngineLost` or `TaskFailed`."""
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is the service's to handle
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the terminal is the service's to handle; and one group to kill
+            )
+        except OSError as error:  # no memory, no descriptors, no such program
+            raise EngineLost(f"the engine process could not be started: {error.strerror}") from error
         engine = cls(process, label, stall_seconds)
         try:
             await engine._next_event(0, load_seconds)
@@ -72,8 +78,8 @@ class EngineProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.returncode is None
+        """Whether the process runs and listens."""
+        return self._process.returncode is None and not self._reading.done()
 
     @property
     def pid(self) -> int:
@@ -102,6 +108,7 @@ class EngineProcess:
             if kind == "progress":
                 await on_progress(Progress(**event))
             elif kind == "crashed":
+                self._log_last_words(f"the engine raised {event['error']}")
                 if len(self._inboxes) <= 2:  # nobody else renders here: better a fresh process than a shaken one
                     await self.stop()
                 raise EngineLost(f"the engine raised {event['error']}")
@@ -114,11 +121,18 @@ class EngineProcess:
                 pass
 
     async def stop(self) -> None:
-        """Kills the process and waits for its end."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        """Kills the process, with any it has started, and waits for its end."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
-        await asyncio.gather(self._reading, self._logging)
+        await self._end_of_output()
+
+    async def _end_of_output(self) -> None:
+        """Waits until all output is read; not for long, for a grandchild may hold the pipe open."""
+        await asyncio.wait((self._reading, self._logging), timeout=END_SECONDS)
+        self._reading.cancel()
+        self._logging.cancel()
 
     async def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -135,6 +149,7 @@ class EngineProcess:
                 event = await self._inboxes[number].get()
         except TimeoutError as error:
             await self.stop()
+            self._log_last_words(f"the engine said nothing for {seconds:g} seconds")
             raise EngineLost(f"the engine said nothing for {seconds:g} seconds") from error
         if event is None:
             raise EngineLost(await self._cause_of_death())
@@ -143,20 +158,35 @@ class EngineProcess:
         return event
 
     async def _cause_of_death(self) -> str:
-        code = await self._process.wait()
-        await self._logging
-        log.error("%s: engine process ended (%d); its last words:\n%s", self._label, code, "\n".join(self._last_words))
-        if code < 0:
-            return f"the engine process was killed by {signal.Signals(-code).name}"
-        return f"the engine process exited with code {code}"
+        with anyio.move_on_after(END_SECONDS):
+            await self._process.wait()
+        code = self._process.returncode
+        await self.stop()
+        if code is None:
+            cause = "the engine process stopped talking"
+        elif code < 0:
+            names = {number.value: number.name for number in signal.Signals}
+            cause = f"the engine process was killed by {names.get(-code, f'signal {-code}')}"
+        else:
+            cause = f"the engine process exited with code {code}"
+        self._log_last_words(cause)
+        return cause
+
+    def _log_last_words(self, cause: str) -> None:
+        log.error("%s: %s; its last words:\n%s", self._label, cause, "\n".join(self._last_words))
 
     async def _read_events(self) -> None:
-        while self._process.stdout is not None and (line := await self._process.stdout.readline()):
-            event: Event = json.loads(line)
-            if inbox := self._inboxes.get(event.pop("job")):
-                inbox.put_nowait(event)
-        for inbox in self._inboxes.values():
-            inbox.put_nowait(None)
+        """Hands each event to the job it is about; when there are no more, tells every job."""
+        try:
+            while self._process.stdout is not None and (line := await self._process.stdout.readline()):
+                event: Event = json.loads(line)
+                if inbox := self._inboxes.get(event.pop("job")):
+                    inbox.put_nowait(event)
+        except (ValueError, KeyError):  # half a line, or an endless one: it was cut off, or is no engine
+            log.error("%s: the engine does not speak the protocol", self._label)
+        finally:
+            for inbox in self._inboxes.values():
+                inbox.put_nowait(None)
 
     async def _log_stderr(self) -> None:
         while self._process.stderr is not None and (chunk := await self._process.stderr.read(4096)):
@@ -195,5 +225,5 @@ class EnginePool:
 
     async def close(self) -> None:
         """Ends all processes."""
-        await asyncio.gather(*(process.stop() for process in self._processes.values()))
+        await asyncio.gather(*(process.stop() for process in self._processes.values()), return_exceptions=True)
         self._processes.clear()

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.store import StoreFailure
 from dice_talk.errors import DiceTalkError
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def explain_form(errors: list[Any], bounds: Mapping[str, tuple[float, float]]) -
     for error in errors:
         name = str(error["loc"][-1])
         low, high = bounds[name]
-        found.append(f"{name} must be between {low:g} and {high:.10g}, got {error['input']}")
+        found.append(f"{name} must be between {low:g} and {high:.10g}, got {str(error['input'])[:30]}")
     return InvalidValue("; ".join(found))
 
 
@@ -163,8 +164,12 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
             return respond(503, "The server has no room to store this", "Try again later.", {"Retry-After": "60"})
         return await on_unexpected(request, error)
 
+    async def on_store_failure(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s: the database failed: %s", request.method, request.url.path, error)
+        return respond(503, "The server's database does not answer", "Try again later.", {"Retry-After": "60"})
+
     async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        # The framework raises it once more after this answer, and the server logs it then.
         return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error", "The server's log says more.")
 
     app.add_exception_handler(ApiError, on_api_error)
@@ -172,4 +177,5 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid_form)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(OSError, on_os_error)
+    app.add_exception_handler(StoreFailure, on_store_failure)
     app.add_exception_handler(Exception, on_unexpected)

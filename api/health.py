@@ -4,19 +4,23 @@ import json
 import sys
 import urllib.request
 
-from api.settings import Settings
+from api.server import StartError, load_settings
 
 
 def main() -> None:
     """Prints the answer of /api/health."""
-    settings = Settings()
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
+    try:
+        settings = load_settings()
+    except StartError as error:
+        sys.exit(str(error))
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{settings.port}/api/health"
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             health = json.load(answer)
     except (OSError, ValueError) as error:
-        sys.exit(f"No server answers at {url}: {error}")
+        sys.exit(f"No server answers at {url}: {getattr(error, 'reason', error)}")
     sys.stdout.write(json.dumps(health, indent=2) + "\n")
     sys.exit(health["status"] != "healthy")
 

@@ -16,8 +16,13 @@ from dice_talk.errors import DiceTalkError, InvalidAudio, InvalidImage
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 60.0
+MAX_COMPLAINT = 4096
 AT_ONCE = 2
 """Children at the same time: more would only compete for the cores that render."""
+
+
+class InspectionFailed(Exception):
+    """The child process itself does not work; no file is to blame."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Inspector:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def inspect(self, image: Path, audio: Path) -> Inputs:
-        """Raises `DiceTalkError` for whichever file can't be used."""
+        """Raises `DiceTalkError` for whichever file can't be used, `InspectionFailed` when the child is to blame."""
         async with self._places:
             lines = await _run([sys.executable, "-m", "dice_talk.intake", str(image), str(audio)])
         facts: dict[str, Any] = {}
@@ -53,9 +58,15 @@ class Inspector:
 
 async def _run(command: list[str]) -> list[bytes]:
     """Whole lines of what the child said before it ended, by itself or by force."""
+    pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        start_new_session=True,  # Ctrl-C in the terminal must not look like a file that cannot be read
     )
+    complaints = asyncio.create_task(_read_tail(child.stderr))
     lines: list[bytes] = []
     try:
         with anyio.fail_after(TIMEOUT_S):
@@ -68,4 +79,19 @@ async def _run(command: list[str]) -> list[bytes]:
         with suppress(ProcessLookupError):
             child.kill()
         await child.wait()
+    tail = await complaints
+    if child.returncode and child.returncode > 0 and b"MemoryError" not in tail:
+        log.error(
+            "The inspection of uploads does not work: exit code %d\n%s",
+            child.returncode,
+            tail.decode("utf-8", "replace"),
+        )
+        raise InspectionFailed
     return lines
+
+
+async def _read_tail(stream: asyncio.StreamReader | None) -> bytes:
+    tail = b""
+    while stream is not None and (chunk := await stream.read(65536)):
+        tail = (tail + chunk)[-MAX_COMPLAINT:]
+    return tail

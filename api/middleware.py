@@ -1,5 +1,6 @@
 """What applies to every response, whatever made it."""
 
+import asyncio
 from http import HTTPStatus
 
 import anyio
@@ -20,11 +21,13 @@ class ErrorForm:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        replaced = False
+            await self._app(scope, receive, send)
+            return
+        replaced = started = False
 
         async def send_in_form(message: Message) -> None:
-            nonlocal replaced
+            nonlocal replaced, started
+            started = True
             if message["type"] == "http.response.start":
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
                 status = message["status"]
@@ -39,7 +42,12 @@ class ErrorForm:
             if not replaced:
                 await send(message)
 
-        return await self._app(scope, receive, send_in_form)
+        try:
+            await self._app(scope, receive, send_in_form)
+        except asyncio.CancelledError:  # the server's time to shut down is over
+            if not started:
+                await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
+            raise
 
 
 class LingeringClose:

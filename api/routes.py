@@ -4,11 +4,11 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from api.errors import ErrorBody
+from api.errors import ErrorBody, TaskNotFound
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.service import Synthesis, staging_folder
 from api.uploads import receive_form
@@ -25,13 +25,20 @@ TOO_LARGE = {"error": "image is too large", "detail": "Allowed: image at most 10
 MALFORMED = {"error": "emotion is not one of the known values", "detail": "Allowed: emotion: 'contempt', 'sad', ..."}
 QUEUE_FULL = {"error": "Too many tasks are waiting", "detail": "At most 100 may wait. Try again later."}
 TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
+DAMAGED = {
+    "error": "The image can't be decoded",
+    "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
+}
+STOPPING = {"error": "The server is shutting down", "detail": "Try again soon."}
 UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
 
 
 def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
+    retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
         status: {
+            **({"headers": retry} if status == 503 else {}),
             "model": ErrorBody,
             "description": " / ".join(examples),
             "content": {"application/json": {"examples": {name: {"value": body} for name, body in examples.items()}}},
@@ -57,12 +64,12 @@ class UploadRoute(APIRoute):
 
         async def read_then_handle(request: Request) -> Response:
             synthesis = service(request)
-            synthesis.refuse_when_full()
             settings = synthesis.settings
             limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
-            async with receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form:
-                request.state.form = form
-                return await handle(UploadedRequest(request.scope, request.receive))
+            with synthesis.uploading():
+                async with receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form:
+                    request.state.form = form
+                    return await handle(UploadedRequest(request.scope, request.receive))
 
         return read_then_handle
 
@@ -74,7 +81,13 @@ def service(request: Request) -> Synthesis:
 
 
 Service = Annotated[Synthesis, Depends(service)]
-service_routes, uploads, tasks = APIRouter(), APIRouter(route_class=UploadRoute), APIRouter()
+pages, service_routes, uploads, tasks = APIRouter(), APIRouter(), APIRouter(route_class=UploadRoute), APIRouter()
+
+
+@pages.get("/", include_in_schema=False)
+def index() -> RedirectResponse:
+    """For people who open the server in a browser."""
+    return RedirectResponse("docs")
 
 
 @service_routes.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
@@ -89,11 +102,16 @@ def get_health(synthesis: Service) -> Health:
     tags=["Synthesis"],
     responses=_documented(
         {
-            400: {"wrong file type": WRONG_TYPE, "out of range": OUT_OF_RANGE, "engine not there": NO_ENGINE},
+            400: {
+                "wrong file type": WRONG_TYPE,
+                "damaged file": DAMAGED,
+                "out of range": OUT_OF_RANGE,
+                "engine not there": NO_ENGINE,
+            },
             408: {"too slow": TIMED_OUT},
             413: {"file too large": TOO_LARGE},
             422: {"malformed form": MALFORMED},
-            503: {"queue full": QUEUE_FULL},
+            503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
         }
     ),
 )
@@ -129,7 +147,7 @@ def get_status(task_id: str, synthesis: Service) -> TaskState:
             {
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
-                416: {"range beyond the file": {"error": "Range Not Satisfiable"}},
+                416: {"range beyond the file": {"error": "Requested Range Not Satisfiable"}},
             }
         ),
     },
@@ -138,19 +156,23 @@ def get_status(task_id: str, synthesis: Service) -> TaskState:
 def download(task_id: str, request: Request, synthesis: Service) -> Response:
     """Takes Range and conditional requests."""
     file = synthesis.result(task_id)
-    response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
+    try:
+        response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
+    except FileNotFoundError as error:  # removed between the question and the answer
+        raise TaskNotFound from error
     if StaticFiles().is_not_modified(response.headers, request.headers):
         return NotModifiedResponse(response.headers)
     return response
 
 
-router = APIRouter(prefix="/api", responses=_documented({500: {"unexpected": UNEXPECTED}}))
+router = APIRouter(responses=_documented({500: {"unexpected": UNEXPECTED}}))
+router.include_router(pages)
 for routes in (service_routes, uploads, tasks):
-    router.include_router(routes)
+    router.include_router(routes, prefix="/api")
 
 
 def document(app: FastAPI) -> None:
-    """Takes the framework's own form of errors, which is never sent, out of the OpenAPI document."""
+    """Takes the framework's own form of errors, which is never sent, out of the OpenAPI document; puts files first."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -158,8 +180,11 @@ def document(app: FastAPI) -> None:
         for operation in (operation for path in schema["paths"].values() for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+        schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
-            schema["components"]["schemas"].pop(name, None)
+            schemas.pop(name, None)
+        fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
+        schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

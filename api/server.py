@@ -1,6 +1,7 @@
 """Wires the service together and runs it: `python -m api.server`."""
 
 import asyncio
+import errno
 import fcntl
 import logging
 import logging.handlers
@@ -12,29 +13,37 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import errors, routes
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
+from api.errors import respond
 from api.middleware import ErrorForm, LingeringClose
 from api.schemas import BOUNDS
-from api.service import Synthesis, clear_leftovers, render_folder, usable_engine
+from api.service import Synthesis, clear_leftovers, render_folder
 from api.settings import Settings
-from api.store import StoreError, TaskStore
+from api.store import StoreError, TaskStore, sqlite_url
 from api.sweeper import sweep_forever
 from api.tasks import utc_now
 from dice_talk import __version__
 from dice_talk.device import gpu_available
+from dice_talk.engine import choose_engine
+from dice_talk.errors import EngineUnavailable
 
 log = logging.getLogger("api.server")  # also when run as __main__
 
 LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
+OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_PARITY_DIR"}
+"""Of the same family, but read elsewhere."""
 GRACEFUL_S = 5
 """How long connections may go on after SIGTERM."""
 DESCRIPTION = """Turns one portrait, one speech recording and one of eight emotions into a talking-head MP4.
@@ -54,9 +63,13 @@ def create_app(
 
     `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`.
     """
+    try:
+        engine = choose_engine(settings.engine, settings.checkpoints_dir)
+    except EngineUnavailable as error:
+        raise StartError(f"{error}. {error.detail}") from error
     lock = _claim(settings.data_dir)
     try:
-        store = TaskStore(settings.database_url or f"sqlite:///{settings.data_dir / 'dice_talk.db'}")
+        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
     except StoreError as error:
         lock.close()
         raise StartError(str(error)) from error
@@ -76,14 +89,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = usable_engine(settings)
         clear_leftovers(settings, store)
         await dispatcher.start(engine)
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
         _announce(settings, engine)
         yield
-        log.info("Shutting down; running tasks may go on for %g s", settings.shutdown_seconds)
-        synthesis.stopping = True
+        log.info(
+            "Shutting down: running tasks may go on for %g s, what is left goes on at the next start; Ctrl-C to hurry",
+            settings.shutdown_seconds,
+        )
         sweeping.cancel()
         await dispatcher.stop(settings.shutdown_seconds)
         store.close()
@@ -118,7 +132,7 @@ def _claim(data_dir: Path) -> IO[str]:
     return lock
 
 
-def _announce(settings: Settings, engine: str | None) -> None:
+def _announce(settings: Settings, engine: str) -> None:
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104
     url = f"http://{host}:{settings.port}"
     log.info(
@@ -133,17 +147,37 @@ def _announce(settings: Settings, engine: str | None) -> None:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Everything goes to standard error and to a rotating `api.log`."""
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
-    handlers: list[logging.Handler] = [
-        logging.StreamHandler(),
-        logging.handlers.RotatingFileHandler(
+    """Everything goes to standard error and to a rotating `api.log`. Raises `StartError`."""
+    try:
+        settings.log_dir.mkdir(parents=True, exist_ok=True)
+        file = logging.handlers.RotatingFileHandler(
             settings.log_dir / "api.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-        ),
-    ]
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", handlers=handlers
-    )
+        )
+    except OSError as error:
+        raise StartError(f"the log folder {settings.log_dir} cannot be used: {error.strerror}") from error
+    line = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    logging.basicConfig(level=settings.log_level, format=line, handlers=[logging.StreamHandler(), file])
+
+
+def load_settings() -> Settings:
+    """From `config.toml` and the environment. Raises `StartError` that names what is wrong."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        reasons = [
+            f"there is no setting {item['loc'][0]}"
+            if item["type"] == "extra_forbidden"
+            else f"{item['loc'][0]}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise StartError(f"wrong setting: {'; '.join(reasons)}") from error
+    except ValueError as error:
+        raise StartError(f"the settings file cannot be read: {error}") from error
+    known = {f"DICE_TALK_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith("DICE_TALK_") and name not in known)
+    if unknown:
+        raise StartError(f"there is no setting {', '.join(unknown)}; config.toml lists all")
+    return settings
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -156,25 +190,54 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
+        wrong = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
         raise StartError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another port with "
-            f"DICE_TALK_PORT or in config.toml"
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            f"Choose another {wrong} with DICE_TALK_{wrong.upper()} or in config.toml"
         ) from error
     return listener
+
+
+class Http(H11Protocol):
+    """Gives also the bytes that are no HTTP the documented error form."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Called in place of the app."""
+        body = respond(400, "The request is not valid HTTP", msg).body
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=bytes(body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Tells the service of SIGTERM and SIGINT at once: uvicorn itself first waits for connections to end."""
+
+    def __init__(self, config: uvicorn.Config, synthesis: Synthesis) -> None:
+        super().__init__(config)
+        self._synthesis = synthesis
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called for each signal; the second one is impatient."""
+        self._synthesis.stop()
+        super().handle_exit(sig, frame)
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """What serves an app made by `create_app`."""
+    config = uvicorn.Config(app, http=Http, log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False)
+    return Server(config, app.state.synthesis)
 
 
 def main() -> None:
     """Runs the service until SIGTERM, SIGINT or the terminal's end. Exit code 1 when it cannot start."""
     try:
-        settings = Settings()
+        settings = load_settings()
         listener = _listen(settings)
         configure_logging(settings)
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         app = create_app(settings)
-    except ValidationError as error:
-        reasons = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
-        sys.exit(f"DICE-Talk Server cannot start: wrong setting: {reasons}")
-    except (StartError, OSError, ValueError) as error:
+    except StartError as error:
         sys.exit(f"DICE-Talk Server cannot start: {error}")
     for number in (
         signal.SIGTERM,
@@ -183,8 +246,7 @@ def main() -> None:
         signal.signal(number, lambda *_: None)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    http_server(app).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -5,27 +5,29 @@ import logging
 import secrets
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from api.dispatcher import Dispatcher
 from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
+from api.files import settle
 from api.inspection import Inputs, Inspector
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
-from api.settings import Settings
+from api.settings import MEGABYTE, Settings
 from api.store import TaskStore
 from api.tasks import FINAL, Render, Task, TaskStatus, cache_key
 from api.uploads import StoredFile
 from dice_talk import __version__
-from dice_talk.engine import choose_engine, fingerprint, weights
-from dice_talk.errors import DiceTalkError, EngineUnavailable
+from dice_talk.engine import choose_engine, fingerprint, weights_of
+from dice_talk.errors import EngineUnavailable
 from dice_talk.face import output_size
 from dice_talk.options import MAX_SEED
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 30
+RETRY_LATER = {"Retry-After": "30"}
 
 
 class Synthesis:
@@ -38,43 +40,70 @@ class Synthesis:
         self._store, self._dispatcher, self._clock, self._gpu = store, dispatcher, clock, gpu
         self._inspector = Inspector()
         self._admission = asyncio.Lock()  # looking for a shared render, counting the queue and joining it are one act
+        self._uploads = 0
         self.stopping = False
 
     def refuse_when_full(self) -> None:
-        """Raises `QueueFull` or `Unavailable`, before anything is uploaded in vain."""
+        """Raises `QueueFull` or `Unavailable`."""
         if self.stopping:
-            raise Unavailable("The server is shutting down", "Try again soon.", {"Retry-After": str(RETRY_AFTER_S)})
+            raise Unavailable("The server is shutting down", "Try again soon.", RETRY_LATER)
+        if not self._has_room():
+            raise Unavailable("The server has too little room on its disk", "Try again later.", RETRY_LATER)
         if self._dispatcher.full:
             raise QueueFull(
                 "Too many tasks are waiting",
                 f"At most {self.settings.queue_size} may wait. Try again later.",
-                {"Retry-After": str(RETRY_AFTER_S)},
+                RETRY_LATER,
             )
+
+    def stop(self) -> None:
+        """Accepts nothing from now on; a second call ends the time that running tasks are given."""
+        if self.stopping:
+            self._dispatcher.hurry()
+        self.stopping = True
+
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self.settings.data_dir).free >= self.settings.min_free_mb * MEGABYTE
+
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Around one upload. Raises `QueueFull` or `Unavailable`, before anything is uploaded in vain."""
+        self.refuse_when_full()
+        if self._uploads >= self.settings.uploads:
+            raise QueueFull(
+                "Too many uploads at the same time", f"At most {self.settings.uploads} are taken.", RETRY_LATER
+            )
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     async def start(self, form: RenderForm) -> TaskCreated:
         """Accepts a request: once this returns, the task outlives any crash."""
         if not isinstance(form.image, StoredFile) or not isinstance(form.audio, StoredFile):
             raise TypeError("the form was not read by receive_form")
-        engine = choose_engine(self.default_wish(form.engine), self.settings.checkpoints_dir)
+        wish = self.settings.engine if form.engine == "auto" else form.engine
+        engine = choose_engine(wish, self.settings.checkpoints_dir)
         inputs = await self._inspector.inspect(form.image.path, form.audio.path)
         if not form.crop:
             output_size(inputs.width, inputs.height, form.min_resolution)
-        render = self._plan(form, form.image, form.audio, engine, inputs)
+        render = await asyncio.to_thread(self._plan, form, form.image, form.audio, engine, inputs)
+        # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
+        status = await asyncio.shield(asyncio.ensure_future(self._admit(render, form.image.path.parent)))
+        return TaskCreated(task_id=render.id, status=status, message="Task created successfully")
+
+    async def _admit(self, render: Render, upload: Path) -> TaskStatus:
+        """Lets the task share a render, or wait for one of its own."""
         async with self._admission:
             shared = await self._find_shared(render.cache_key)
             if shared:
                 await asyncio.to_thread(self._store.join, render.id, render.created_at, shared.id)
-                status = shared.status
             else:
                 self.refuse_when_full()
-                await self._accept(render, form.image.path.parent)
-                status = render.status
-        log.info("task %s accepted: %s, %.1f s%s", render.id, engine, render.seconds, ", shared" if shared else "")
-        return TaskCreated(task_id=render.id, status=status, message="Task created successfully")
-
-    def default_wish(self, wish: str) -> str:
-        """What auto means here."""
-        return self.settings.engine if wish == "auto" else wish
+                await self._accept(render, upload)
+        log.info("task %s: %s, %.1f s%s", render.id, render.engine, render.seconds, ", shared" if shared else "")
+        return shared.status if shared else render.status
 
     def _plan(self, form: RenderForm, image: StoredFile, audio: StoredFile, engine: str, inputs: Inputs) -> Render:
         options, key = form.options(), None
@@ -106,10 +135,10 @@ class Synthesis:
     async def _accept(self, render: Render, upload: Path) -> None:
         """Files first, then the row: a row without files never exists."""
         folder = self.folder(render.id)
-        await asyncio.to_thread(upload.rename, folder)
+        await asyncio.to_thread(settle, upload, folder)
         try:
             stored = await asyncio.to_thread(self._store.add, Task(render.id, render.created_at, render))
-        except BaseException:
+        except Exception:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
         self._dispatcher.enqueue(stored)
@@ -141,7 +170,7 @@ class Synthesis:
             stage=render.stage,
             queue_position=position,
             engine=render.engine,
-            weights=weights(render.engine, self.settings.checkpoints_dir),
+            weights=weights_of(render.engine, self.settings.checkpoints_dir),
             seed=render.options.seed or 0,
             duration=round(render.seconds, 3),
             elapsed_seconds=round(max(0.0, elapsed.total_seconds()), 1),
@@ -154,10 +183,7 @@ class Synthesis:
         if render.status is not TaskStatus.COMPLETED:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
-        file = self.result_file(render.id)
-        if not file.exists():
-            raise TaskNotFound
-        return file
+        return self.result_file(render.id)
 
     def _task(self, task_id: str) -> Task:
         task = self._store.task(task_id)
@@ -176,6 +202,8 @@ class Synthesis:
             problem = "The database does not answer."
         elif all(slot.broken for slot in slots):
             problem = f"No engine process can be started: {slots[0].broken}"
+        elif not self._has_room():
+            problem = "There is too little room on the disk."
         elif self.stopping:
             problem = "The server is shutting down."
         return Health(
@@ -184,7 +212,7 @@ class Synthesis:
             model_loaded=engine is not None and self._dispatcher.engines.ready(engine),
             version=__version__,
             engine=engine,
-            weights=weights(engine, self.settings.checkpoints_dir) if engine else None,
+            weights=weights_of(engine, self.settings.checkpoints_dir) if engine else None,
             queue_length=self._dispatcher.waiting,
             queue_size=self.settings.queue_size,
             slots=len(slots),
@@ -196,9 +224,10 @@ class Synthesis:
         """Removes tasks that ended longer ago than the retention time, with their files. Gives how many renders."""
         cutoff = self._clock() - timedelta(hours=self.settings.retention_hours)
         async with self._admission:  # nobody may join a render while it goes
-            gone = await asyncio.to_thread(self._store.purge, cutoff)
-        for render_id in gone:
-            await asyncio.to_thread(shutil.rmtree, self.folder(render_id), ignore_errors=True)
+            gone = await asyncio.to_thread(self._store.expired, cutoff)
+            for render_id in gone:  # before the rows: on a full disk, the database has no room to forget them
+                await asyncio.to_thread(shutil.rmtree, self.folder(render_id), ignore_errors=True)
+            await asyncio.to_thread(self._store.purge, cutoff)
         if gone:
             log.info("%d renders removed after %g hours", len(gone), self.settings.retention_hours)
         return len(gone)
@@ -218,16 +247,9 @@ def clear_leftovers(settings: Settings, store: TaskStore) -> None:
     """Removes what a crash may leave: half uploads, and folders whose row was never written or is already gone."""
     shutil.rmtree(staging_folder(settings), ignore_errors=True)
     known = store.render_ids()
+    if not known:
+        return  # a new database, perhaps by a mistyped URL: no reason to remove anybody's videos
     for folder in (settings.data_dir / "tasks").iterdir():
         if folder.name not in known:
             log.warning("removing %s: no task refers to it", folder.name)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def usable_engine(settings: Settings) -> str | None:
-    """The engine for requests that say auto, or None when it cannot run here."""
-    try:
-        return choose_engine(settings.engine, settings.checkpoints_dir)
-    except DiceTalkError as error:
-        log.error("%s. %s", error, getattr(error, "detail", ""))
-        return None

@@ -26,10 +26,12 @@ class Settings(BaseSettings):
     engine: Literal["auto", "diffusion", "lite"] = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
     queue_size: int = Field(100, ge=1, description="Tasks that may wait; more are answered with 503.")
-    retention_hours: float = Field(24.0, gt=0, description="How long uploads and results are kept.")
+    retention_hours: float = Field(24.0, gt=0, le=87_600, description="How long uploads and results are kept.")
     sweep_seconds: float = Field(60.0, gt=0, description="How often what is too old is removed.")
     max_image_mb: float = Field(10.0, gt=0, description="Largest image file, in MiB.")
     max_audio_mb: float = Field(50.0, gt=0, description="Largest audio file, in MiB.")
+    uploads: int = Field(128, ge=1, description="Uploads taken at the same time; more are answered with 503.")
+    min_free_mb: float = Field(200.0, ge=0, description="With less room on the disk, in MiB, no tasks are accepted.")
     upload_seconds: float = Field(300.0, gt=0, description="How long one upload may take.")
     attempts: int = Field(3, ge=1, description="How often a task is tried when its engine process crashes or hangs.")
     stall_seconds: float = Field(120.0, gt=0, description="An engine silent for so long is taken to hang.")
@@ -56,5 +58,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order of precedence: arguments, environment, the file named by DICE_TALK_CONFIG or config.toml."""
-        file = Path(os.environ.get("DICE_TALK_CONFIG", CONFIG_FILE))
+        named = os.environ.get("DICE_TALK_CONFIG")
+        file = Path(named or CONFIG_FILE)
+        if named and not file.is_file():
+            raise ValueError(f"the settings file {file}, named by DICE_TALK_CONFIG, is not there")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)

@@ -6,6 +6,7 @@ All methods block for about a millisecond; call them in a thread from async code
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,12 +58,20 @@ class StoreError(Exception):
     """The database cannot be used; the message is one line for the operator."""
 
 
+def sqlite_url(file: Path) -> sa.URL:
+    """Of a database in a file, whatever characters its path holds."""
+    return sa.URL.create("sqlite", database=str(file))
+
+
 class TaskStore:
     """The one place that knows SQL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         """Opens the database and creates what is missing. Raises `StoreError`."""
-        self._db: Database = sa.create_engine(url)
+        try:
+            self._db: Database = sa.create_engine(url)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise StoreError(f"wrong setting: database_url: {error}") from error
         if self._db.dialect.name == "sqlite":
             sa.event.listen(self._db, "connect", _configure_sqlite)
         try:
@@ -162,21 +171,28 @@ class TaskStore:
         with self._db.begin() as db:
             return db.execute(statement).rowcount == 1
 
-    def purge(self, before: datetime) -> list[str]:
-        """Forgets tasks that ended before that time, and renders that then have no task; gives those renders' ids."""
-        final = _renders.c.status.in_(_values(FINAL))
-        ended = sa.select(_renders.c.id).where(final, _renders.c.finished_at < before)
+    def expired(self, before: datetime) -> list[str]:
+        """Ids of the renders that ended before that time and that no later task claims."""
+        claimed = sa.exists().where(_tasks.c.render_id == _renders.c.id, _tasks.c.created_at >= before)
+        with self._db.connect() as db:
+            return list(db.scalars(sa.select(_renders.c.id).where(_ended(before), ~claimed)))
+
+    def purge(self, before: datetime) -> None:
+        """Forgets the tasks that are older than that and whose render has ended before, then renders without a task."""
         has_task = sa.exists().where(_tasks.c.render_id == _renders.c.id)
+        old = sa.select(_renders.c.id).where(_ended(before))
         with self._db.begin() as db:
-            db.execute(_tasks.delete().where(_tasks.c.created_at < before, _tasks.c.render_id.in_(ended)))
-            orphans = list(db.scalars(sa.select(_renders.c.id).where(final, ~has_task)))
-            db.execute(_renders.delete().where(_renders.c.id.in_(orphans)))
-        return orphans
+            db.execute(_tasks.delete().where(_tasks.c.created_at < before, _tasks.c.render_id.in_(old)))
+            db.execute(_renders.delete().where(_ended(before), ~has_task))
 
     def render_ids(self) -> set[str]:
         """Of all renders."""
         with self._db.connect() as db:
             return set(db.scalars(sa.select(_renders.c.id)))
+
+
+def _ended(before: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(_renders.c.status.in_(_values(FINAL)), _renders.c.finished_at < before)
 
 
 def _to_render(row: sa.RowMapping) -> Render:

@@ -19,7 +19,7 @@ from fastapi import UploadFile
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import FormData
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from api.errors import InvalidValue, MalformedForm, UploadTimeout, UploadTooLarge
 from api.settings import MEGABYTE
@@ -35,7 +35,7 @@ class StoredFile(UploadFile):
     """An uploaded file that lies on disk at `path`. What the client called it is not kept."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path.open("w+b"), size=0)
+        super().__init__(path.open("w+b", buffering=0), size=0)  # whoever opens the path sees every byte
         self.path = path
         self._digest = hashlib.sha256()
 
@@ -65,6 +65,7 @@ class FormSink:
         self._pending: list[tuple[StoredFile, bytes]] = []
         self._texts: dict[str, bytearray] = {}
         self._files: dict[str, StoredFile] = {}
+        self._named: set[str] = set()  # parts with a file name: a person chose a file
         self._whole = False
 
     def callbacks(self) -> Any:
@@ -94,8 +95,10 @@ class FormSink:
             raise InvalidValue("The form can't be read", "It ends before its last boundary.")
         self.flush()
         for file in self._files.values():
-            file.file.flush()
             os.fsync(file.file.fileno())
+        empty = [name for name, file in self._files.items() if not file.size and name in self._named]
+        if empty:
+            raise InvalidValue(f"The {empty[0]} file is empty", "Send a file that holds something.")
         files = {name: file for name, file in self._files.items() if file.size}
         return FormData({**{name: text.decode(errors="replace") for name, text in self._texts.items()}, **files})
 
@@ -120,6 +123,8 @@ class FormSink:
         self._name = options.get(b"name", b"").decode(errors="replace")
         if self._name in self._texts or self._name in self._files:
             raise MalformedForm(f"{self._name[:100]} was sent twice", "Send each field once.")
+        if options.get(b"filename"):
+            self._named.add(self._name)
         if self._name in self._limits:
             self._files[self._name] = StoredFile(self._folder / self._name)
         else:
@@ -158,12 +163,20 @@ async def receive_form(
         try:
             with anyio.fail_after(seconds):
                 form = await _read(request, sink, limits)
+        except ClientDisconnect as error:
+            raise InvalidValue("The upload was broken off") from error  # nobody is there to read this
         except TimeoutError as error:
             raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
         yield form
     finally:
+        await asyncio.to_thread(_discard, sink, folder)
+
+
+def _discard(sink: FormSink, folder: Path) -> None:
+    try:
         sink.close()
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> FormData:

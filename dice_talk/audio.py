@@ -13,6 +13,8 @@ from dice_talk.errors import InvalidAudio
 
 SAMPLE_RATE = 16_000
 """Hz; what speech models (Whisper, pocketsphinx) listen at."""
+WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
+FORMATS = ("WAV", "WAVEX", "RF64", "MP3")
 _ALLOWED_RATES = (4_000, 384_000)
 _MAX_CHANNELS = 16
 _BLOCK_S = 10
@@ -47,6 +49,8 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
     _check_type(path)
     try:
         with soundfile.SoundFile(path) as file:
+            if file.format not in FORMATS:  # an ID3 tag may stand before other types as well
+                raise InvalidAudio(WRONG_TYPE)
             rate = _checked_rate(file.samplerate, file.channels)
             wanted = round(max_seconds * rate)
             blocks: list[Samples] = []
@@ -79,7 +83,7 @@ def _check_type(path: Path) -> None:
     # An ID3 tag, or an MPEG frame's eleven sync bits with the layer bits that mean layer III.
     is_mp3 = head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0b1110_0110 == 0b1110_0010)
     if not (is_wav or is_mp3):
-        raise InvalidAudio("Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']")
+        raise InvalidAudio(WRONG_TYPE)
 
 
 def _checked_rate(rate: int, channels: int) -> int:

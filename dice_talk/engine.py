@@ -104,13 +104,26 @@ ENGINES = {
             name="lite",
             module="dice_talk.lite.engine",
             packages=("mediapipe", "pocketsphinx", "cv2"),
-            distributions=("mediapipe", "pocketsphinx", "av"),
+            distributions=(
+                "mediapipe",
+                "pocketsphinx",
+                "av",
+                "numpy",
+                "pillow",
+                "soundfile",
+                "soxr",
+                "opencv-contrib-python",
+            ),
             files=(),
             one_process=False,  # Python's threads would share one core
             remedy="Run: pip install -r requirements_api.txt",
         ),
     )
 }
+
+
+SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soundfile", "soxr", "av")
+"""What reads the inputs and writes the file, whichever engine renders."""
 
 
 def choose_engine(wanted: str, checkpoints: Path) -> str:
@@ -133,7 +146,7 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
 def fingerprint(name: str, checkpoints: Path) -> str:
     """Changes whenever the same request could give another video: with the release, the packages and the weights."""
     spec = ENGINES[name]
-    releases = [f"{package} {version(package)}" for package in spec.distributions]
+    releases = [f"{package} {version(package)}" for package in (*spec.distributions, *SHARED_DISTRIBUTIONS)]
     weights = [
         f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
         for entry in spec.files
@@ -143,7 +156,7 @@ def fingerprint(name: str, checkpoints: Path) -> str:
     return "; ".join([f"{name} {__version__}", *releases, *weights])
 
 
-def weights(name: str, checkpoints: Path) -> str | None:
+def weights_of(name: str, checkpoints: Path) -> str | None:
     """What an engine's weights are: "published", or words that say that they are something else; None without any."""
     return weights_label(checkpoints) if name == "diffusion" else None
 

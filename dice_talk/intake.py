@@ -7,6 +7,7 @@ crash without harm. One JSON line per file goes to standard output, the image's 
 import json
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from dice_talk.audio import load_speech
@@ -23,15 +24,24 @@ CPU_SECONDS = 30
 def main() -> None:
     """Entry point; exit code 0 also when a file is refused."""
     image, audio = Path(sys.argv[1]), Path(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    limit(resource.RLIMIT_CPU, CPU_SECONDS)
+    limit(resource.RLIMIT_CORE, 0)
     try:
         height, width, _ = load_portrait(image).shape
         _say(width=width, height=height)
         _say(seconds=load_speech(audio, MAX_DURATION_S).seconds)
     except DiceTalkError as error:
         _say(error=str(error), detail=error.detail)
+
+
+def limit(kind: int, value: int) -> None:
+    """Lowers a limit of this process, where the system lets it: macOS knows no limit on the address space."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(kind, (value, value))
 
 
 def _say(**facts: object) -> None:

@@ -21,7 +21,13 @@ def _strict_bool(value: object) -> object:
     return value
 
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+def _plain_number(value: object) -> object:
+    """Python's own spelling of numbers, 2_4 for 24, is no number for anybody else."""
+    return "not a number" if isinstance(value, str) and "_" in value else value
+
+
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_plain_number)]
+Whole = Annotated[int, BeforeValidator(_plain_number)]
 Flag = Annotated[bool, BeforeValidator(_strict_bool)]
 
 
@@ -39,7 +45,7 @@ class RenderOptions(BaseModel):
     )
     emo_scale: Number = Field(6.0, ge=0.0, le=10.0, description="How strongly the emotion and the speech show.")
     crop: Flag = Field(False, description="Crop the image to a square around the largest face.")
-    inference_steps: int = Field(
+    inference_steps: Whole = Field(
         20, ge=8, le=50, description="Denoising steps of the diffusion engine; the lite engine has none."
     )
     duration: Number | None = Field(
@@ -49,8 +55,8 @@ class RenderOptions(BaseModel):
         examples=[120],  # as in the API document; without one, Swagger UI fills in the lowest value
         description="Longest video in seconds; it never outlasts the audio. Default: the audio's length, at most 300.",
     )
-    fps: int = Field(24, ge=8, le=60, description="Frames per second of the video.")
-    seed: int | None = Field(
+    fps: Whole = Field(24, ge=8, le=60, description="Frames per second of the video.")
+    seed: Whole | None = Field(
         None,
         ge=0,
         le=MAX_SEED,
@@ -58,7 +64,7 @@ class RenderOptions(BaseModel):
         description="Decides everything random: the same seed gives the same video. Default: drawn.",
     )
     dynamic_scale: Number = Field(1.0, ge=0.1, le=3.0, description="How lively head and face move.")
-    min_resolution: int = Field(
+    min_resolution: Whole = Field(
         256,
         ge=128,
         le=2048,

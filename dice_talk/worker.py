@@ -6,6 +6,7 @@ input is to blame: trying again is no use), `cancelled` or `crashed` (anything e
 The process ends when its input ends, so it never outlives the service.
 """
 
+import errno
 import json
 import logging
 import os
@@ -100,9 +101,11 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
         outcome = {"event": "failed", "error": str(error), "detail": error.detail}
     except Cancelled:
         outcome = {"event": "cancelled"}
-    except Exception as error:
+    except BaseException as error:
         log.exception("The engine crashed")
         outcome = {"event": "crashed", "error": type(error).__name__}
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            outcome = {"event": "failed", "error": "The server has no room to store the video", "detail": "Try later."}
     if outcome["event"] != "done":
         job.output.unlink(missing_ok=True)
     del cancels[number]

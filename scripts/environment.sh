@@ -31,7 +31,7 @@ make_venv() {
     python=$(find_python)
     rm -rf .venv
     if command -v uv >/dev/null; then # also fetches a Python where there is none that fits
-        uv venv --quiet --python "${python:-3.$NEWEST_PYTHON}" .venv ||
+        uv venv --quiet --seed --python "${python:-3.$NEWEST_PYTHON}" .venv ||
             fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
     elif [ -n "$python" ]; then
         "$python" -m venv .venv >/dev/null || {
@@ -54,13 +54,15 @@ install() { # ARGUMENTS of pip install
 # mediapipe asks for the OpenCV build with windows, which needs libGL and GLib from the system. Servers and containers
 # often lack them; the headless build of the same release does not need them.
 mend_opencv() {
-    if .venv/bin/python -c "import cv2" 2>/dev/null; then
-        return
-    fi
-    local release
+    local problem release
+    problem=$(.venv/bin/python -c "import cv2" 2>&1) && return
+    case $problem in
+        *"cannot open shared object file"*) ;;
+        *) fail "OpenCV cannot be loaded: ${problem##*$'\n'}" ;;
+    esac
     release=$(.venv/bin/python -c "from importlib.metadata import version as v; print(v('opencv-contrib-python'))") ||
         fail "OpenCV was not installed"
-    echo "No libGL here: using OpenCV's headless build."
+    echo "A system library for windows is missing here: using OpenCV's headless build."
     install --no-deps --force-reinstall "opencv-contrib-python-headless==$release"
     .venv/bin/python -c "import cv2" || fail "OpenCV cannot be loaded (see above)"
 }

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import requests
-import uvicorn
 
-from api.server import create_app
+from api.server import create_app, http_server
 from api.service import Synthesis
 from api.settings import Settings
 from api.tasks import utc_now
@@ -84,7 +83,7 @@ def running(settings: Settings, kind: str | None, gate: Path, clock: Callable[[]
 
     app = create_app(settings, clock=clock, command=command if kind else None)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    server = http_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -3,6 +3,7 @@
 They speak through the real `dice_talk.worker`; only the rendering is made up, and "quick" writes a real video.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ from dice_talk.errors import NoFaceFound
 from dice_talk.video import VideoWriter, frame_count
 from dice_talk.worker import serve
 
+MESSAGES = 3
+"""The worker's copy of standard output: the first descriptor that was free."""
+
 
 class FakeEngine:
     name = "fake"
@@ -26,6 +30,13 @@ class FakeEngine:
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
         report(Progress("render", "Generating video...", 0.1))
+        if self.kind == "silent":
+            os.close(1)  # the messages' own descriptor is another
+            os.closerange(3, 64)
+            time.sleep(3600)
+        if self.kind == "half":
+            os.write(MESSAGES, b'{"job": 1, "event": "prog')
+            os.kill(os.getpid(), signal.SIGKILL)
         job.output.write_bytes(b"half a file")
         first = not (job.output.parent / "tried").exists()
         (job.output.parent / "tried").touch()
@@ -34,11 +45,11 @@ class FakeEngine:
                 time.sleep(0.02)
                 report(Progress("render", "Generating video...", 0.2))
         elif self.kind != "flaky" or first:
-            self.misbehave()
+            self.misbehave(report)
         report(Progress("render", "Generating video...", 0.5, step=1, steps=2))
         return self.make_video(job)
 
-    def misbehave(self) -> None:
+    def misbehave(self, report: Report) -> None:
         if self.kind == "refuses":
             raise NoFaceFound("No face was found", "Send a clear portrait.")
         if self.kind == "raises":
@@ -48,7 +59,10 @@ class FakeEngine:
         if self.kind == "hangs":
             time.sleep(3600)
         if self.kind in ("exits", "flaky"):
+            report(Progress("late", "Nearly there...", 0.7))
             os._exit(3)
+        if self.kind == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
         if self.kind == "segfaults":
             os.kill(os.getpid(), signal.SIGSEGV)
 

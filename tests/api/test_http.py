@@ -118,6 +118,10 @@ def test_download_takes_ranges_conditions_and_head(serve: Any, portrait: Path, s
     beyond = service.download(task, Range="bytes=99999999-")
     assert (beyond.status_code, error_of(beyond)) == (416, "Requested Range Not Satisfiable")
     assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
+    since = {"If-Modified-Since": whole.headers["last-modified"]}
+    assert service.download(task, **since).status_code == 304
+    stale = {"Range": "bytes=0-9", "If-Range": '"another"'}
+    assert service.download(task, **stale).content == whole.content
     head = requests.head(whole.url, timeout=5)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(whole.content)))
 
@@ -174,6 +178,7 @@ def test_out_of_range(real_service: Any, portrait: Path, speech: Path, fields: A
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"fps": "2_4"}, "fps must be a whole number"),
         ({"emotion": None}, "emotion is required"),
         ({"emotion": "glad"}, "emotion is not one of the known values"),
         ({"ref_scale": "much"}, "ref_scale must be a number"),
@@ -201,6 +206,10 @@ def test_crop_values(serve: Any, portrait: Path, speech: Path, value: str) -> No
 @pytest.mark.parametrize("emotion", [emotion.value for emotion in Emotion])
 def test_all_emotions_are_taken(serve: Any, portrait: Path, speech: Path, emotion: str) -> None:
     assert serve().start(portrait, speech, emotion=emotion).status_code == 200
+
+
+def test_root_leads_to_the_documentation(real_service: Any) -> None:
+    assert requests.get(real_service.url, timeout=5).url == f"{real_service.url}/docs"
 
 
 def test_missing_files_and_wrong_bodies(real_service: Any, portrait: Path) -> None:
@@ -260,6 +269,7 @@ def test_openapi_documents_every_route(real_service: Any) -> None:
     form = document["components"]["schemas"]["RenderForm"]["properties"]
     assert (form["fps"]["minimum"], form["fps"]["maximum"], form["fps"]["default"]) == (8, 60, 24)
     assert "HTTPValidationError" not in document["components"]["schemas"]
+    assert list(form)[:2] == ["image", "audio"]
     for page in ("/docs", "/redoc"):
         text = requests.get(f"{real_service.url}{page}", timeout=5).text
         assert "https://" not in text, "the pages must work without the internet"

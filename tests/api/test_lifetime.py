@@ -1,8 +1,10 @@
 """Tasks over crashes of engines, restarts of the service, and time."""
 
+import asyncio
 import os
 import signal
 import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
@@ -12,11 +14,27 @@ from typing import Any
 import pytest
 import requests
 
+from api.dispatcher import ProgressLog
 from api.server import StartError, create_app
 from api.settings import Settings
-from api.store import TaskStore
-from api.tasks import utc_now
+from api.store import TaskStore, sqlite_url
+from api.tasks import Render, Task, TaskStatus, utc_now
+from dice_talk.engine import Progress
+from dice_talk.options import RenderOptions
 from tests.conftest import running
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TaskStore]:
+    store = TaskStore(sqlite_url(tmp_path / "a #strange? name.db"))
+    yield store
+    store.close()
+
+
+def make_render(render_id: str) -> Render:
+    options = RenderOptions(emotion="sad", seed=1)
+    return Render(render_id, options, "lite", None, 1.0, created_at=utc_now(), updated_at=utc_now())
 
 
 @pytest.mark.parametrize("kind", ["exits", "raises", "segfaults"])
@@ -32,6 +50,58 @@ def test_a_task_whose_engine_dies_once_completes(serve: Any, portrait: Path, spe
     service = serve("flaky", workers=1)
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("COMPLETED", 2)
+    assert not any(name.endswith(".part") for name in service.files())
+
+
+def test_progress_does_not_go_back_over_attempts(store: TaskStore) -> None:
+    render = store.add(Task("t", utc_now(), make_render("t"))).id
+    now = utc_now()
+    for status, told, kept in (
+        (TaskStatus.PROCESSING, 0.7, 0.7),
+        (TaskStatus.PENDING, 0.0, 0.7),
+        (TaskStatus.PROCESSING, 0.1, 0.7),
+        (TaskStatus.COMPLETED, 1.0, 1.0),
+    ):
+        assert store.update(render, status, progress=told, updated_at=now)
+        found = store.render(render)
+        assert found
+        assert (found.status, found.progress) == (status, kept)
+    assert not store.update(render, TaskStatus.PROCESSING, progress=0.2, updated_at=now), "what is final stays"
+
+
+def test_before_the_file_is_there_progress_is_less_than_one(store: TaskStore) -> None:
+    render = store.add(Task("t", utc_now(), make_render("t"))).id
+    store.update(render, TaskStatus.PROCESSING)
+    asyncio.run(ProgressLog(store, render, utc_now)(Progress("render", "...", 1.0)))
+    found = store.render(render)
+    assert found
+    assert found.progress == 0.99
+
+
+def test_an_idle_engine_that_dies_is_replaced(serve: Any) -> None:
+    service = serve()
+    pool = service.synthesis._dispatcher.engines
+    before = wait_for(lambda: pids if len(pids := pool.pids()) == 2 else None)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    after = wait_for(lambda: pids if len(pids := pool.pids()) == 2 and not set(pids) & set(before) else None)
+    assert len(after) == 2
+
+
+def test_a_slot_survives_an_engine_that_could_not_be_started(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    pool = service.synthesis._dispatcher.engines
+    good = pool._command
+    monkeypatch.setattr(pool, "_command", lambda engine: ["/no/such/program"])
+    for pid in wait_for(lambda: pids if len(pids := pool.pids()) == 2 else None):
+        os.kill(pid, signal.SIGKILL)
+    health = f"{service.url}/api/health"
+    wait_for(lambda: requests.get(health, timeout=5).json()["status"] == "unhealthy")
+    monkeypatch.setattr(pool, "_command", good)
+    assert service.wait(service.submit(portrait, speech))["status"] == "COMPLETED"
+    wait_for(lambda: requests.get(health, timeout=5).json()["status"] == "healthy")
 
 
 def test_a_kill_costs_only_its_own_slot(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
@@ -98,13 +168,11 @@ def test_old_tasks_are_removed_with_their_files(serve: Any, portrait: Path, spee
     assert service.download(old).status_code == 200
     now[0] += timedelta(minutes=2)
     removed = f"{service.url}/api/v1/synthesis/{old}/status"
-    while requests.get(removed, timeout=5).status_code != 404:
-        pass
+    wait_for(lambda: requests.get(removed, timeout=5).status_code == 404)
     assert requests.get(removed, timeout=5).json() == {"error": "Task not found"}
     assert service.download(shared).status_code == 200, "a later task keeps the video it shares"
     now[0] += timedelta(hours=24)
-    while service.files():
-        pass
+    wait_for(lambda: not service.files())
     assert service.download(shared).status_code == 404
 
 

@@ -1,9 +1,13 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from api.settings import Settings
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -37,6 +41,43 @@ def test_wrong_settings_are_refused(folder: Path, line: str) -> None:
     (folder / "config.toml").write_text(line)
     with pytest.raises(ValidationError):
         Settings()
+
+
+def refusal(folder: Path, **variables: str) -> str:
+    """What a server says that cannot start."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DICE_TALK_PORT": "0", **variables}
+    command = [sys.executable, "-m", "api.server"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"DICE_TALK_WORKER": "3"}, "there is no setting DICE_TALK_WORKER"),
+        ({"DICE_TALK_WORKERS": "many"}, "wrong setting: workers"),
+        ({"DICE_TALK_RETENTION_HOURS": "inf"}, "wrong setting: retention_hours"),
+        ({"DICE_TALK_CONFIG": "nofile.toml"}, "nofile.toml, named by DICE_TALK_CONFIG, is not there"),
+        ({"DICE_TALK_DATABASE_URL": "rubbish"}, "wrong setting: database_url"),
+        ({"DICE_TALK_DATABASE_URL": "postgresql+psycopg://x/y"}, "wrong setting: database_url"),
+        ({"DICE_TALK_HOST": "192.0.2.1"}, "Choose another host with DICE_TALK_HOST"),
+        ({"DICE_TALK_LOG_DIR": "/proc/y"}, "the log folder /proc/y cannot be used"),
+        ({"DICE_TALK_DATA_DIR": "/proc/y"}, "the data folder /proc/y cannot be used"),
+        ({"DICE_TALK_ENGINE": "diffusion"}, "Engine 'diffusion' is not available"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(folder: Path, variables: dict[str, str], words: str) -> None:
+    said = refusal(folder, **variables)
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_a_mistake_in_the_file_is_named(folder: Path) -> None:
+    (folder / "config.toml").write_text("prot = 1\n")
+    assert "there is no setting prot" in refusal(folder)
+    (folder / "config.toml").write_text("port = \n")
+    assert "the settings file cannot be read" in refusal(folder)
 
 
 def test_the_shipped_file_names_every_setting_with_its_default() -> None:

@@ -89,12 +89,31 @@ def test_refusal_is_told_and_keeps_the_process(job: RenderJob) -> None:
         ("exits", "exited with code 3"),
         ("segfaults", "killed by SIGSEGV"),
         ("unloadable", "exited with code 7"),
+        ("silent", "stopped talking"),
+        ("half", "killed by SIGKILL"),
     ],
 )
 def test_crash_is_named(kind: str, words: str, job: RenderJob) -> None:
     with pytest.raises(EngineLost, match=words) as caught:
         asyncio.run(run_once(make_pool(kind), job))
     assert "secret" not in str(caught.value)
+
+
+def test_a_program_that_is_not_there_is_an_engine_lost(job: RenderJob) -> None:
+    pool = EnginePool(lambda engine: ["/no/such/program"], load_seconds=5, stall_seconds=5)
+    with pytest.raises(EngineLost, match="could not be started: No such file"):
+        asyncio.run(run_once(pool, job))
+
+
+def test_a_full_disk_is_told_as_such(job: RenderJob) -> None:
+    with pytest.raises(TaskFailed, match="no room to store the video"):
+        asyncio.run(run_once(make_pool("full"), job))
+
+
+def test_a_crash_leaves_its_words_in_the_log(job: RenderJob, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(EngineLost):
+        asyncio.run(run_once(make_pool("raises"), job))
+    assert "ZeroDivisionError: secret of the server" in caplog.text
 
 
 def test_a_file_that_is_not_what_was_promised_is_a_failure(job: RenderJob) -> None:

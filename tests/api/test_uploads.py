@@ -3,12 +3,16 @@
 import json
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+
+from api.middleware import LINGER_BYTES
+from tests.waiting import wait_for
 
 BOUNDARY = "x1y2z3"
 
@@ -76,13 +80,11 @@ def test_chunked_bodies_without_length_are_counted(small: Any) -> None:
             sent += 100_000
             yield bytes(100_000)
 
-    try:
-        answer = post(small, endless())
-        assert answer.status_code == 413
-    except requests.ConnectionError:  # the server had closed before this client looked for an answer
-        pass
-    assert sent < 150_000_000, "it must be cut off"
+    with suppress(requests.ConnectionError):  # the server may have closed before this client looks for an answer
+        assert post(small, endless()).status_code == 413
+    assert sent < LINGER_BYTES + 20_000_000, "it must be cut off"
     assert small.files() == []
+    assert requests.get(f"{small.url}/api/health", timeout=5).ok
 
 
 def test_a_client_that_sends_all_before_reading_gets_its_answer(small: Any) -> None:
@@ -134,6 +136,60 @@ def test_names_from_the_client_are_never_paths(serve: Any, portrait: Path, speec
     assert names == {task, "image", "audio", "result.mp4", "tried"}
 
 
+def test_what_is_no_http_gets_the_error_form(serve: Any) -> None:
+    address = urlsplit(serve().url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(b"GARBAGE\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    top, _, text = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 400")
+    assert json.loads(text)["error"] == "The request is not valid HTTP"
+
+
+def test_an_upload_that_is_broken_off_is_no_crash(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    service = serve()
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        head = f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 90000"
+        connection.sendall(f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+        connection.sendall(part("image", bytes(5000)))
+        wait_for(lambda: any("incoming/" in name for name in service.files()))
+    wait_for(lambda: not service.files())
+    assert "Traceback" not in caplog.text
+
+
+def test_too_many_uploads_at_once(serve: Any, portrait: Path, speech: Path) -> None:
+    service = serve(uploads=1)
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        head = f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 90000"
+        connection.sendall(f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+        wait_for(lambda: any("incoming/" in name for name in service.files()))
+        refused = service.start(portrait, speech)
+        assert (refused.status_code, refused.json()["error"]) == (503, "Too many uploads at the same time")
+        assert refused.headers["retry-after"]
+    wait_for(lambda: service.start(portrait, speech).status_code == 200)
+
+
+def test_too_little_room_on_the_disk(serve: Any, portrait: Path, speech: Path) -> None:
+    service = serve(min_free_mb=1e12)
+    assert service.start(portrait, speech).status_code == 503
+    health = requests.get(f"{service.url}/api/health", timeout=5).json()
+    assert (health["status"], health["detail"]) == ("unhealthy", "There is too little room on the disk.")
+
+
+def test_an_inspection_that_does_not_work_is_not_the_clients_fault(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = serve()
+    monkeypatch.setenv("PYTHONPATH", "/nonexistent")
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert service.start(portrait, speech).status_code == 500
+    assert "The inspection of uploads does not work" in caplog.text
+
+
 def test_a_file_sent_without_a_filename_is_taken(serve: Any, portrait: Path, speech: Path) -> None:
     body = part("image", portrait.read_bytes()) + part("audio", speech.read_bytes()) + part("emotion", b"sad") + END
     assert post(serve(), body).status_code == 200
@@ -142,3 +198,8 @@ def test_a_file_sent_without_a_filename_is_taken(serve: Any, portrait: Path, spe
 def test_an_empty_file_field_counts_as_missing(serve: Any, speech: Path) -> None:
     body = part("image", b"", "") + part("audio", speech.read_bytes(), "a.wav") + part("emotion", b"sad") + END
     assert post(serve(), body).json()["error"] == "image is required"
+
+
+def test_an_empty_file_is_named(serve: Any, speech: Path) -> None:
+    body = part("image", b"", "a.png") + part("audio", speech.read_bytes(), "a.wav") + part("emotion", b"sad") + END
+    assert post(serve(), body).json()["error"] == "The image file is empty"

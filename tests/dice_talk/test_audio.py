@@ -72,6 +72,14 @@ def test_other_types_are_refused(tmp_path: Path, kind: str) -> None:
         load_speech(write(tmp_path, tone(0.2, 16000), 16000, kind), 300)
 
 
+@pytest.mark.parametrize("kind", ["FLAC", "AIFF", "AU"])
+def test_a_tag_before_another_type_does_not_help_it(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, tone(0.2, 16000), 16000, kind)
+    path.write_bytes(b"ID3\x04\0\0\0\0\0\0" + path.read_bytes())
+    with pytest.raises(InvalidAudio):
+        load_speech(path, 300)
+
+
 def header(channels: int = 1, rate: int = 16000, size: int = 100) -> bytes:
     riff = struct.pack("<4sI4s", b"RIFF", min(36 + size, 0xFFFFFFFF), b"WAVE")
     bytes_per_second = rate * channels * 2 & 0xFFFFFFFF
