@@ -48,6 +48,9 @@ class TaskCreated(BaseModel):
     message: str = Field(examples=["Task created successfully"])
 
 
+WEIGHTS = "Of the diffusion engine: published, or what its weights are instead, such as tiny random weights."
+
+
 class TaskState(BaseModel):
     """A task as it stands."""
 
@@ -61,6 +64,7 @@ class TaskState(BaseModel):
     stage: str = Field(description="What is being done, as one word.", examples=["render"])
     queue_position: int | None = Field(None, description="1 for the task that is next; null once it has started.")
     engine: str = Field(description="Which engine renders: lite or diffusion.", examples=["lite"])
+    weights: str | None = Field(description=WEIGHTS, examples=[None])
     seed: int = Field(description="The seed in effect, drawn when none was given.", examples=[12345])
     duration: float = Field(description="Seconds of video: the audio's length or the requested one, whichever is less.")
     elapsed_seconds: float = Field(description="Seconds since rendering began, or that it took.", examples=[12.5])
@@ -75,6 +79,7 @@ class Health(BaseModel):
     model_loaded: bool = Field(description="Whether the engine in use has its models in memory.")
     version: str = Field(examples=["1.1.0"])
     engine: str | None = Field(description="Engine for requests that say auto; null when none can run.")
+    weights: str | None = Field(description=WEIGHTS, examples=[None])
     queue_length: int = Field(description="Tasks that wait.")
     queue_size: int = Field(description="Tasks that may wait.")
     slots: int = Field(description="Tasks that can be rendered at the same time.")

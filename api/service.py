@@ -20,7 +20,7 @@ from api.store import TaskStore
 from api.tasks import FINAL, Render, Task, TaskStatus, cache_key
 from api.uploads import StoredFile
 from dice_talk import __version__
-from dice_talk.engine import choose_engine, fingerprint
+from dice_talk.engine import choose_engine, fingerprint, weights_of
 from dice_talk.errors import EngineUnavailable
 from dice_talk.face import output_size
 from dice_talk.options import MAX_SEED
@@ -170,6 +170,7 @@ class Synthesis:
             stage=render.stage,
             queue_position=position,
             engine=render.engine,
+            weights=weights_of(render.engine, self.settings.checkpoints_dir),
             seed=render.options.seed or 0,
             duration=round(render.seconds, 3),
             elapsed_seconds=round(max(0.0, elapsed.total_seconds()), 1),
@@ -211,6 +212,7 @@ class Synthesis:
             model_loaded=engine is not None and self._dispatcher.engines.ready(engine),
             version=__version__,
             engine=engine,
+            weights=weights_of(engine, self.settings.checkpoints_dir) if engine else None,
             queue_length=self._dispatcher.waiting,
             queue_size=self.settings.queue_size,
             slots=len(slots),

@@ -58,7 +58,7 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
                 block = file.read(min(wanted, _BLOCK_S * rate), dtype="float32", always_2d=True)
                 if not len(block):
                     break
-                blocks.append(block.mean(axis=1, dtype=np.float32))
+                blocks.append(_clean(block.mean(axis=1, dtype=np.float32)))
                 wanted -= len(block)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InvalidAudio(
@@ -66,8 +66,13 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
         ) from error
     if not blocks:
         raise InvalidAudio("The audio is empty", "Send a recording with at least one sample of sound.")
-    original = np.clip(np.nan_to_num(np.concatenate(blocks), posinf=1, neginf=-1), -1, 1).astype(np.float32)
+    original = np.concatenate(blocks)
     return Speech(original, rate)
+
+
+def _clean(samples: Samples) -> Samples:
+    """Within [-1, 1], whatever a file of floats holds."""
+    return np.clip(np.nan_to_num(samples, posinf=1, neginf=-1), -1, 1).astype(np.float32)
 
 
 def _check_type(path: Path) -> None:

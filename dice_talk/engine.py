@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dice_talk import __version__
+from dice_talk.diffusion.files import NEEDED_FILES, weights_label
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import RenderOptions
 
@@ -95,18 +96,7 @@ ENGINES = {
             module="dice_talk.diffusion.engine",
             packages=("torch", "diffusers", "transformers"),
             distributions=("torch", "diffusers", "transformers"),
-            files=(
-                "DICE-Talk/unet.pth",
-                "DICE-Talk/pose_guider.pth",
-                "DICE-Talk/audio_linear.pth",
-                "DICE-Talk/emo_model.pth",
-                "stable-video-diffusion-img2vid-xt/unet/config.json",
-                "stable-video-diffusion-img2vid-xt/vae/config.json",
-                "stable-video-diffusion-img2vid-xt/image_encoder/config.json",
-                "whisper-tiny/config.json",
-                "RIFE/flownet.pkl",
-                "emo",
-            ),
+            files=NEEDED_FILES,
             one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
         ),
@@ -164,6 +154,11 @@ def fingerprint(name: str, checkpoints: Path) -> str:
         if file.is_file()
     ]
     return "; ".join([f"{name} {__version__}", *releases, *weights])
+
+
+def weights_of(name: str, checkpoints: Path) -> str | None:
+    """What an engine's weights are: "published", or words that say that they are something else; None without any."""
+    return weights_label(checkpoints) if name == "diffusion" else None
 
 
 def load_engine(name: str, checkpoints: Path) -> Engine:

@@ -4,7 +4,7 @@ PyAV (FFmpeg's libraries inside a wheel) encodes in this process: no system ffmp
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +30,7 @@ AUDIO_RATE = 48_000
 """Hz; every player takes it, and no speech recording has more to keep."""
 AUDIO_BITRATE = 128_000
 _AAC_FRAME = 1024
+_SILENCE: Samples = np.zeros(0, np.float32)
 _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix
 
 
@@ -59,7 +60,7 @@ class VideoWriter:
     ) -> None:
         """`sound`: mono at `rate` Hz. `metadata`: written as JSON into the file's comment, with the version."""
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
-        self._sound = _fit(soxr.resample(sound, rate, AUDIO_RATE, quality="HQ"), round(frames / fps * AUDIO_RATE))
+        self._pieces = _pieces(sound, rate, round(frames / fps * AUDIO_RATE))
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["title"] = "DICE-Talk"
         self._container.metadata["comment"] = json.dumps({**metadata, "version": __version__})
@@ -81,7 +82,7 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._write_sound(len(self._sound))
+            self._write_sound(round(self.frames / self.fps * AUDIO_RATE))
             self._container.mux(self._video.encode())
             self._container.mux(self._audio.encode())
         self._container.close()
@@ -97,16 +98,24 @@ class VideoWriter:
         self._write_sound(round(self._written / self.fps * AUDIO_RATE))
 
     def _write_sound(self, until: int) -> None:
-        while self._heard < min(until, len(self._sound)):
-            piece = self._sound[self._heard : self._heard + _AAC_FRAME]
+        while self._heard < until and len(piece := next(self._pieces, _SILENCE)):
             frame = av.AudioFrame.from_ndarray(piece[np.newaxis], format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, self._heard, Fraction(1, AUDIO_RATE)
             self._container.mux(self._audio.encode(frame))
             self._heard += len(piece)
 
 
-def _fit(sound: Samples, length: int) -> Samples:
-    return np.pad(sound[:length], (0, max(0, length - len(sound)))).astype(np.float32)
+def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:
+    """`sound` at 48 kHz in pieces for the encoder, `length` samples in all: cut, or padded with silence."""
+    stream = soxr.ResampleStream(rate, AUDIO_RATE, 1, dtype="float32", quality="HQ")
+    waiting = _SILENCE
+    for start in range(0, length, _AAC_FRAME):
+        wanted = min(_AAC_FRAME, length - start)
+        while len(waiting) < wanted and len(sound):
+            block, sound = sound[:rate], sound[rate:]  # a second
+            waiting = np.concatenate((waiting, stream.resample_chunk(block, last=not len(sound))))
+        yield np.pad(waiting[:wanted], (0, max(0, wanted - len(waiting))))
+        waiting = waiting[wanted:]
 
 
 @dataclass(frozen=True)

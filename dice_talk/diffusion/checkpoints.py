@@ -1,0 +1,221 @@
+"""Loading the published checkpoints: strictly, without running pickles, each weight once.
+
+Sizes follow from the files themselves, so that tiny weights in the same layout load by the same code.
+"""
+
+import json
+import logging
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, WhisperConfig, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from dice_talk.diffusion import files, rife
+from dice_talk.diffusion.layers import EmotionModel, PoseGuider, TokenProjector
+from dice_talk.diffusion.priors import read_prior
+from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
+from dice_talk.emotions import Emotion
+from dice_talk.errors import EngineUnavailable
+
+State = Mapping[str, Tensor]
+Config = dict[str, Any]
+Module = TypeVar("Module", bound=nn.Module)
+_NAMED_IN_ERRORS = 8
+_REFUSED = torch.serialization.pickle.UnpicklingError
+"""What torch raises for a file that is more than weights; no code here touches pickle itself."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Models:
+    """All networks, on one device. Shared by all renders: nothing here changes after loading.
+
+    UNet, image encoder, conditioning networks and the VAE's decoder are in `dtype`; the VAE's encoder, Whisper and
+    IFNet are in float32, where half precision would show.
+    """
+
+    unet: DiceTalkUNet
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    whisper: WhisperEncoder
+    mel: WhisperFeatureExtractor
+    audio_linear: TokenProjector
+    emo_model: EmotionModel
+    pose_guider: PoseGuider
+    ifnet: rife.IFNet
+    priors: Mapping[Emotion, Tensor]
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> Models:
+    """Reads every checkpoint. Raises `EngineUnavailable` that names the file and the keys that are wrong."""
+
+    def config(name: str) -> Config:
+        return _config(checkpoints / name)
+
+    def state(name: str) -> State:
+        return _state(checkpoints / name)
+
+    autoencoder = vae(config(files.VAE_CONFIG), state(files.VAE))
+    autoencoder.decoder.to(device, dtype)
+    autoencoder.encoder.to(device, torch.float32)
+    autoencoder.quant_conv.to(device, torch.float32)
+    return Models(
+        unet=nn.Module.to(
+            unet(config(files.UNET_CONFIG), state(files.UNET)), device, dtype
+        ),  # diffusers' own `to` warns
+        vae=autoencoder,
+        image_encoder=image_encoder(config(files.IMAGE_ENCODER_CONFIG), state(files.IMAGE_ENCODER)).to(device, dtype),
+        whisper=whisper(config(files.WHISPER_CONFIG), state(files.WHISPER_ENCODER)).to(device, torch.float32),
+        mel=WhisperFeatureExtractor(),
+        audio_linear=audio_linear(state(files.AUDIO_LINEAR)).to(device, dtype),
+        emo_model=emo_model(state(files.EMO_MODEL)).to(device, dtype),
+        pose_guider=pose_guider(state(files.POSE_GUIDER)).to(device, dtype),
+        ifnet=ifnet(state(files.FLOWNET)).to(device, torch.float32),
+        priors={e: torch.from_numpy(read_prior(checkpoints / files.prior_path(e))) for e in Emotion},
+        device=device,
+        dtype=dtype,
+    )
+
+
+def check(checkpoints: Path) -> None:
+    """Raises what `load_models` would raise."""
+    load_models(checkpoints, torch.device("cpu"), torch.float16)
+
+
+def load_strictly(module: Module, state: State, source: str, unused: tuple[str, ...] = ()) -> Module:
+    """`module` with the weights `state`, ready for inference.
+
+    Keys that begin with one of `unused` are known and not needed: they are logged. Any other key too many or too few,
+    and any shape that differs, raises `EngineUnavailable`.
+    """
+    idle = {key for key in state if key.startswith(unused)} if unused else set()
+    wanted = module.state_dict()
+    faults = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - wanted.keys() - idle),
+        "of another shape": sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape),
+    }
+    if any(faults.values()):
+        said = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in faults.items() if keys)
+        raise EngineUnavailable(f"{source} does not hold the weights expected", said)
+    if idle:
+        logger.info("%s: %d keys are not used for inference: %s", source, len(idle), _some(sorted(idle)))
+    module.load_state_dict({key: state[key] for key in wanted}, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def audio_linear(state: State) -> TokenProjector:
+    """The network of `audio_linear.pth`, in whatever size the file has."""
+    with torch.device("meta"):
+        module = TokenProjector(*_projector_size(state, ""))
+    return load_strictly(module, state, files.AUDIO_LINEAR)
+
+
+def emo_model(state: State) -> EmotionModel:
+    """The network of `emo_model.pth`; its classifier, when there, is not used."""
+    _, hidden, tokens, width = _projector_size(state, "emo_linear.")
+    codes = len(_get(state, "codebook.codebook.weight", files.EMO_MODEL))
+    with torch.device("meta"):
+        module = EmotionModel(hidden, tokens, width, codes)
+    return load_strictly(module, state, files.EMO_MODEL, unused=("classifier.",))
+
+
+def pose_guider(state: State) -> PoseGuider:
+    """The network of `pose_guider.pth`."""
+    blocks = sum(key.startswith("blocks.") and key.endswith(".weight") for key in state)
+    names = ("conv_in", *(f"blocks.{index}" for index in range(1, blocks, 2)))
+    channels = tuple(len(_get(state, f"{name}.weight", files.POSE_GUIDER)) for name in names)
+    with torch.device("meta"):
+        module = PoseGuider(len(_get(state, "conv_out.weight", files.POSE_GUIDER)), channels)
+    return load_strictly(module, state, files.POSE_GUIDER)
+
+
+def ifnet(state: State) -> rife.IFNet:
+    """The network of `flownet.pkl`, whose keys all begin with `module.`."""
+    with torch.device("meta"):
+        module = rife.IFNet()
+    bare = {key.removeprefix("module."): value for key, value in state.items()}
+    return load_strictly(module, bare, files.FLOWNET, unused=(rife.UNUSED_PREFIX,))
+
+
+def unet(config: Config, state: State) -> DiceTalkUNet:
+    """The network of `unet.pth`, which holds all of SVD's UNet and the adapters."""
+    with torch.device("meta"):
+        module = build_unet(config)
+    return load_strictly(module, state, files.UNET)
+
+
+def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:
+    """SVD's autoencoder."""
+    with torch.device("meta"):
+        module = AutoencoderKLTemporalDecoder.from_config(config)
+    return load_strictly(module, state, files.VAE)
+
+
+def image_encoder(config: Config, state: State) -> CLIPVisionModelWithProjection:
+    """CLIP's image half."""
+    with torch.device("meta"):
+        module = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+    embeddings = module.vision_model.embeddings
+    places = torch.arange(embeddings.num_positions)[None]
+    embeddings.register_buffer("position_ids", places, persistent=False)  # 0, 1, 2, ...: left on the meta device
+    return load_strictly(module, state, files.IMAGE_ENCODER, unused=("vision_model.embeddings.position_ids",))
+
+
+def whisper(config: Config, state: State) -> WhisperEncoder:
+    """Whisper's encoder; the decoder is not used."""
+    with torch.device("meta"):
+        module = WhisperEncoder(WhisperConfig.from_dict(config))
+    bare = {key.removeprefix("model.").removeprefix("encoder."): value for key, value in state.items()}
+    return load_strictly(module, bare, files.WHISPER_ENCODER, unused=("decoder.", "proj_out."))
+
+
+def _projector_size(state: State, prefix: str) -> tuple[int, int, int, int]:
+    """Inputs, hidden width, tokens and token width of a `TokenProjector`."""
+    first, last, norm = (_get(state, f"{prefix}{name}.weight", "a projector") for name in ("proj1", "proj3", "norm"))
+    return first.shape[1], first.shape[0], last.shape[0] // len(norm), len(norm)
+
+
+def _get(state: State, key: str, source: str) -> Tensor:
+    if key not in state:
+        raise EngineUnavailable(f"{source} does not hold the weights expected", f"1 missing: {key}")
+    return state[key]
+
+
+def _config(path: Path) -> Config:
+    try:
+        config: Config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
+    return config
+
+
+def _state(path: Path) -> State:
+    """The tensors in a file, mapped from disk where the format allows, so that they are in memory once."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (OSError, RuntimeError, EOFError, _REFUSED, SafetensorError) as error:
+        raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
+    return state
+
+
+def _what_to_do(error: Exception) -> str:
+    return f"It is missing or damaged ({type(error).__name__}). Run: python -m dice_talk download"
+
+
+def _some(keys: list[str]) -> str:
+    rest = len(keys) - _NAMED_IN_ERRORS
+    return ", ".join(keys[:_NAMED_IN_ERRORS]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,140 @@
+"""What the UNet is told about a task: computed once per task, looked up per window.
+
+Three guidance branches go through the UNet together (fact page, section 5): nothing; image; image, audio, emotion.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dice_talk.audio import Samples
+from dice_talk.diffusion.checkpoints import Models
+from dice_talk.diffusion.denoise import BRANCHES, Guidance, Predict
+from dice_talk.diffusion.layers import TokenProjector
+from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.preprocess import Picture, hear
+from dice_talk.diffusion.schedule import Schedule
+from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens, face_mask_levels
+from dice_talk.emotions import Emotion
+
+MODEL_FPS = 12.5
+"""Frames per second that the UNet makes: one for two of Whisper's 25."""
+MOTION_BUCKET = 8.0
+EXPRESSION_BUCKET = 16.0
+KEPT_AUDIO_FRAMES = 128
+"""Up to here (10 s) the K and V of all audio tokens are kept over the steps: 1.6 MB a frame in half precision.
+
+Beyond, they are computed anew for each window, so that memory does not grow with length; that is 0.04 % of the UNet's
+work (0.041 of 95 TFLOP a forward pass at 512 px).
+"""
+
+AudioRows = Callable[[Tensor], tuple[Bank, Tensor]]
+"""For the frames (W,) of a window: a bank whose row 0 is silence, and the row of each frame in it (W,)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything about one video that does not change from step to step.
+
+    `frames`: without padding. `reference` (1, 4, h, w): the portrait's latent, unscaled. `image` and `emotion`: banks
+    of two rows, absent and present. `pose` (1, C, h, w) and `masks` as in `Conditions`. `time_ids` (3, 3).
+    """
+
+    frames: int
+    reference: Tensor
+    image: Bank
+    emotion: Bank
+    audio: AudioRows
+    pose: Tensor
+    masks: dict[int, Tensor]
+    time_ids: Tensor
+
+    def at(self, frames: Tensor) -> Conditions:
+        """Conditions of all branches for the window `frames` (W,); padding frames hear and feel nothing."""
+        real = (frames < self.frames).long().to(self.pose.device)
+        absent, present = torch.zeros_like(real), torch.ones_like(real)
+        bank, rows = self.audio(frames)
+        return Conditions(
+            image=Tokens(self.image, torch.stack((absent, present, present))),
+            adapters=(
+                Tokens(bank, torch.stack((absent, absent, rows))),
+                Tokens(self.emotion, torch.stack((absent, absent, real))),
+            ),
+            pose=self.pose,
+            masks=self.masks,
+        )
+
+
+def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows:
+    """Audio tokens of the windows of a sequence: kept when they are few, made on demand when they are many.
+
+    `heard` (F, 10, L, D'): what each model frame hears, on any device. `silence` (1, T, D): unconditional tokens, on
+    the device and in the precision to compute in.
+    """
+    count = len(heard)
+
+    def tokens(frames: Tensor) -> Tensor:
+        return torch.cat((silence, net(heard[frames].flatten(1).to(silence))))
+
+    if count <= KEPT_AUDIO_FRAMES:
+        kept = Bank(tokens(torch.arange(count)), keep=True)
+        return lambda frames: (kept, torch.where(frames < count, frames + 1, 0).to(silence.device))
+
+    def on_demand(frames: Tensor) -> tuple[Bank, Tensor]:
+        real = frames < count
+        rows = torch.where(real, real.cumsum(0), 0)
+        return Bank(tokens(frames[real])), rows.to(silence.device)
+
+    return on_demand
+
+
+def prepare_task(models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float) -> Task:
+    """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
+    device, dtype = models.device, models.dtype
+    reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
+    image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
+    prior = models.priors[emotion].to(device, dtype)
+    heard = hear(models.whisper, models.mel, samples)
+    silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
+    masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
+    return Task(
+        frames=len(heard),
+        reference=reference,
+        image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
+        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
+        audio=audio_rows(models.audio_linear, heard, silence),
+        pose=models.pose_guider(picture.mask.to(device, dtype)),
+        masks={positions: mask.to(dtype) for positions, mask in masks.items()},
+        time_ids=time_ids(dynamic_scale, device),
+    )
+
+
+def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
+    """Frame rate and the two motion buckets, for each branch: (3, 3)."""
+    ids = (MODEL_FPS, MOTION_BUCKET * dynamic_scale, EXPRESSION_BUCKET * dynamic_scale)
+    return torch.tensor([ids] * BRANCHES, device=device)
+
+
+def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, at_once: Portion) -> Predict:
+    """The UNet under guidance. `at_once`: branches in one forward pass; the result differs by rounding only."""
+    device, dtype = task.reference.device, unet.dtype
+    timesteps = schedule.timesteps.to(device)
+    picture = torch.cat((torch.zeros_like(task.reference), task.reference, task.reference))[:, None].to(dtype)
+
+    def predict(latents: Tensor, step: int, frames: Tensor) -> Tensor:
+        noisy = latents.to(device, dtype).expand(BRANCHES, -1, -1, -1, -1)
+        inputs = torch.cat((noisy, picture.expand(-1, len(frames), -1, -1, -1)), 2)
+        conditions = task.at(frames)
+
+        def branches() -> Tensor:
+            parts = [slice(start, start + at_once.size) for start in range(0, BRANCHES, at_once.size)]
+            outputs = [
+                unet.predict(inputs[part], timesteps[step], task.time_ids[part], conditions.of(part)) for part in parts
+            ]
+            return torch.cat(outputs)
+
+        return guidance.combine(at_once.run(branches))
+
+    return predict

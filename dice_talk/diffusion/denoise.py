@@ -1,0 +1,105 @@
+"""The sampler: overlapping windows on a circle of frames, three-branch guidance, Euler steps (fact page, section 5)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dice_talk.diffusion.schedule import Schedule, euler_step, scale_input
+
+WINDOW = 25
+"""Frames that the UNet sees at once; also the number of padding frames behind the last one."""
+SHIFT = 7
+"""Frames by which all windows move after each step, so that no seam stays where it is."""
+BRANCHES = 3
+"""Of guidance: nothing; image; image, audio and emotion."""
+LATENT_SCALE = 0.18215
+"""SVD's VAE scaling factor."""
+
+VAE_STRIDE = 8
+"""Pixels of an image along one side of a latent."""
+
+Predict = Callable[[Tensor, int, Tensor], Tensor]
+"""The guided v-prediction: scaled latents (1, W, 4, h, w) of the frames (W,) at a step, to (1, W, 4, h, w)."""
+OnStep = Callable[[int, Tensor], None]
+"""Called after each step with the number of steps done and the latents (1, T, 4, h, w): enough to resume from.
+Raising ends the sampling."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a sequence is cut: `size` frames each, `overlap` shared, all moved back by `shift` more after each step."""
+
+    size: int = WINDOW
+    overlap: int = 0
+    shift: int = SHIFT
+
+    def count(self, total: int) -> int:
+        """Windows in each step."""
+        return len(range(0, total, self.size - self.overlap))
+
+    def at(self, step: int, total: int) -> Iterator[Tensor]:
+        """Frame numbers (size,) of each window of one step, on a circle of `total` frames."""
+        moved = step * self.shift % self.size
+        for start in range(0, total, self.size - self.overlap):
+            yield torch.arange(start - moved, start - moved + self.size) % total
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How far to go from each branch to the next."""
+
+    ref_scale: float
+    emo_scale: float
+
+    def combine(self, branches: Tensor) -> Tensor:
+        """Branches (3, W, 4, h, w): nothing; image; image, audio and emotion. To (1, W, 4, h, w)."""
+        nothing, image, everything = branches.float().chunk(BRANCHES)
+        return nothing + self.ref_scale * (image - nothing) + self.emo_scale * (everything - image)
+
+
+def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
+    """Where sampling starts: the portrait, unscaled VAE mean (1, 4, h, w), drowned in `noise` (1, T, 4, h, w)."""
+    return LATENT_SCALE * reference.float()[:, None] + noise.float() * schedule.sigmas[0].to(noise.device)
+
+
+def draw_noise(
+    seed: int, frames: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
+
+    The published code first draws noise for the reference image, in float32, and weighs it with 0: it is drawn here
+    too, since a seed gives the published video only when the numbers are taken in the same order.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    torch.randn(image_shape, generator=generator, device=device)
+    height, width = (side // VAE_STRIDE for side in image_shape[2:])
+    return torch.randn((1, frames, 4, height, width), generator=generator, device=device, dtype=dtype)
+
+
+def denoise(
+    predict: Predict,
+    latents: Tensor,
+    schedule: Schedule,
+    windows: Windows,
+    on_step: OnStep,
+    first_step: int = 0,
+) -> Tensor:
+    """Latents (1, T, 4, h, w) after the steps from `first_step` on; T includes the padding.
+
+    Windows of one step read only the step before. Frames that two windows cover are averaged. `latents` stay where
+    they are (the CPU); only a window at a time goes to `predict`, so memory on its device does not grow with T.
+    """
+    total = latents.shape[1]
+    for step in range(first_step, len(schedule)):
+        sigma, next_sigma = schedule.sigmas[step], schedule.sigmas[step + 1]
+        summed, covered = torch.zeros_like(latents), latents.new_zeros(total, 1, 1, 1)
+        for frames in windows.at(step, total):
+            before = latents[:, frames]
+            output = predict(scale_input(before, sigma), step, frames).to(latents.device)
+            summed[:, frames] += euler_step(before, output, sigma, next_sigma)
+            covered[frames] += 1
+        latents = summed.div_(covered)
+        on_step(step + 1, latents)
+    return latents

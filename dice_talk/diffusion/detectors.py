@@ -1,0 +1,111 @@
+"""Which face detector to use: the published one when its file is there, then insightface, then mediapipe's."""
+
+import logging
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dice_talk.detect import load_detector
+from dice_talk.diffusion.files import INSIGHTFACE, YOLOFACE
+from dice_talk.face import Box, Detector
+from dice_talk.image import Pixels
+
+_SHORT_SIDE, _SIDE_STEP = 416, 32
+_STRIDES = (8, 16, 32)
+_CONFIDENCE, _SAME_FACE_IOU = 0.5, 0.45
+_OBJECTNESS, _CLASSES = 4, 15  # columns; the ten between them are landmarks
+_INSIGHTFACE_SIDE = 640
+logger = logging.getLogger(__name__)
+
+
+def choose_detector(checkpoints: Path) -> Detector:
+    """The best detector that is there. Not to be shared between threads."""
+    name, detector = "mediapipe", None
+    models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
+    if (checkpoints / YOLOFACE).exists():
+        name, detector = "yoloface", yoloface(torch.jit.load(checkpoints / YOLOFACE, map_location="cpu").eval())
+    elif models and find_spec("insightface"):
+        name, detector = "insightface", insightface(checkpoints / INSIGHTFACE, models[0].parent.name)
+    logger.info("Face detector: %s", name)
+    return detector or load_detector()
+
+
+def yoloface(network: Any) -> Detector:
+    """The published detector. `network(image (1, 3, H, W), grids)` gives rows (1, N, 16) or (N, 16).
+
+    A row: centre x, centre y, width, height in pixels of `image`, objectness, ten landmark numbers, class scores.
+    """
+
+    def detect(picture: Pixels) -> list[Box]:
+        image = _network_image(picture)
+        height, width = image.shape[2:]
+        with torch.inference_mode():
+            rows = network(image, grids(height, width))
+        rows = rows.reshape(-1, rows.shape[-1]).float()
+        scores = rows[:, _OBJECTNESS] * rows[:, _CLASSES:].amax(1)
+        scale = torch.tensor([picture.shape[1] / width, picture.shape[0] / height] * 2)
+        sure = scores > _CONFIDENCE
+        return distinct(_corners(rows[sure, :4]) * scale, scores[sure])
+
+    return detect
+
+
+def insightface(root: Path, name: str) -> Detector:
+    """insightface's detector, with the models in `root`/models/`name`/*.onnx."""
+    from insightface.app import FaceAnalysis
+
+    app = FaceAnalysis(name=name, root=str(root), allowed_modules=["detection"])
+    app.prepare(ctx_id=0, det_thresh=_CONFIDENCE, det_size=(_INSIGHTFACE_SIDE, _INSIGHTFACE_SIDE))
+
+    def detect(picture: Pixels) -> list[Box]:
+        faces = app.get(np.ascontiguousarray(picture[..., ::-1]))  # it takes BGR
+        return [Box(*(float(edge) for edge in face.bbox)) for face in faces]
+
+    return detect
+
+
+def grids(height: int, width: int) -> list[Tensor]:
+    """For each stride the x and y of its cells: (1, 1, ny, nx, 2)."""
+    made = []
+    for stride in _STRIDES:
+        y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
+        made.append(torch.stack((x, y), -1)[None, None].float())
+    return made
+
+
+def distinct(boxes: Tensor, scores: Tensor) -> list[Box]:
+    """Boxes (N, 4) without those that overlap a surer one too much, surest first."""
+    left = boxes[scores.argsort(descending=True)]
+    kept: list[Box] = []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(Box(*best.tolist()))
+        left = left[_iou(best, left) <= _SAME_FACE_IOU]
+    return kept
+
+
+def _network_image(picture: Pixels) -> Tensor:
+    """(1, 3, H, W) in [0, 1]: the short side about 416, both sides rounded up to multiples of 32."""
+    scale = _SHORT_SIDE / min(picture.shape[:2])
+    size = [ceil(side * scale / _SIDE_STEP) * _SIDE_STEP for side in picture.shape[:2]]
+    image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+    return functional.interpolate(image, size, mode="bilinear", align_corners=False)
+
+
+def _corners(rows: Tensor) -> Tensor:
+    """Centres and sizes (N, 4) as left, top, right, bottom."""
+    return torch.cat((rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2), 1)
+
+
+def _iou(box: Tensor, others: Tensor) -> Tensor:
+    """Overlap of a box (4,) with each of others (N, 4), as a share of what both cover."""
+    sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
+    shared = sides.prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return shared / (areas - shared)

@@ -1,0 +1,126 @@
+"""Says what is there, what is missing, what is broken and what this machine can render. Runs without torch."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from dice_talk.diffusion.download import checksums, sha256
+from dice_talk.diffusion.files import (
+    INSIGHTFACE,
+    NEEDED_FILES,
+    OPTIONAL_FILES,
+    PUBLISHED,
+    UNET,
+    YOLOFACE,
+    weights_label,
+)
+from dice_talk.engine import ENGINES, choose_engine
+from dice_talk.errors import DiceTalkError, EngineUnavailable
+from dice_talk.options import MAX_DURATION_S
+
+GOOD, NOTE, BAD = "ok", "note", "problem"
+_GIB = 2**30
+_LARGEST_SIDE = ((6, 256), (8, 512), (12, 640), (20, 768))
+"""GiB of GPU memory, and the `min_resolution` of a square video that is expected to fit: UNet, image encoder and VAE
+take 5 GB in half precision; a decoder chunk and the UNet's widest layers take the rest, in proportion to the pixels.
+An estimate: no card has been measured yet."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `grade`: ok, note or problem."""
+
+    grade: str
+    subject: str
+    words: str
+
+
+def examine(checkpoints: Path) -> Iterator[Finding]:
+    """Everything worth knowing about this installation, line by line."""
+    yield from _packages()
+    yield from _files(checkpoints)
+    yield from _weights(checkpoints)
+    yield _detector(checkpoints)
+    yield from _device()
+    yield _engine(checkpoints)
+
+
+def _packages() -> Iterator[Finding]:
+    for name in (*ENGINES["lite"].distributions, *ENGINES["diffusion"].distributions):
+        release = _release(name)
+        yield Finding(GOOD if release else NOTE, f"package {name}", release or "not installed")
+
+
+def _release(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _files(checkpoints: Path) -> Iterator[Finding]:
+    noted = checksums(checkpoints)
+    for path in (*NEEDED_FILES, *OPTIONAL_FILES):
+        file, subject = checkpoints / path, f"file {path}"
+        if not file.exists():
+            words = "missing (optional)" if path in OPTIONAL_FILES else "missing; run: python -m dice_talk download"
+            yield Finding(NOTE, subject, words)
+        elif path in noted and sha256(file) != noted[path]:
+            yield Finding(BAD, subject, "is not what was downloaded: delete it and run: python -m dice_talk download")
+        else:
+            checked = "checksum right" if path in noted else "no checksum recorded"
+            yield Finding(GOOD, subject, f"{_size(file.stat().st_size)}, {checked}")
+
+
+def _weights(checkpoints: Path) -> Iterator[Finding]:
+    """Loads everything once when it is all there: only that proves that no key is missing and no file is damaged."""
+    if not (checkpoints / UNET).exists():
+        return
+    label = weights_label(checkpoints)
+    yield Finding(GOOD if label == PUBLISHED else NOTE, "weights", label)
+    if ENGINES["diffusion"].missing(checkpoints):
+        return
+    try:
+        importlib.import_module("dice_talk.diffusion.checkpoints").check(checkpoints)
+    except DiceTalkError as error:
+        yield Finding(BAD, "loading", f"{error}. {error.detail}")
+    else:
+        yield Finding(GOOD, "loading", "every key is there, none too many")
+
+
+def _detector(checkpoints: Path) -> Finding:
+    if (checkpoints / YOLOFACE).exists():
+        return Finding(GOOD, "face detector", "yoloface, as published")
+    if find_spec("insightface") and list((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx")):
+        return Finding(GOOD, "face detector", "insightface")
+    return Finding(GOOD, "face detector", "mediapipe")
+
+
+def _device() -> Iterator[Finding]:
+    if find_spec("torch") is None:
+        yield Finding(NOTE, "device", "not known: torch is not installed")
+        return
+    torch = importlib.import_module("torch")
+    device = importlib.import_module("dice_talk.diffusion.devices").best_device()
+    if device.type != "cuda":
+        yield Finding(NOTE, "device", f"{device.type}: published weights take minutes per second of video")
+        return
+    gib = torch.cuda.get_device_properties(device).total_memory / _GIB
+    sides = [side for needed, side in _LARGEST_SIDE if gib >= needed - 0.5]  # cards keep a little for themselves
+    fits = f"min_resolution up to about {sides[-1]}" if sides else "too little for published weights"
+    yield Finding(GOOD if sides else BAD, "device", f"{torch.cuda.get_device_name(device)}, {gib:.1f} GiB: {fits}")
+
+
+def _engine(checkpoints: Path) -> Finding:
+    try:
+        name = choose_engine("auto", checkpoints)
+    except EngineUnavailable as error:
+        return Finding(BAD, "engine", f"none: {error}. {error.detail}")
+    return Finding(GOOD, "engine", f"{name}; longest video {MAX_DURATION_S:g} s, as memory does not depend on length")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"

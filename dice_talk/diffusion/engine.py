@@ -1,0 +1,204 @@
+"""The diffusion engine: loads DICE-Talk's networks once and renders one video after another, or two at a time."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dice_talk.audio import Samples, Speech, load_speech
+from dice_talk.diffusion.checkpoints import Models, load_models
+from dice_talk.diffusion.condition import Task, guided, prepare_task
+from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
+from dice_talk.diffusion.denoise import (
+    BRANCHES,
+    WINDOW,
+    Guidance,
+    Predict,
+    Windows,
+    denoise,
+    draw_noise,
+    initial_latents,
+)
+from dice_talk.diffusion.detectors import choose_detector
+from dice_talk.diffusion.devices import best_device, precision
+from dice_talk.diffusion.files import PUBLISHED, weights_label
+from dice_talk.diffusion.interpolate import resample
+from dice_talk.diffusion.memory import Portion, is_out_of_memory
+from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
+from dice_talk.diffusion.schedule import karras_schedule
+from dice_talk.engine import Progress, RenderJob, RenderResult, Report
+from dice_talk.errors import NoFaceFound, RenderFailed
+from dice_talk.face import SIZE_STEP, Box, Detector, crop_square
+from dice_talk.image import Pixels, load_portrait
+from dice_talk.options import MAX_DURATION_S, RenderOptions
+from dice_talk.video import VideoWriter, frame_count
+
+logger = logging.getLogger(__name__)
+_PREPARED, _DENOISED = 0.05, 0.85  # where stages end, as shares of a render at the API's defaults
+_HALF_THE_PIXELS = 0.5**0.5  # of both sides
+
+
+def load(checkpoints: Path) -> "DiffusionEngine":
+    """The engine with the weights in a folder, on the best device. Raises `EngineUnavailable`."""
+    device = best_device()
+    models = load_models(checkpoints, device, precision(device))
+    weights = weights_label(checkpoints)
+    logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
+    return DiffusionEngine(models, choose_detector(checkpoints), weights)
+
+
+@dataclass(frozen=True)
+class DiffusionEngine:
+    """DICE-Talk. `render` may run in several threads at once: they share the weights and nothing else.
+
+    `weights`: "published", or what they are instead, such as "tiny random weights".
+    """
+
+    models: Models
+    detect: Detector
+    weights: str
+    name: str = "diffusion"
+    _detecting: threading.Lock = field(default_factory=threading.Lock)
+    _threads: int = field(default_factory=torch.get_num_threads)
+
+    def render(self, job: RenderJob, report: Report) -> RenderResult:
+        """Makes `job.output`; see `dice_talk.engine.Engine`."""
+        torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
+        options = job.options
+        with torch.inference_mode(), _memory_explained(options):
+            report(Progress("prepare", "Looking at the portrait...", 0.0))
+            picture = self._picture(job)
+            speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
+            report(Progress("listen", "Listening to the speech...", 0.02))
+            task = prepare_task(self.models, picture, _audible(speech), options.emotion, options.dynamic_scale)
+            latents = self._sample(task, picture, options, report)
+            frames = decode(self.models.vae, latents, task.frames, Portion(CHUNK, TIGHT_CHUNK))
+            return self._write(frames, speech, job, report)
+
+    def _picture(self, job: RenderJob) -> Picture:
+        portrait = load_portrait(job.image)
+        with self._detecting:
+            faces = self.detect(portrait)
+        if not faces:
+            raise NoFaceFound("No face was found in the image", "Send a portrait with one face, seen from the front.")
+        face = max(faces, key=lambda box: box.area)
+        if job.options.crop:
+            portrait, face = _cropped(portrait, face, job.options.expand_ratio)
+        clip_size = self.models.image_encoder.config.image_size
+        return prepare_picture(portrait, face, job.options.min_resolution, clip_size)
+
+    def _sample(self, task: Task, picture: Picture, options: RenderOptions, report: Report) -> Tensor:
+        """Latents (1, T, 4, h, w) on the CPU; T includes the padding."""
+        schedule, windows = karras_schedule(options.inference_steps), Windows()
+        total = task.frames + WINDOW
+        shape = tuple(picture.reference.shape)
+        noise = draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu()
+        latents = initial_latents(task.reference.cpu(), noise, schedule)
+        guidance = Guidance(options.ref_scale, options.emo_scale)
+        predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
+        progress = _Progress(report, self._message, len(schedule), windows.count(total))
+        latents = denoise(progress.counting(predict), latents, schedule, windows, progress.on_step)
+        if not latents.isfinite().all():
+            raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
+        return latents
+
+    def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
+        """Interpolates and encodes frames (3, H, W) as they come."""
+        fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
+        smooth = (_pixels(frame) for frame in resample(self.models.ifnet, frames, fps, count))
+        first = next(smooth)
+        height, width, _ = first.shape
+        metadata = {"engine": self.name, "weights": self.weights, **job.options.model_dump(mode="json")}
+        with VideoWriter(
+            job.output,
+            width=width,
+            height=height,
+            fps=fps,
+            frames=count,
+            sound=speech.original,
+            rate=speech.rate,
+            metadata=metadata,
+        ) as video:
+            for number, frame in enumerate(chain((first,), smooth)):
+                report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
+                video.write(frame)
+        report(Progress("render", self._message, 1.0, count, count))
+        return RenderResult(width, height, fps, count, count / fps)
+
+    @property
+    def _message(self) -> str:
+        return "Generating video..." if self.weights == PUBLISHED else f"Generating video... ({self.weights})"
+
+
+@dataclass
+class _Progress:
+    """Reports denoising: steps when they are done, and in between after each window, so that cancelling is quick."""
+
+    report: Report
+    message: str
+    steps: int
+    windows: int  # per step
+    _done: int = 0
+    _step: int = 0
+
+    def counting(self, predict: Predict) -> Predict:
+        """`predict` that reports after each window."""
+
+        def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
+            output = predict(latents, step, frames)
+            self._done += 1
+            self._say()
+            return output
+
+        return counted
+
+    def on_step(self, step: int, latents: Tensor) -> None:
+        """Reports a finished step; a later release saves `latents` here."""
+        self._step = step
+        self._say()
+
+    def _say(self) -> None:
+        fraction = _PREPARED + (_DENOISED - _PREPARED) * self._done / (self.steps * self.windows)
+        self.report(Progress("denoise", self.message, fraction, self._step, self.steps))
+
+
+def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, Box]:
+    """The square around the face, and the face's box in it."""
+    height, width, _ = portrait.shape
+    left, top, right, bottom = crop_square(face, expand_ratio, width, height)
+    moved = Box(face.left - left, face.top - top, face.right - left, face.bottom - top)
+    return portrait[top:bottom, left:right], moved
+
+
+def _audible(speech: Speech) -> Samples:
+    """Samples at 16 kHz, with silence behind them when they would not make a single model frame."""
+    missing = MODEL_FRAME_SAMPLES - len(speech.samples)
+    return np.pad(speech.samples, (0, missing)) if missing > 0 else speech.samples
+
+
+def _pixels(frame: Tensor) -> Pixels:
+    """A frame (3, H, W) in [0, 1] as RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
+    pixels: Pixels = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(pixels)
+
+
+@contextmanager
+def _memory_explained(options: RenderOptions) -> Iterator[None]:
+    """Turns the error that is left when even the smaller portion is too large into words that help."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = max(SIZE_STEP, int(options.min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
+        raise RenderFailed(
+            f"This server has too little memory for a video of min_resolution {options.min_resolution}",
+            f"Lower min_resolution to {smaller}. A lower duration would not help: memory does not depend on it.",
+        ) from error

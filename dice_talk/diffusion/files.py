@@ -1,0 +1,101 @@
+"""Which files the engine needs, where they come from, and what kind of weights a folder holds. Light: no torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dice_talk.emotions import Emotion
+
+DICE_TALK, SVD, WHISPER = "DICE-Talk", "stable-video-diffusion-img2vid-xt", "whisper-tiny"
+UNET = f"{DICE_TALK}/unet.pth"
+POSE_GUIDER = f"{DICE_TALK}/pose_guider.pth"
+AUDIO_LINEAR = f"{DICE_TALK}/audio_linear.pth"
+EMO_MODEL = f"{DICE_TALK}/emo_model.pth"
+UNET_CONFIG = f"{SVD}/unet/config.json"
+VAE_CONFIG = f"{SVD}/vae/config.json"
+VAE = f"{SVD}/vae/diffusion_pytorch_model.fp16.safetensors"
+IMAGE_ENCODER_CONFIG = f"{SVD}/image_encoder/config.json"
+IMAGE_ENCODER = f"{SVD}/image_encoder/model.fp16.safetensors"
+WHISPER_CONFIG = f"{WHISPER}/config.json"
+WHISPER_ENCODER = f"{WHISPER}/model.safetensors"
+FLOWNET = "RIFE/flownet.pkl"
+YOLOFACE = "yoloface_v5m.pt"
+INSIGHTFACE = "insightface"
+"""A folder that people may add: `insightface/models/NAME/*.onnx`."""
+
+PUBLISHED, NOT_PUBLISHED = "published", "not the published weights"
+_LABEL_FILE = "weights.json"
+_SMALLEST_PUBLISHED_UNET = 3 * 2**30
+"""Bytes; 1.63 billion parameters in half precision take 3.25e9."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to download. `path`: under the checkpoints folder; `repo` and `name`: where it lies on the hub."""
+
+    path: str
+    repo: str
+    name: str
+    licence: str
+
+
+DICE_LICENCE = "CC BY-NC-SA 4.0: not for commercial use"
+_SVD_LICENCE = "Stability AI Community Licence"
+
+
+def _dice(path: str) -> Source:
+    return Source(path, "EEEELY/DICE-Talk", path, DICE_LICENCE)
+
+
+def _svd(path: str) -> Source:
+    return Source(path, "stabilityai/stable-video-diffusion-img2vid-xt", path.removeprefix(f"{SVD}/"), _SVD_LICENCE)
+
+
+def _whisper(path: str) -> Source:
+    return Source(path, "openai/whisper-tiny", path.removeprefix(f"{WHISPER}/"), "Apache-2.0")
+
+
+HUB_FILES = (
+    _dice(UNET),
+    _dice(POSE_GUIDER),
+    _dice(AUDIO_LINEAR),
+    _dice(EMO_MODEL),
+    _dice(FLOWNET),
+    _dice(YOLOFACE),
+    _svd(UNET_CONFIG),
+    _svd(VAE_CONFIG),
+    _svd(VAE),
+    _svd(IMAGE_ENCODER_CONFIG),
+    _svd(IMAGE_ENCODER),
+    _whisper(WHISPER_CONFIG),
+    _whisper(WHISPER_ENCODER),
+)
+"""SVD's own UNet weights are not among them: `unet.pth` holds the whole UNet."""
+OPTIONAL_FILES = (YOLOFACE,)
+"""Without the published face detector another one is used."""
+
+
+def prior_path(emotion: Emotion) -> str:
+    """Where the prior of an emotion lies under the checkpoints folder."""
+    return f"emo/{emotion.value}.npy"
+
+
+PRIORS = tuple(prior_path(emotion) for emotion in Emotion)
+NEEDED_FILES = (*(source.path for source in HUB_FILES if source.path not in OPTIONAL_FILES), *PRIORS)
+
+
+def weights_label(checkpoints: Path) -> str:
+    """What the weights in a folder are: "published", or words that say that they are tiny, random or something else.
+
+    Goes by the folder's `weights.json`, which `make-tiny-checkpoints` writes; where that is missing, by size.
+    """
+    label = checkpoints / _LABEL_FILE
+    if label.exists():
+        return str(json.loads(label.read_text())["label"])
+    unet = checkpoints / UNET
+    return PUBLISHED if unet.exists() and unet.stat().st_size >= _SMALLEST_PUBLISHED_UNET else NOT_PUBLISHED
+
+
+def write_label(checkpoints: Path, label: str) -> None:
+    """Marks the weights in a folder as something else than the published ones."""
+    (checkpoints / _LABEL_FILE).write_text(json.dumps({"label": label}) + "\n")

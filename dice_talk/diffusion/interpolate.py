@@ -1,0 +1,50 @@
+"""From model frames at 12.5 per second to frames at any rate, each at its own time."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, pairwise
+
+import torch
+from torch import Tensor
+
+from dice_talk.diffusion.condition import MODEL_FPS
+from dice_talk.diffusion.rife import IFNet, Motion, warp
+
+MODEL_RATE = Fraction(MODEL_FPS)
+
+
+def resample(net: IFNet, frames: Iterable[Tensor], fps: int, count: int) -> Iterator[Tensor]:
+    """`count` frames (3, H, W) in [0, 1] at `fps`, from model frames (3, H, W); holds two of them at a time.
+
+    Frame k belongs to the time k / fps. It lies between two model frames, and is made from their motion; a time past
+    the last model frame shows that. At 25 fps these are the frames that the published code makes, and one more.
+    """
+    made = 0
+    clamped = (frame.clamp(0, 1)[None] for frame in frames)
+    for number, (first, second) in enumerate(pairwise(chain(clamped, (None,)))):
+        motion = None
+        while made < count and (second is None or made * MODEL_RATE < (number + 1) * fps):
+            place = float(made * MODEL_RATE / fps - number)
+            if second is None or place == 0:
+                yield first[0]
+            else:
+                motion = motion or net(first, second)
+                yield between(first, second, motion, place)[0]
+            made += 1
+        if made == count:
+            return
+
+
+def between(first: Tensor, second: Tensor, motion: Motion, place: float) -> Tensor:
+    """The frame at `place` in (0, 1) on the way from `first` to `second` (B, 3, H, W), clamped to [0, 1].
+
+    IFNet sees the motion from the frame midway. A pixel is taken to move evenly, so one that is at x at `place` was
+    at x + (0.5 - place) * velocity midway; its way to both frames is that pixel's, shortened or lengthened. At 0.5 that
+    is RIFE's own frame; towards the ends it becomes the first or the second frame.
+    """
+    velocity = motion.flow[:, 2:] - motion.flow[:, :2]  # pixels from the first frame to the second
+    seen = warp(torch.cat((motion.flow, motion.blend), 1), (0.5 - place) * velocity)
+    to_first, to_second, blend = seen[:, :2] * (2 * place), seen[:, 2:4] * (2 - 2 * place), seen[:, 4:]
+    near, far = (1 - place) * blend, place * (1 - blend)
+    mixed = (warp(first, to_first) * near + warp(second, to_second) * far) / (near + far)
+    return mixed.clamp(0, 1)

@@ -1,0 +1,108 @@
+"""The three small conditioning networks; parameter names are those of the published checkpoints.
+
+Letters: B batch, F frames, T tokens, D width.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dice_talk.diffusion.priors import PRIOR_WIDTH
+
+_EMOTION_HEADS = 8
+
+
+class TokenProjector(nn.Module):
+    """Three linear layers that turn one vector into tokens: `audio_linear`, and twice in `emo_model`."""
+
+    def __init__(self, inputs: int, hidden: int = 1024, tokens: int = 32, width: int = 1024) -> None:
+        super().__init__()
+        self.tokens, self.width = tokens, width
+        self.proj1 = nn.Linear(inputs, hidden)
+        self.proj2 = nn.Linear(hidden, hidden)
+        self.proj3 = nn.Linear(hidden, tokens * width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """`vectors` (..., inputs) to tokens (..., T, D)."""
+        hidden = functional.relu(self.proj1(vectors))
+        hidden = functional.relu(self.proj2(hidden))
+        tokens: Tensor = self.norm(self.proj3(hidden).unflatten(-1, (self.tokens, self.width)))
+        return tokens
+
+
+class _Codebook(nn.Module):
+    """64 learned emotion codes, and the layer that brings a prior to their width."""
+
+    def __init__(self, codes: int, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(PRIOR_WIDTH, width)
+        self.codebook = nn.Embedding(codes, width)
+
+    def nearest(self, priors: Tensor) -> Tensor:
+        """The code closest to each of `priors` (B, 256): (B, D)."""
+        distances = torch.cdist(self.fc(priors), self.codebook.weight)
+        codes: Tensor = self.codebook(distances.argmin(-1))
+        return codes
+
+
+class _TokenAttention(nn.Module):
+    """Multi-head attention without an output projection."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc_q = nn.Linear(width, width)
+        self.fc_k = nn.Linear(width, width)
+        self.fc_v = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        """`query` (B, T, D) attends to `source` (B, S, D): (B, T, D)."""
+        q, k, v = (
+            layer(x).unflatten(-1, (_EMOTION_HEADS, -1)).transpose(1, 2)
+            for layer, x in ((self.fc_q, query), (self.fc_k, source), (self.fc_v, source))
+        )
+        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class EmotionModel(nn.Module):
+    """`emo_model.pth` without its classifier, which inference never uses."""
+
+    def __init__(self, hidden: int = 1024, tokens: int = 32, width: int = 1024, codes: int = 64) -> None:
+        super().__init__()
+        self.emo_linear = TokenProjector(PRIOR_WIDTH, hidden, tokens, width)
+        self.kv_tokens_linear = TokenProjector(width, hidden, tokens, width)
+        self.codebook = _Codebook(codes, width)
+        self.attention = _TokenAttention(width)
+
+    def forward(self, priors: Tensor, retrieval: bool = False) -> Tensor:
+        """`priors` (B, 256) to tokens (B, T, D); zeros give the unconditional emotion.
+
+        `retrieval`: attend to the nearest code alone instead of the whole codebook. Published models run without.
+        """
+        codes = self.codebook.nearest(priors)[:, None] if retrieval else self.codebook.codebook.weight[None]
+        source = self.kv_tokens_linear(codes).flatten(1, 2).expand(len(priors), -1, -1)
+        tokens: Tensor = self.attention(self.emo_linear(priors), source)
+        return tokens
+
+
+class PoseGuider(nn.Module):
+    """Convolutions that bring the face mask to the size and width of the UNet's first features."""
+
+    def __init__(self, out_channels: int = 320, channels: tuple[int, ...] = (16, 32, 96, 256)) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
+        self.blocks = nn.ModuleList()
+        for narrow, wide in pairwise(channels):
+            self.blocks.append(nn.Conv2d(narrow, narrow, 3, padding=1))
+            self.blocks.append(nn.Conv2d(narrow, wide, 3, padding=1, stride=2))
+        self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
+
+    def forward(self, masks: Tensor) -> Tensor:
+        """`masks` (B, 3, H, W) in [0, 1] to pose features (B, C, H/8, W/8)."""
+        features = functional.silu(self.conv_in(masks))
+        for block in self.blocks:
+            features = functional.silu(block(features))
+        pose: Tensor = self.conv_out(features)
+        return pose

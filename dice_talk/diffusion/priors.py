@@ -1,0 +1,56 @@
+"""Reading emotion priors without running the pickle that they come in.
+
+Each published file is a NumPy object array whose pickle holds `{'mu': float32 (1, 256)}`. A pickle is a program; this
+one is only taken apart into its instructions, and the array's bytes are picked out.
+"""
+
+import pickletools
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dice_talk.errors import EngineUnavailable
+
+PRIOR_WIDTH = 256
+"""Numbers in an emotion prior."""
+Prior = NDArray[np.float32]
+_KEY, _DTYPE, _BYTE_ORDER = "mu", "f4", "<"
+
+
+def read_prior(path: Path) -> Prior:
+    """The prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
+    try:
+        with path.open("rb") as file:
+            if _holds_objects(file):
+                prior = _array_in_pickle(file)
+            else:
+                file.seek(0)
+                prior = np.load(file, allow_pickle=False).astype(np.float32)
+    except (ValueError, OSError) as error:
+        raise EngineUnavailable(f"The emotion prior {path.name} can't be read", str(error)) from error
+    if prior.size != PRIOR_WIDTH or not np.isfinite(prior).all():
+        raise EngineUnavailable(f"The emotion prior {path.name} is damaged", f"It must hold {PRIOR_WIDTH} numbers.")
+    return prior.reshape(1, PRIOR_WIDTH)
+
+
+def _holds_objects(file: BinaryIO) -> bool:
+    """Whether a pickle follows the header of an `.npy`, which is read: magic, version, length, description."""
+    start = file.read(10)
+    if start[:8] != b"\x93NUMPY\x01\x00":
+        raise ValueError("not an array as numpy.save writes it")
+    return b"'|O'" in file.read(int.from_bytes(start[8:], "little"))
+
+
+def _array_in_pickle(file: BinaryIO) -> Prior:
+    """The little-endian float32 array under the key `mu`, from a pickle's instructions, which are read, not run."""
+    arguments = [argument for _, argument, _ in pickletools.genops(file)]
+    if _KEY not in arguments:
+        raise ValueError(f"there is no '{_KEY}' in it")
+    value = arguments[arguments.index(_KEY) :]
+    buffers = [bytes(argument) for argument in value if isinstance(argument, bytes | bytearray)]
+    data = next((buffer for buffer in buffers if len(buffer) >= 4 * PRIOR_WIDTH), b"")
+    if _DTYPE not in value or _BYTE_ORDER not in value or len(data) != 4 * PRIOR_WIDTH:
+        raise ValueError(f"'{_KEY}' is not {PRIOR_WIDTH} float32 numbers")
+    return np.frombuffer(data, "<f4").copy()

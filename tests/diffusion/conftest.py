@@ -1,0 +1,68 @@
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from dice_talk.diffusion.engine import DiffusionEngine
+    from tests.diffusion.cases import Case
+
+GIVEN = os.environ.get("DICE_TALK_PARITY_DIR")
+COMMITTED = Path(__file__).parents[1] / "data" / "parity"
+NO_TORCH = "the diffusion engine's packages are not installed: pip install -e '.[diffusion]'"
+
+FOLDERS = [pytest.param(COMMITTED, id="committed")]
+if GIVEN:
+    FOLDERS.append(pytest.param(Path(GIVEN), id="given"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, and other tests run beside these."""
+    if find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def inference() -> Iterator[None]:
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session", params=FOLDERS)
+def case(request: pytest.FixtureRequest) -> "Callable[[str], Case]":
+    """Reads a reference case by name; from `DICE_TALK_PARITY_DIR` too, when that is set."""
+    pytest.importorskip("torch", reason=NO_TORCH)
+    from tests.diffusion.cases import read_case
+
+    folder: Path = request.param
+    return lambda name: read_case(folder, name)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete folder of tiny random weights."""
+    pytest.importorskip("torch", reason=NO_TORCH)
+    from dice_talk.diffusion.tiny import make_tiny_checkpoints
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    make_tiny_checkpoints(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_checkpoints: Path) -> "DiffusionEngine":
+    from dice_talk.diffusion.engine import load
+
+    return load(tiny_checkpoints)

@@ -1,0 +1,231 @@
+"""Each exact saving gives what the plain form gives."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.diffusion.conftest import NO_TORCH
+
+torch = pytest.importorskip("torch", reason=NO_TORCH)
+
+from torch import Tensor
+from torch.nn import functional
+
+from dice_talk.diffusion import condition
+from dice_talk.diffusion.condition import audio_rows, guided, prepare_task
+from dice_talk.diffusion.decode import decode
+from dice_talk.diffusion.denoise import Guidance, Windows, denoise, initial_latents
+from dice_talk.diffusion.engine import DiffusionEngine
+from dice_talk.diffusion.layers import PoseGuider
+from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.preprocess import Picture, prepare_picture
+from dice_talk.diffusion.schedule import Schedule, karras_schedule
+from dice_talk.diffusion.unet import AdapterAttention, Bank, Conditions, Tokens, _conditions, build_unet
+from dice_talk.emotions import Emotion
+from dice_talk.face import Box
+from tests.diffusion.cases import deviation
+
+pytestmark = pytest.mark.usefixtures("inference")
+ROUNDING = 2e-5
+SAMPLED_ROUNDING = 5e-4  # two steps from sigma 700 magnify it
+FRAMES = 7
+
+
+UNET = {
+    "sample_size": 16,
+    "in_channels": 8,
+    "out_channels": 4,
+    "block_out_channels": [32, 64, 128, 128],
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 24,
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": [1, 2, 4, 4],
+    "num_frames": 25,
+}
+"""Wider than the tiny checkpoints', whose group norms see so few numbers that they magnify rounding."""
+
+
+@pytest.fixture(scope="module")
+def engine(engine: DiffusionEngine) -> DiffusionEngine:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = build_unet(UNET).eval()
+    return replace(engine, models=replace(engine.models, unet=unet, pose_guider=pose_guider()))
+
+
+def pose_guider() -> PoseGuider:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return PoseGuider(32, (8, 8, 8, 8)).eval()
+
+
+@pytest.fixture(scope="module")
+def picture() -> Picture:
+    portrait = torch.randint(0, 256, (80, 120, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return prepare_picture(portrait.numpy(), Box(50, 10, 110, 70), 64)
+
+
+@pytest.fixture(scope="module")
+def task(engine: DiffusionEngine, picture: Picture) -> condition.Task:
+    sound = torch.randn(FRAMES * 1280, generator=torch.Generator().manual_seed(1)).numpy() / 4
+    with torch.inference_mode():
+        return prepare_task(engine.models, picture, sound, Emotion.SAD, 1.0)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def predicted(engine: DiffusionEngine, conditions: Conditions, frames: int = 25) -> Tensor:
+    latents = random(3, frames, 8, 8, 16)
+    return engine.models.unet.predict(latents, torch.tensor(1.0), torch.tensor([[12.5, 8.0, 16.0]] * 3), conditions)
+
+
+def plain_attention(self: AdapterAttention, attn: Any, hidden: Tensor, **_context: Any) -> Tensor:
+    """The same attention without any saving: every token of every frame (or position) projected and attended to."""
+    conditions = _conditions.get()
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+    def tokens(source: Tokens) -> Tensor:
+        rows = source.bank.rows[source.index]  # (B, F, T, D)
+        if not self.temporal:
+            return rows.flatten(0, 1)
+        return rows.mean(1, keepdim=True).expand(-1, len(hidden) // len(rows), -1, -1).flatten(0, 1)
+
+    query, image = attn.to_q(hidden), tokens(conditions.image)
+    total = attend(query, attn.to_k(image), attn.to_v(image))
+    mask = torch.ones(1)
+    if not self.temporal:
+        (height, width) = next(
+            size for size in ((8, 16), (4, 8), (2, 4), (1, 2)) if size[0] * size[1] == query.shape[1]
+        )
+        small = functional.interpolate(self.full_mask, (height, width), mode="bicubic", align_corners=False)
+        mask = small.flatten().repeat(len(query), 1)[..., None]
+    for source, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True):
+        total = total + mask * attend(query, to_k(tokens(source)), to_v(tokens(source)))
+    return attn.to_out[0](total)
+
+
+def test_attention(
+    engine: DiffusionEngine, task: condition.Task, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image token is `to_v` of it; temporal K and V once per window; masks once per level; attention not
+    materialised."""
+    conditions = task.at(torch.arange(-3, 22) % (FRAMES + 25))
+    fast = predicted(engine, conditions)
+    monkeypatch.setattr(AdapterAttention, "forward", plain_attention)
+    monkeypatch.setattr(AdapterAttention, "full_mask", picture.mask[:, :1], raising=False)
+    assert deviation(fast, predicted(engine, conditions)) < ROUNDING
+
+
+def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: condition.Task) -> None:
+    """Emotion, silence, image and pose are computed and projected once, not per frame and branch."""
+    conditions = task.at(torch.arange(25))
+
+    def repeated(source: Tokens) -> Tokens:
+        rows = source.bank.rows[source.index].flatten(0, 1)
+        return Tokens(Bank(rows), torch.arange(len(rows)).view(3, 25))
+
+    audio, emotion = (repeated(source) for source in conditions.adapters)
+    pose = conditions.pose.expand(75, -1, -1, -1)
+    plain = Conditions(repeated(conditions.image), (audio, emotion), pose, conditions.masks)
+    assert deviation(predicted(engine, conditions), predicted(engine, plain)) < ROUNDING
+
+
+def test_kept_projections_are_those_computed_anew(engine: DiffusionEngine, task: condition.Task) -> None:
+    layer = torch.nn.Linear(task.emotion.rows.shape[-1], 8, bias=False)
+    kept, anew = Bank(task.emotion.rows, keep=True), Bank(task.emotion.rows)
+    assert kept.project(layer) is kept.project(layer)
+    assert anew.project(layer) is not anew.project(layer)
+    assert torch.equal(kept.project(layer), anew.project(layer))
+    other = torch.nn.Linear(task.emotion.rows.shape[-1], 8, bias=False)
+    assert not torch.equal(kept.project(layer), kept.project(other))
+
+
+def test_audio_of_long_and_short_recordings(engine: DiffusionEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether audio tokens are kept for the whole task or made per window, each frame has the same ones."""
+    net = engine.models.audio_linear
+    heard = random(FRAMES, 10, 5, net.proj1.in_features // 50)
+    silence = net(torch.zeros(1, net.proj1.in_features))
+    kept = audio_rows(net, heard, silence)
+    monkeypatch.setattr(condition, "KEPT_AUDIO_FRAMES", FRAMES - 1)
+    on_demand = audio_rows(net, heard, silence)
+    for window in Windows().at(1, FRAMES + 25):
+        (bank, rows), (other, other_rows) = kept(window), on_demand(window)
+        assert bank.keep and not other.keep
+        assert deviation(other.rows[other_rows], bank.rows[rows]) < ROUNDING
+        padding = window >= FRAMES
+        assert torch.equal(bank.rows[rows][padding], silence.expand(int(padding.sum()), -1, -1))
+
+
+def sample(
+    engine: DiffusionEngine, task: condition.Task, at_once: Portion, first_step: int = 0, **start: Any
+) -> Tensor:
+    schedule = karras_schedule(2)
+    noise = random(1, FRAMES + 25, 4, 8, 16, seed=3)
+    latents = start.get("latents", initial_latents(task.reference, noise, schedule))
+    predict = guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
+    on_step = start.get("on_step", lambda step, latents: None)
+    return denoise(predict, latents, schedule, Windows(), on_step, first_step)
+
+
+def test_one_branch_at_a_time(engine: DiffusionEngine, task: condition.Task) -> None:
+    whole = sample(engine, task, Portion(3))
+    assert deviation(sample(engine, task, Portion(1)), whole) < SAMPLED_ROUNDING
+
+
+def test_sampling_resumes_from_any_step(engine: DiffusionEngine, task: condition.Task) -> None:
+    saved: dict[int, Tensor] = {}
+    whole = sample(engine, task, Portion(3), on_step=saved.__setitem__)
+    assert list(saved) == [1, 2] and torch.equal(saved[2], whole)
+    assert torch.equal(sample(engine, task, Portion(3), first_step=1, latents=saved[1]), whole)
+
+
+def test_sampling_ends_when_the_step_callback_raises(engine: DiffusionEngine, task: condition.Task) -> None:
+    def stop(step: int, latents: Tensor) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(engine, task, Portion(3), on_step=stop)
+
+
+def test_padding_is_not_decoded(engine: DiffusionEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = random(1, 12 + 25, 4, 8, 8)
+    vae = engine.models.vae
+    everything = list(decode(vae, latents, 37, Portion(10)))
+    decoded: list[int] = []
+    plain: Callable[..., Any] = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda z, num_frames: (decoded.append(num_frames), plain(z, num_frames))[1])
+    needed = list(decode(vae, latents, 12, Portion(10)))
+    assert decoded == [10, 10]
+    assert len(needed) == 12
+    assert all(torch.equal(a, b) for a, b in zip(needed, everything, strict=False))
+
+
+def test_windows_take_every_frame() -> None:
+    for total in (26, 50, 99):
+        for step in range(30):
+            frames = torch.cat(list(Windows().at(step, total)))
+            assert set(frames.tolist()) == set(range(total))
+            assert len(frames) == 25 * Windows().count(total)
+
+
+def test_covered_frames_are_averaged() -> None:
+    """With a prediction that only depends on the frame, an overlap changes nothing."""
+    schedule = Schedule(torch.zeros(2), torch.tensor([2.0, 1.0, 0.0]))
+    latents = random(1, 30, 4, 2, 2)
+
+    def predict(scaled: Tensor, step: int, frames: Tensor) -> Tensor:
+        return scaled * 0.1
+
+    plain = denoise(predict, latents, schedule, Windows(), lambda step, latents: None)
+    overlapping = denoise(predict, latents, schedule, Windows(overlap=7), lambda step, latents: None)
+    assert deviation(overlapping, plain) < 1e-6
