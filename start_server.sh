@@ -9,7 +9,7 @@ usage() {
 Usage: ./start_server.sh [start | install | health | help]
 
   start    install what is missing, then serve in the foreground (the default)
-  install  install what is missing
+  install  install what is missing; "install diffusion" also what the diffusion engine needs (several GB)
   health   ask a running server how it is
   help     this text
 
@@ -24,7 +24,12 @@ case "${1:-start}" in
         ;;
     install)
         prepare server -r requirements_api.txt
-        echo "Installed. Start with ./start_server.sh"
+        if [ "${2:-}" = diffusion ]; then
+            prepare diffusion -e ".[diffusion]"
+            echo "Installed. Fetch the weights with .venv/bin/python -m dice_talk download"
+        else
+            echo "Installed. Start with ./start_server.sh"
+        fi
         ;;
     health)
         [ -x .venv/bin/python ] || fail "nothing is installed yet: ./start_server.sh install"
