@@ -85,7 +85,7 @@ def _make_tiny(options: argparse.Namespace) -> int:
     try:
         tiny = importlib.import_module("dice_talk.diffusion.tiny")
     except ModuleNotFoundError as error:
-        _say(f"{error.name} is not installed. Run: pip install -e '.[diffusion]'")
+        _say(f"{error.name} is not installed. Run: ./start_server.sh install diffusion")
         return 1
     tiny.make_tiny_checkpoints(options.folder)
     _say(f"Tiny random weights are in {options.folder}. The videos they make show noise.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dice_talk import __version__
-from dice_talk.diffusion.files import NEEDED_FILES, weights_label
+from dice_talk.diffusion.files import INSIGHTFACE, NEEDED_FILES, YOLOFACE, weights_label
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import RenderOptions
 
@@ -76,6 +76,7 @@ class EngineSpec:
     packages: tuple[str, ...]  # by import name
     distributions: tuple[str, ...]  # whose releases may change the result
     files: tuple[str, ...]  # under the checkpoints folder
+    extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
     one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
     remedy: str
 
@@ -97,6 +98,7 @@ ENGINES = {
             packages=("torch", "diffusers", "transformers"),
             distributions=("torch", "diffusers", "transformers"),
             files=NEEDED_FILES,
+            extras=(YOLOFACE, INSIGHTFACE),
             one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
         ),
@@ -115,6 +117,7 @@ ENGINES = {
                 "opencv-contrib-python",
             ),
             files=(),
+            extras=(),
             one_process=False,  # Python's threads would share one core
             remedy="Run: pip install -r requirements_api.txt",
         ),
@@ -149,7 +152,7 @@ def fingerprint(name: str, checkpoints: Path) -> str:
     releases = [f"{package} {version(package)}" for package in (*spec.distributions, *SHARED_DISTRIBUTIONS)]
     weights = [
         f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
-        for entry in spec.files
+        for entry in (*spec.files, *spec.extras)
         for file in sorted([checkpoints / entry, *(checkpoints / entry).rglob("*")])
         if file.is_file()
     ]

@@ -22,13 +22,15 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_packages_and_files(tmp_path: Path) -> None:
-    spec = EngineSpec("x", "dice_talk.lite.engine", ("no_such_package", "numpy"), (), ("a/b.pth", "c"), False, "Do it.")
+    spec = EngineSpec(
+        "x", "dice_talk.lite.engine", ("no_such_package", "numpy"), (), ("a/b.pth", "c"), (), False, "Do it."
+    )
     (tmp_path / "c").mkdir()
     assert spec.missing(tmp_path) == ["Python package no_such_package", "checkpoint a/b.pth"]
 
 
 def test_fingerprint_follows_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy",), ("weights",), False, "")
+    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy",), ("weights",), ("extra",), False, "")
     monkeypatch.setitem(ENGINES, "x", spec)
     (tmp_path / "weights").mkdir()
     empty = fingerprint("x", tmp_path)
@@ -37,4 +39,6 @@ def test_fingerprint_follows_the_weights(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "weights" / "a.bin").write_bytes(b"1")
     one = fingerprint("x", tmp_path)
     (tmp_path / "weights" / "a.bin").write_bytes(b"12")
-    assert len({empty, one, fingerprint("x", tmp_path)}) == 3
+    two = fingerprint("x", tmp_path)
+    (tmp_path / "extra").write_bytes(b"1")
+    assert len({empty, one, two, fingerprint("x", tmp_path)}) == 4
