@@ -28,3 +28,17 @@ def fade(distance: Floats, rigid: Floats | float, length: Floats | float) -> Flo
     np.clip(t, 0, 1, out=t)
     follow: Floats = 1 - t * t * (3 - 2 * t)
     return follow
+
+
+def smoothstep(x: Floats) -> Floats:
+    """0 below 0, 1 above 1, smooth between."""
+    t = np.clip(x, 0, 1)
+    step: Floats = t * t * (3 - 2 * t)
+    return step
+
+
+def limited(values: Floats, knee: float, room: float) -> Floats:
+    """`values` up to `knee`; above it they approach `knee + room` and never reach it."""
+    over = np.maximum(values - knee, 0)
+    soft: Floats = np.minimum(values, knee) + np.float32(room) * (1 - np.exp(-over / np.float32(room)))
+    return soft

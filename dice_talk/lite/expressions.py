@@ -29,19 +29,26 @@ def _corners(out: float, up: float) -> dict[str, float]:
     }
 
 
-def _brows(inner: float, outer: float) -> dict[str, float]:
-    return {"brow_inner": inner, "brow_outer_left": outer, "brow_outer_right": outer}
+def _brows(inner: float, outer: float, arch: float = 0.0) -> dict[str, float]:
+    return {
+        "brow_inner": inner,
+        "brow_outer_left": outer,
+        "brow_outer_right": outer,
+        "brow_arch_left": arch,
+        "brow_arch_right": arch,
+    }
 
 
 EXPRESSIONS = {
     Emotion.NEUTRAL: Expression(takes_back_smile=0.4),
     Emotion.HAPPY: Expression(
-        skin=_corners(0.031, 0.036) | {"cheek_up": 0.022, "nose_up": 0.005} | _brows(0.004, 0.008),
-        squint=0.010,
+        skin=_corners(0.031, 0.036) | {"cheek_up": 0.022, "nose_up": 0.005} | _brows(0.006, 0.008, 0.003),
+        raised=-0.003,
+        squint=0.012,
         roll=1.0,
         opening=1.1,
         liveliness=1.2,
-        takes_back_smile=0.0,
+        takes_back_smile=0.3,  # a portrait that smiles already has less far to go
     ),
     Emotion.SAD: Expression(
         skin=_corners(-0.004, -0.026) | _brows(0.034, -0.016) | {"brow_in": 0.010, "chin_up": 0.010},
@@ -63,7 +70,7 @@ EXPRESSIONS = {
         liveliness=1.1,
     ),
     Emotion.SURPRISED: Expression(
-        skin=_corners(-0.010, -0.002) | _brows(0.034, 0.052) | {"jaw": 0.012},
+        skin=_corners(-0.010, -0.002) | _brows(0.042, 0.036, 0.011) | {"jaw": 0.012},
         raised=0.015,
         pitch=-2.0,
         opening=1.35,
@@ -89,16 +96,24 @@ EXPRESSIONS = {
     ),
     Emotion.CONTEMPT: Expression(
         skin={
-            "corner_out_right": 0.026,
-            "corner_up_right": 0.036,
-            "corner_up_left": -0.006,
+            "corner_out_right": 0.030,
+            "corner_up_right": 0.046,
+            "corner_out_left": -0.006,
+            "corner_up_left": -0.014,
+            "lip_volume": -0.006,
+            "chin_up": 0.008,
             "cheek_up": 0.006,
-            "brow_outer_right": 0.030,
-            "brow_inner": -0.010,
-            "brow_outer_left": -0.012,
+            "brow_outer_right": 0.036,
+            "brow_arch_right": 0.014,
+            "brow_inner": -0.008,
+            "brow_outer_left": -0.016,
+            "brow_arch_left": -0.010,
         },
-        raised=-0.008,
-        pitch=-2.0,
-        roll=2.0,
+        raised=-0.014,
+        squint=0.006,
+        pitch=-3.5,
+        roll=3.0,
+        opening=0.85,
+        blinks=0.8,
     ),
 }

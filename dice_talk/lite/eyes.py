@@ -1,7 +1,7 @@
 """The eyes: lids that slide over the eyeball, and an eyeball that turns a little beneath them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.curves import contour, fade, smooth
+from dice_talk.lite.curves import contour, fade, smooth, smoothstep
 
 _SIDE, _BELOW = 0.03, 0.07
 """Face heights by which the box exceeds the eye to the sides and below; above it ends at the brow."""
@@ -26,11 +26,21 @@ _WIDEST = 0.16
 """Of its opening, that an eye may open further: a stretched iris must not lose its roundness."""
 _FOLD = 0.008
 """Face heights above the open lid's edge where the skin that a blink unfolds begins."""
+_OVER_CREASE = 0.018
+"""Face heights by which that reaches above the crease of a lid that is down: a hint of the crease stays."""
+_UNFOLDS = (0.25, 0.85)
+"""Of the lid's way down, over which its crease goes."""
+_TUCK = 0.006
+"""Face heights of the lower lid's wet edge that lashes hide when the lids meet."""
 _LID_SHARE = 0.85
 """Of plain lid skin in what a blink unfolds; the rest is the portrait's own skin, stretched, which alone would show
 lashes and make-up as streaks."""
-_LID_LIGHT = (0.8, 1.05)
+_LID_LIGHT = (0.9, 1.2)
 """Limits on the lid's lightness against the skin below the eye: above it there may be a brow's hair or a shine."""
+_LID_BELOW = 0.3
+"""Of the colour of the skin below the eye in the lid at its lashes."""
+_CORNER = 0.7
+"""How far a lid moves, of its middle, where what it unfolds is all there: towards the corners it fades."""
 _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
 """Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
 _DARK = 0.7
@@ -52,21 +62,27 @@ class Eye:
     softness: float  # pixels over which edges are spread
     upper: Floats  # edge of the upper lid in the portrait
     lower: Floats
+    crease: Floats  # the fold of the upper lid
     bow: Floats  # 0 in the corners, 1 in the middle: how a lid's edge moves
     above: float  # pixels of skin between lashes and brow
-    lid: Floats  # (w, 3) colour of lid skin
+    lid: Floats  # (2, w, 3) colour of lid skin at its fold and at its lashes
     iris: tuple[float, float]  # centre in the box
     spread: float  # pixels; how much of the eye turns with the iris
     still: bool  # shut in the portrait, or drawn in a way that the landmarks don't fit: it is left alone
 
 
 def make_eye(
-    canvas: Canvas, upper: Sequence[int], lower: Sequence[int], brow: Sequence[int], iris: Sequence[int]
+    canvas: Canvas,
+    upper: Sequence[int],
+    lower: Sequence[int],
+    brow: Sequence[int],
+    crease: Sequence[int],
+    iris: Sequence[int],
 ) -> Eye:
-    """`upper`, `lower`, `brow`, `iris`: landmarks of one eye."""
+    """`upper`, `lower`, `brow`, `crease`, `iris`: landmarks of one eye."""
     unit = canvas.unit
-    fitted = _fitted(canvas, upper, lower)
-    point = canvas.points if fitted is None else fitted
+    fit = fitted(canvas, upper, lower)
+    point = canvas.points if fit is None else fit
     rim = point[[*upper, *lower]]
     height, width = canvas.pixels.shape[:2]
     low, high = rim.min(0), rim.max(0)
@@ -78,6 +94,7 @@ def make_eye(
     offset = np.array([0, top], np.float32)
     top_edge = contour(point[[*upper]] - offset, x, _SMOOTH * unit)
     low_edge = np.maximum(contour(point[[*lower]] - offset, x, _SMOOTH * unit), top_edge)
+    fold = np.minimum(contour(point[[*crease]] - offset, x, _SMOOTH * unit), top_edge)
     along = np.clip((x - low[0]) / (high[0] - low[0]) * 2 - 1, -1, 1)
     centre = point[[*iris]].mean(0) - (left, top)
     bow = np.clip(1 - along**2, 0, 1) ** 0.6
@@ -91,16 +108,17 @@ def make_eye(
         softness=canvas.softness,
         upper=top_edge,
         lower=low_edge,
+        crease=fold,
         bow=bow,
         above=above,
-        lid=_lid_colour(source, top_edge, low_edge, above, unit),
+        lid=_lid_colour(source, top_edge, low_edge, fold, above, unit),
         iris=(float(centre[0]), float(centre[1])),
         spread=float(high[0] - low[0]) * 0.26,
-        still=fitted is None or float((low_edge - top_edge).max()) < _SHUT * float(high[0] - low[0]),
+        still=fit is None or float((low_edge - top_edge).max()) < _SHUT * float(high[0] - low[0]),
     )
 
 
-def _fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
+def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
     """The canvas's landmarks, those of the eye moved outwards until they enclose it; None where they can't."""
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
@@ -132,16 +150,19 @@ def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: f
     return above
 
 
-def _lid_colour(source: Pixels, upper: Floats, lower: Floats, above: float, unit: float) -> Floats:
-    """Plain skin per column, `(w, 3)`: as light as the skin above the lashes, of the colour of that below the eye,
-    where neither brow nor make-up tints it.
+def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, above: float, unit: float) -> Floats:
+    """Plain skin per column where the lid begins and at its lashes, `(2, w, 3)`: like the skin above the crease, which
+    it continues, and towards the lashes a little like that below the eye.
     """
-    over = _rows(source, upper - np.linspace(0.15, 0.75, 9, dtype=np.float32)[:, None] * (above + _LASHES * unit))
+    begins = np.maximum(crease - _OVER_CREASE * unit, upper - 0.8 * (above + _LASHES * unit))
+    over = np.median(_rows(source, begins + np.linspace(-0.006, 0.006, 5, dtype=np.float32)[:, None] * unit), axis=0)
     under = _rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit)
     below = np.median(under, axis=(0, 1))
-    light = np.clip(np.percentile(over.mean(axis=2), 70, axis=0), *(limit * below.mean() for limit in _LID_LIGHT))
-    light = smooth(light.astype(np.float32), 0.03 * unit)
-    colour: Floats = (light[:, None] * below / max(float(below.mean()), 1)).astype(np.float32)
+    light = over.mean(axis=1, keepdims=True)
+    hue = over / np.maximum(light, 1) + below / max(float(below.mean()), 1)  # half of either: brows tint the one
+    over = hue / 2 * np.clip(light, *(limit * below.mean() for limit in _LID_LIGHT))
+    top = np.stack([smooth(over[:, channel].astype(np.float32), 0.03 * unit) for channel in range(3)], axis=-1)
+    colour: Floats = np.stack([top, top + (below - top) * _LID_BELOW]).astype(np.float32)
     return colour
 
 
@@ -153,11 +174,13 @@ def _rows(source: Pixels, rows: Floats) -> Floats:
 
 
 def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
-    """Left and right eye of the picture."""
-    return (
-        make_eye(canvas, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.LEFT_BROW_LOWER, at.LEFT_IRIS),
-        make_eye(canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_IRIS),
+    """Left and right eye of the picture. Where one must be left alone, both are: nobody winks through a speech."""
+    left = make_eye(canvas, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.LEFT_BROW_LOWER, at.LEFT_CREASE, at.LEFT_IRIS)
+    right = make_eye(
+        canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS
     )
+    still = left.still or right.still
+    return replace(left, still=still), replace(right, still=still)
 
 
 def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float, gaze: tuple[float, float]) -> None:
@@ -173,10 +196,11 @@ def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.broadcast_to(np.arange(width, dtype=np.float32), (height, width))
     above = y - (upper - eye.upper) * fade(upper - y, _LASHES * eye.unit, eye.above + np.maximum(upper - eye.upper, 0))
-    below = y - (lower - eye.lower) * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
-    skin = cv2.remap(eye.source, x, np.where(y < (upper + lower) / 2, above, below), cv2.INTER_LINEAR)
-    skin = _unfolded(eye, skin, y, upper)
+    tucked = np.float32(shut * shut * _TUCK * eye.unit) * eye.bow
+    below = y - (lower - eye.lower - tucked) * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
     soft = eye.softness
+    skin = _joined(eye, x, above, below, np.clip(((upper + lower) / 2 - y) / soft + 0.5, 0, 1))
+    skin = _unfolded(eye, skin, y, upper)
     seen = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
     seen = seen * np.clip((lower - upper) / soft, 0, 1)
     ball = _eyeball(eye, x, y, upper, gaze)
@@ -186,16 +210,29 @@ def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float
     target[:] = (skin + (ball - skin) * seen[..., None] + 0.5).astype(np.uint8)
 
 
-def _unfolded(eye: Eye, skin: Pixels, y: Floats, upper: Floats) -> Floats:
+def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) -> Floats:
+    """Skin of the upper lid, `share` of it, and of the lower: where they meet the edge is as soft as the portrait's."""
+    over, under = (cv2.remap(eye.source, x, rows, cv2.INTER_LINEAR).astype(np.float32) for rows in (above, below))
+    skin: Floats = under + (over - under) * share[..., None]
+    return skin
+
+
+def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
     """Plain lid skin where a lowered lid has unfolded, gently rounded by light; the lashes stay the portrait's."""
     travel = upper - eye.upper
-    fold, lashes = eye.upper - _FOLD * eye.unit, upper - _LASHES * eye.unit * 0.8
     soft = 0.012 * eye.unit
-    window = np.clip((y - fold) / soft, 0, 1) * np.clip((lashes - y) / soft, 0, 1)
+    way = np.clip(travel / np.maximum(_UPPER_SHARE * (eye.lower - eye.upper), 1), 0, 1)
+    gone = np.clip((way - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0]), 0, 1)
+    fold = eye.upper - _FOLD * eye.unit
+    fold = fold + gone * np.minimum(eye.crease - _OVER_CREASE * eye.unit - fold, 0)
+    lashes = upper - _LASHES * eye.unit * 0.8
+    window = smoothstep((y - fold) / (soft * (1 + 1.5 * gone))) * np.clip((lashes - y) / soft, 0, 1)
+    window = window * smoothstep(eye.bow / _CORNER)
     share = _LID_SHARE * window * np.clip(travel / (0.02 * eye.unit) - 0.15, 0, 1)
-    across = (y - fold) / np.maximum(lashes - fold, 1)
-    rounded = 0.97 + 0.05 * np.clip(4 * across * (1 - across), 0, 1)
-    lid: Floats = skin + (eye.lid * rounded[..., None] - skin) * share[..., None]
+    across = np.clip((y - fold) / np.maximum(lashes - fold, 1), 0, 1)[..., None]
+    rounded = 0.98 + 0.04 * 4 * across * (1 - across)
+    plain = (eye.lid[0] + (eye.lid[1] - eye.lid[0]) * across) * rounded
+    lid: Floats = skin + (plain - skin) * share[..., None]
     return lid
 
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dice_talk.lite import topology as at
+from dice_talk.lite.brows import brow_fields
 from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.curves import smoothstep
+from dice_talk.lite.grid import Grid
 
 SKIN = (
     "jaw",  # chin and cheeks follow the lower lip down
@@ -26,32 +29,11 @@ SKIN = (
     "brow_inner",  # up
     "brow_outer_left",  # up
     "brow_outer_right",
+    "brow_arch_left",  # its middle up
+    "brow_arch_right",
     "brow_in",  # brows towards each other
 )
 """Parameters of the skin, in the order of the fields; each is a displacement in face heights."""
-
-_NODES_PER_UNIT = 72
-"""Grid nodes per face height; the narrowest field is 2.5 nodes wide."""
-_BROW_ROOM = 0.42
-"""Of the way from brow to lid: sigma over which the skin below goes with the brow, so that the lid is not dragged."""
-_BROW_ROOM_RANGE = (0.016, 0.032)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A coarse grid over the canvas: node (i, j) lies at canvas pixel (j * step, i * step)."""
-
-    step: float
-    x: Floats  # (h, w) canvas pixels
-    y: Floats
-
-
-def make_grid(canvas: Canvas) -> Grid:
-    """The grid that carries fields and weights."""
-    step = canvas.unit / _NODES_PER_UNIT
-    height, width = canvas.pixels.shape[:2]
-    x, y = np.meshgrid(np.arange(0, width + step, step), np.arange(0, height + step, step))
-    return Grid(step, x.astype(np.float32), y.astype(np.float32))
 
 
 def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
@@ -74,7 +56,7 @@ def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
         corner = point[at.LEFT_CORNER if side == "left" else at.RIGHT_CORNER]
         fields[f"corner_out_{side}"] = draw.push((sign, 0), corner, 0.085, 0.08)
         fields[f"corner_up_{side}"] = draw.push((0, -1), corner, 0.085, 0.07)
-    fields |= _brows(draw, point)
+    fields |= brow_fields(canvas, grid)
     scaled: Floats = np.stack([fields[name] for name in SKIN]) * np.float32(canvas.unit)
     return scaled
 
@@ -102,13 +84,6 @@ class _Brush:
     ) -> Floats:
         """A hill that moves one way, `(h, w, 2)`."""
         return self.bump(centre, wide, high, below)[..., None] * np.array(direction, np.float32)
-
-
-def smoothstep(x: Floats) -> Floats:
-    """0 below 0, 1 above 1, smooth between."""
-    t = np.clip(x, 0, 1)
-    step: Floats = t * t * (3 - 2 * t)
-    return step
 
 
 def _jaw(draw: _Brush, point: Floats, seam: float) -> Floats:
@@ -139,23 +114,3 @@ def _lip_volume(draw: _Brush, seam: Floats) -> Floats:
     field = np.zeros((*grid.x.shape, 2), np.float32)
     field[..., 1] = 1.65 * y * np.exp(-y * y - x * x)
     return field
-
-
-def brow_room(canvas: Canvas) -> float:
-    """Sigma in face heights of the skin that follows the brows downwards; they sink no further than about this."""
-    point = canvas.points
-    brow = point[[*at.LEFT_BROW_INNER, *at.RIGHT_BROW_INNER], 1].mean()
-    lid = point[[158, 385], 1].mean()
-    return float(np.clip(_BROW_ROOM * (lid - brow) / canvas.unit, *_BROW_ROOM_RANGE))
-
-
-def _brows(draw: _Brush, point: Floats) -> dict[str, Floats]:
-    left, right = point[[*at.LEFT_BROW_INNER]].mean(0), point[[*at.RIGHT_BROW_INNER]].mean(0)
-    outer_left, outer_right = point[[*at.LEFT_BROW_OUTER]].mean(0), point[[*at.RIGHT_BROW_OUTER]].mean(0)
-    up, below = (0, -1), brow_room(draw.canvas)
-    return {
-        "brow_inner": draw.push(up, left, 0.055, 0.08, below) + draw.push(up, right, 0.055, 0.08, below),
-        "brow_outer_left": draw.push(up, outer_left, 0.07, 0.08, below),
-        "brow_outer_right": draw.push(up, outer_right, 0.07, 0.08, below),
-        "brow_in": draw.push((1, 0), left, 0.05, 0.06) + draw.push((-1, 0), right, 0.05, 0.06),
-    }

@@ -8,7 +8,8 @@ import numpy as np
 
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.fields import Grid, smoothstep
+from dice_talk.lite.curves import smoothstep
+from dice_talk.lite.grid import Grid
 from dice_talk.lite.models import Mask
 
 HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")

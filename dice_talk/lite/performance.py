@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dice_talk.lite.brows import brow_room
 from dice_talk.lite.canvas import Floats
+from dice_talk.lite.curves import limited
 from dice_talk.lite.expressions import EXPRESSIONS, Expression
-from dice_talk.lite.fields import SKIN, brow_room
+from dice_talk.lite.fields import SKIN
 from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lids
 from dice_talk.lite.phones import RATE
 from dice_talk.lite.rig import Rig
@@ -26,7 +28,12 @@ _ROUND_WIDTH, _ROUND_VOLUME = -0.30, 0.006
 """Of the mouth's half width that full rounding takes, and lip volume it gives, in face heights."""
 _EYE_DEPTH = 0.07
 """Face heights from the eye's surface to its centre: how far the iris moves back while the head turns."""
-_MAX_GAP = 0.13
+_EMOTION_ROOM, _MOTION_ROOM, _MOUTH_ROOM = 0.3, 1.0, 0.3
+"""How far emotion, the head's motion and the mouth's opening can be turned up beyond their tabled strength: faces have
+limits, and the mouth's are the nearest.
+"""
+_WIDE, _GAP_ROOM = 0.085, 0.03
+"""Opening in face heights from which on the jaw resists, and what it gives at most beyond."""
 _BROW_SINK = 1.35
 """Of `brow_room`: further down, the skin above the lid would fold."""
 
@@ -56,14 +63,16 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
     times = (np.arange(frames) + 0.5) / options.fps
     rng = np.random.default_rng(options.seed)
     hold = 1 / (1 + _HOLD_PER_REF * max(options.ref_scale - _REF_SCALE, -_REF_SCALE))
-    strength = options.emo_scale / _EMO_SCALE * hold * ease(times, _ONSET_S)
+    emotional = _at_most(options.emo_scale / _EMO_SCALE * hold, _EMOTION_ROOM)
+    strength = emotional * ease(times, _ONSET_S)
     starts = blinks(frames / options.fps, expression.blinks, rng)
     gaze = glances(times, rng)
     motion = head_motion(times, speaking.energy, rng)
-    lively = np.float32(options.dynamic_scale * hold)
-    opening = 1 + (expression.opening - 1) * options.emo_scale / _EMO_SCALE
+    lively = np.float32(_at_most(options.dynamic_scale * hold, _MOTION_ROOM))
+    opening = 1 + (expression.opening - 1) * emotional
+    opening *= _at_most(0.5 + 0.5 * options.dynamic_scale * hold, _MOUTH_ROOM)
     track = _Tracks(speaking, times)
-    gap = np.minimum(track(speaking.gap) * opening * (0.5 + 0.5 * lively), _MAX_GAP)
+    gap = limited(track(speaking.gap) * np.float32(opening), _WIDE, _GAP_ROOM)
     head = np.stack([motion.yaw, motion.pitch, motion.roll, motion.shift_x, motion.shift_y], axis=1)
     head *= lively * np.float32(expression.liveliness)
     head[:, 1] += np.radians(expression.pitch) * strength
@@ -81,6 +90,10 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
         blinks=tuple(float(start) for start in starts),
         closures=speaking.closures,
     )
+
+
+def _at_most(factor: float, room: float) -> float:
+    return float(limited(np.array([factor], np.float32), 1.0, room)[0])
 
 
 @dataclass(frozen=True)

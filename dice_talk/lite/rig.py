@@ -13,7 +13,8 @@ from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats, make_canvas
 from dice_talk.lite.eyes import Eye, make_eyes
-from dice_talk.lite.fields import Grid, make_grid, skin_fields
+from dice_talk.lite.fields import skin_fields
+from dice_talk.lite.grid import Grid, make_grid
 from dice_talk.lite.head import follow, head_fields
 from dice_talk.lite.models import Mask, Points
 from dice_talk.lite.mouth import Mouth, make_mouth

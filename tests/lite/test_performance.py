@@ -41,8 +41,14 @@ def test_the_seed_decides_everything_random(rig: Rig, speaking: Speaking) -> Non
 
 def test_emo_scale_scales_the_expression(rig: Rig, speaking: Speaking) -> None:
     brow = SKIN.index("brow_inner")
-    none, normal, strong = (act(rig, speaking, emotion="sad", emo_scale=s).skin[-1, brow] for s in (0, 6, 9))
-    assert none == 0 and strong == pytest.approx(1.5 * normal)
+    none, half, normal = (act(rig, speaking, emotion="sad", emo_scale=s).skin[-1, brow] for s in (0, 3, 6))
+    assert none == 0 and normal == pytest.approx(2 * half)
+
+
+def test_a_strong_expression_stays_a_face(rig: Rig, speaking: Speaking) -> None:
+    corner = SKIN.index("corner_out_left")
+    normal, strong = (act(rig, speaking, emotion="happy", emo_scale=s).skin[-1, corner] for s in (6, 10))
+    assert 1.15 * normal < strong < 1.3 * normal
 
 
 def test_without_emotion_the_mouth_still_speaks(rig: Rig, speaking: Speaking) -> None:
@@ -61,8 +67,13 @@ def test_ref_scale_holds_the_face_nearer_to_the_portrait(rig: Rig, speaking: Spe
 
 
 def test_dynamic_scale_scales_the_heads_motion(rig: Rig, speaking: Speaking) -> None:
-    calm, lively = (act(rig, speaking, dynamic_scale=s).head[:, 0] for s in (0.5, 1.5))
-    assert lively == pytest.approx(3 * calm, rel=1e-3)
+    calm, lively = (act(rig, speaking, dynamic_scale=s).head[:, 0] for s in (0.5, 1))
+    assert lively == pytest.approx(2 * calm, rel=1e-3)
+
+
+def test_the_mouth_opens_no_wider_than_mouths_do(rig: Rig, speaking: Speaking) -> None:
+    normal, wild = (act(rig, speaking, emotion="surprised", dynamic_scale=s).gap for s in (1, 3))
+    assert normal.max() < wild.max() < 0.115
 
 
 def test_the_jaw_follows_the_lips(rig: Rig, speaking: Speaking) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
+from dice_talk.lite.brows import wears_glasses
 from dice_talk.lite.eyes import draw_eye, lid_edges
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.head import HEAD
@@ -156,3 +157,21 @@ def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
     canvas = rig.canvas.pixels.copy()
     draw_eye(replace(rig.eyes[0], still=True), canvas, 1.0, 0.0, 0.0, (0, 0))
     assert np.array_equal(canvas, rig.canvas.pixels)
+
+
+def test_a_raised_brow_keeps_its_shape(rig: Rig) -> None:
+    """Brows that rise as one move rigidly along their length."""
+    names = ("brow_inner", "brow_outer_left")
+    field = rig.skin[[SKIN.index(name) for name in names], ..., 1].sum(axis=0)
+    line = (rig.canvas.points[[*at.LEFT_BROW_UPPER]] + rig.canvas.points[[*at.LEFT_BROW_LOWER]]) / 2
+    column, row = (line / rig.grid.step - rig.skin_origin).round().astype(int).T
+    rise = -field[row, column] / rig.canvas.unit
+    assert rise.min() > 0.9 * rise.max() > 0.8
+
+
+def test_a_bar_across_the_nose_is_a_pair_of_glasses(rig: Rig) -> None:
+    pixels = rig.canvas.pixels.copy()
+    row, thick = round(float(rig.canvas.points[6, 1])), round(0.012 * rig.canvas.unit)
+    pixels[row : row + thick] = 20
+    assert wears_glasses(replace(rig.canvas, pixels=pixels))
+    assert not wears_glasses(rig.canvas)

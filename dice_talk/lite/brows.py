@@ -1,0 +1,98 @@
+"""Fields of the brows. Each follows the brow's own line, so that a brow tilts or arches along its whole length: hills
+set on its ends would leave its middle behind and bend it into an S.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.curves import smoothstep
+from dice_talk.lite.eyes import fitted
+from dice_talk.lite.grid import Grid
+
+_ABOVE = 0.075
+"""Face heights; sigma over which the forehead follows a brow."""
+_THICK = 0.75
+"""Of the way from a brow's middle line to its landmarks' lower edge, what moves as one: hair is not stretched."""
+_ROOM, _ROOM_RANGE = 0.45, (0.014, 0.030)
+"""Of the way from brow to lid: sigma over which the skin below goes with the brow, so that the lid is not dragged."""
+_ENDS = (0.048, 0.060)
+"""Face heights; sigma beyond the inner and the outer end."""
+_ARCH_SKEW = 1.3
+"""Above 1 a raised arch is highest in the outer half of the brow."""
+_LARGE_EYES = 0.08
+"""Face heights above the landmarks at which the brows of drawn eyes are that are larger than the mesh's eyes."""
+_GLASSES = 0.62
+"""Of the lightness of the nose above and below it, what is the bridge of a pair of glasses."""
+_BEHIND_GLASSES = 0.35
+"""Of the brows' motion, that is left behind glasses: their rim would bend with the skin."""
+
+
+def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
+    """Displacement `(h, w, 2)` in face heights by parameter, see `fields.SKIN`."""
+    fields = {"brow_inner": np.zeros((*grid.x.shape, 2), np.float32)}
+    fields["brow_in"] = fields["brow_inner"].copy()
+    sides = (
+        ("left", 1, at.LEFT_BROW_UPPER, at.LEFT_BROW_LOWER, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER),
+        ("right", -1, at.RIGHT_BROW_UPPER, at.RIGHT_BROW_LOWER, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER),
+    )
+    for side, inwards, upper, lower, lid, rim in sides:
+        along, hill = _brow(canvas, grid, upper, lower, fitted(canvas, lid, rim) is None)
+        outer = smoothstep(along)
+        fields["brow_inner"][..., 1] -= hill * (1 - outer)
+        fields[f"brow_outer_{side}"] = _up(hill * outer)
+        arch = np.sin(np.pi * np.clip(along, 0, 1) ** _ARCH_SKEW) ** 2
+        fields[f"brow_arch_{side}"] = _up(hill * arch)
+        fields["brow_in"][..., 0] += inwards * hill * (1 - outer)
+    if wears_glasses(canvas):
+        fields = {name: field * np.float32(_BEHIND_GLASSES) for name, field in fields.items()}
+    return fields
+
+
+def wears_glasses(canvas: Canvas) -> bool:
+    """Whether a dark bar crosses the nose between the eyes. Frames without one are not seen, and bend nothing much."""
+    point = canvas.points
+    top, bottom = point[at.NOSE_ROOT], point[at.NOSE_RIDGE]
+    line = (top + (bottom - top) * np.linspace(0, 1, 60, dtype=np.float32)[:, None]).round().astype(int)
+    across = line[:, :1] + np.round(np.linspace(-0.02, 0.02, 5) * canvas.unit).astype(int)
+    light = np.median(canvas.pixels[line[:, 1:], across].mean(axis=2), axis=1)
+    darkest = int(light[6:-6].argmin()) + 6
+    return bool(light[darkest] < _GLASSES * min(light[:darkest].max(), light[darkest:].max()))
+
+
+def brow_room(canvas: Canvas) -> float:
+    """Sigma in face heights of the skin that follows the brows downwards; they sink no further than about this."""
+    point = canvas.points
+    brow = point[[*at.LEFT_BROW_LOWER, *at.RIGHT_BROW_LOWER], 1].mean()
+    lid = point[[158, 385], 1].mean()
+    return float(np.clip(_ROOM * (lid - brow) / canvas.unit, *_ROOM_RANGE))
+
+
+def _up(amount: Floats) -> Floats:
+    field: Floats = np.stack([np.zeros_like(amount), -amount], axis=-1)
+    return field
+
+
+def _brow(
+    canvas: Canvas, grid: Grid, upper: Sequence[int], lower: Sequence[int], large_eyes: bool
+) -> tuple[Floats, Floats]:
+    """Of every node: how far along the brow it lies, 0 at the inner and 1 at the outer end, and how much it follows the
+    brow.
+    """
+    unit = canvas.unit
+    high, low = canvas.points[[*upper]], canvas.points[[*lower]]
+    line = (high + low) / 2
+    line[:, 1] -= _LARGE_EYES * unit * large_eyes
+    middle_x = float(canvas.points[at.FOREHEAD, 0] + canvas.points[at.NOSE_BASE, 0]) / 2
+    nearest, furthest = sorted((line[0, 0], line[-1, 0]), key=lambda x: abs(x - middle_x))
+    along = (grid.x - nearest) / (furthest - nearest)
+    inside = np.clip(along, 0, 1)
+    curve = np.polyfit((line[:, 0] - nearest) / (furthest - nearest), line[:, 1], 2)
+    y = (grid.y - np.polyval(curve, inside)) / unit
+    thick = _THICK * float((low - high)[:, 1].mean()) / 2 / unit
+    y = np.where(y < 0, y / _ABOVE, np.maximum(y - thick, 0) / brow_room(canvas))
+    beyond = (along - inside) * abs(furthest - nearest) / unit
+    beyond = np.where(beyond < 0, beyond / _ENDS[0], beyond / _ENDS[1])
+    return along, np.exp(-(y * y + beyond * beyond) / 2).astype(np.float32)

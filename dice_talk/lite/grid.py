@@ -1,0 +1,27 @@
+"""A coarse grid over the canvas, on which everything smooth is kept."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dice_talk.lite.canvas import Canvas, Floats
+
+_NODES_PER_UNIT = 72
+"""Grid nodes per face height; the narrowest field is 1.5 nodes wide."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Node (i, j) lies at canvas pixel (j * step, i * step)."""
+
+    step: float
+    x: Floats  # (h, w) canvas pixels
+    y: Floats
+
+
+def make_grid(canvas: Canvas) -> Grid:
+    """The grid that carries fields and weights."""
+    step = canvas.unit / _NODES_PER_UNIT
+    height, width = canvas.pixels.shape[:2]
+    x, y = np.meshgrid(np.arange(0, width + step, step), np.arange(0, height + step, step))
+    return Grid(step, x.astype(np.float32), y.astype(np.float32))
