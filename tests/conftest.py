@@ -18,6 +18,7 @@ from api.tasks import utc_now
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
+NO_TORCH = "the diffusion engine's packages are not installed: ./start_server.sh install diffusion"
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,17 @@ def portrait() -> Path:
 @pytest.fixture(scope="session")
 def speech() -> Path:
     return ROOT / "examples" / "speech.wav"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete folder of tiny random weights."""
+    pytest.importorskip("torch", reason=NO_TORCH)
+    from dice_talk.diffusion.tiny import make_tiny_checkpoints
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    make_tiny_checkpoints(folder)
+    return folder
 
 
 @dataclass

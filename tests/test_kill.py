@@ -49,7 +49,7 @@ def server_process(folder: Path) -> Iterator[tuple[Service, subprocess.Popen[byt
 
 
 def engine_processes(folder: Path) -> list[str]:
-    """Process ids whose standard input comes from a server that works in `folder`: found by their open job files."""
+    """Ids of the engine processes whose environment names the data folder in `folder`."""
     found = subprocess.run(["pgrep", "-f", "dice_talk.worker"], capture_output=True, text=True).stdout.split()
     return [pid for pid in found if _environment(pid).get("DICE_TALK_DATA_DIR") == str(folder / "data")]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import NO_TORCH
+
 if TYPE_CHECKING:
     from dice_talk.diffusion.engine import DiffusionEngine
     from tests.diffusion.cases import Case
 
 GIVEN = os.environ.get("DICE_TALK_PARITY_DIR")
 COMMITTED = Path(__file__).parents[1] / "data" / "parity"
-NO_TORCH = "the diffusion engine's packages are not installed: pip install -e '.[diffusion]'"
-
 FOLDERS = [pytest.param(COMMITTED, id="committed")]
 if GIVEN:
     FOLDERS.append(pytest.param(Path(GIVEN), id="given"))
@@ -48,17 +48,6 @@ def case(request: pytest.FixtureRequest) -> "Callable[[str], Case]":
 
     folder: Path = request.param
     return lambda name: read_case(folder, name)
-
-
-@pytest.fixture(scope="session")
-def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete folder of tiny random weights."""
-    pytest.importorskip("torch", reason=NO_TORCH)
-    from dice_talk.diffusion.tiny import make_tiny_checkpoints
-
-    folder = tmp_path_factory.mktemp("checkpoints")
-    make_tiny_checkpoints(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

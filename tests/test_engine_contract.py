@@ -1,0 +1,105 @@
+"""What the service may expect of every engine; each test runs with all of them, diffusion on tiny random weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, load_engine
+from dice_talk.errors import Cancelled, NoFaceFound
+from dice_talk.options import RenderOptions
+from dice_talk.video import probe, verify
+
+Render = Callable[..., tuple[RenderResult, Path]]
+ALLOWED = {"emotion": "happy", "seed": 3, "duration": 0.3, "min_resolution": 128, "inference_steps": 8}
+
+
+def nothing(progress: Progress) -> None:
+    pass
+
+
+@pytest.fixture(scope="module", params=["lite", "diffusion"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    if request.param == "diffusion":
+        return load_engine("diffusion", request.getfixturevalue("tiny_checkpoints"))
+    return load_engine("lite", tmp_path_factory.mktemp("none"))
+
+
+@pytest.fixture
+def render(engine: Engine, portrait: Path, speech: Path, tmp_path: Path) -> Render:
+    def run(
+        name: str = "a", image: Path = portrait, audio: Path = speech, report: Any = nothing, **options: Any
+    ) -> tuple[RenderResult, Path]:
+        output = tmp_path / f"{name}.part"
+        return engine.render(RenderJob(image, audio, output, RenderOptions(**(ALLOWED | options))), report), output
+
+    return run
+
+
+def decode(video: Path) -> np.ndarray:
+    with av.open(str(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_keeps_its_promises(engine: Engine, render: Render) -> None:
+    """One after another, for renders are slow: the file, its words, progress, cancelling, the seed."""
+    seen: list[Progress] = []
+    result, video = render(fps=30, report=seen.append)
+    assert (result.width, result.height, result.fps, result.frames) == (128, 128, 30, 9)
+    verify(video, result)
+    comment = probe(video).metadata["comment"]
+    assert f'"engine": "{engine.name}"' in comment
+    assert '"seed": 3' in comment
+    assert '"version"' in comment
+
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions), "progress never goes back"
+    assert (fractions[0], fractions[-1]) == (0, 1)
+    assert len(seen) >= 4
+    assert all(progress.message and progress.stage for progress in seen)
+
+    def stop(progress: Progress) -> None:
+        if progress.fraction > 0.1:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        render("called off", report=stop)
+    _, again = render("again", fps=30)
+    assert np.array_equal(decode(video), decode(again)), "the same seed, and the engine is as good as new"
+    _, other = render("other", fps=30, seed=4)
+    assert not np.array_equal(decode(video), decode(other))
+
+
+def test_the_shortest_sound_makes_one_frame(render: Render, tmp_path: Path) -> None:
+    click = tmp_path / "click.wav"
+    soundfile.write(click, np.full(320, 0.1), 16_000)
+    result, video = render(audio=click, duration=None, fps=60)
+    assert result.frames == 1
+    verify(video, result)
+
+
+def test_a_picture_that_is_not_square_keeps_its_shape_and_crop_makes_it_square(
+    render: Render, portrait: Path, tmp_path: Path
+) -> None:
+    wide = tmp_path / "wide.png"
+    with Image.open(portrait) as image:
+        picture = Image.new("RGB", (image.width * 2, image.height), "grey")
+        picture.paste(image, (image.width // 2, 0))
+        picture.save(wide)
+    whole, _ = render(image=wide, fps=8)
+    assert (whole.width, whole.height) == (256, 128)
+    cropped, _ = render(image=wide, crop=True, fps=8)
+    assert (cropped.width, cropped.height) == (128, 128)
+
+
+def test_no_face_fails_with_what_to_try(render: Render, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (300, 300), "teal").save(plain)
+    with pytest.raises(NoFaceFound, match="No face") as failure:
+        render(image=plain)
+    assert failure.value.detail
