@@ -51,13 +51,14 @@ EXPRESSIONS = {
         takes_back_smile=0.3,  # a portrait that smiles already has less far to go
     ),
     Emotion.SAD: Expression(
-        skin=_corners(-0.004, -0.026) | _brows(0.034, -0.016) | {"brow_in": 0.010, "chin_up": 0.010},
+        skin=_corners(-0.006, -0.032) | _brows(0.037, -0.018) | {"brow_in": 0.010, "chin_up": 0.012},
         raised=-0.010,
         pitch=3.0,
         roll=-1.5,
         opening=0.85,
         blinks=0.8,
         liveliness=0.6,
+        takes_back_smile=1.0,
     ),
     Emotion.ANGRY: Expression(
         skin=_corners(-0.006, -0.010)
@@ -99,7 +100,7 @@ EXPRESSIONS = {
             "corner_out_right": 0.030,
             "corner_up_right": 0.046,
             "corner_out_left": -0.006,
-            "corner_up_left": -0.014,
+            "corner_up_left": -0.018,
             "lip_volume": -0.006,
             "chin_up": 0.008,
             "cheek_up": 0.006,
@@ -115,5 +116,6 @@ EXPRESSIONS = {
         roll=3.0,
         opening=0.85,
         blinks=0.8,
+        takes_back_smile=1.0,
     ),
 }

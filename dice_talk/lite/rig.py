@@ -12,6 +12,7 @@ from dice_talk.face import Box
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats, make_canvas
+from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
 from dice_talk.lite.grid import Grid, make_grid
@@ -24,6 +25,8 @@ _NODE_STEP = 4
 _SUPPORT = 0.004
 """Motion in face heights per unit of parameter below which a pixel stays the portrait's own."""
 _FEATHER = 0.02
+_EDGE = 0.14
+"""Face heights from the video's edge over which the head's motion grows to its full size."""
 _NEIGHBOUR_RADIUS = 0.75
 """Of another face's box: what of a neighbour must not move."""
 _PLAIN_MOUTH = (0.012, 0.150)
@@ -81,8 +84,9 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
     neighbours = _neighbours(canvas, others, np.linalg.inv(to_picture))
     weights = follow(canvas, grid, _onto_grid(canvas, grid, mask, to_picture), neighbours)
     skin = skin_fields(canvas, grid) * weights.person[..., None]
-    head = head_fields(canvas, grid, weights.head)
-    share = _moving_share(canvas, grid, skin, weights.head, width, height)
+    follows = weights.head * _held_at_edges(canvas, grid, width, height)
+    head = head_fields(canvas, grid, follows)
+    share = _moving_share(canvas, grid, skin, follows, width, height)
     area = _bounds(share)
     nodes, base = _positions(canvas, area)
     face = _bounds(np.abs(skin).max(axis=(0, 3)) > _SUPPORT / 2 * canvas.unit)
@@ -110,6 +114,17 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
 def _picture_from_video(picture: Pixels, width: int, height: int) -> Floats:
     """Takes a pixel of the video to one of the full picture, `(3, 3)`."""
     return np.diag([picture.shape[1] / width, picture.shape[0] / height, 1]).astype(np.float32)
+
+
+def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Floats:
+    """0 at the video's edges, 1 further in, `(h, w)`: hair that an edge cuts off stretches there, since nobody
+    knows what lies beyond.
+    """
+    to_video = cv2.invertAffineTransform(canvas.affine)
+    where = np.stack([grid.x, grid.y], axis=-1) @ to_video[:, :2].T + to_video[:, 2]
+    inside = np.minimum(where, (width - 1, height - 1) - where).min(axis=-1)
+    scale = float(np.sqrt(abs(np.linalg.det(canvas.affine[:, :2]))))
+    return smoothstep((inside * scale / (_EDGE * canvas.unit)).astype(np.float32))
 
 
 def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_picture: Floats) -> Mask:
