@@ -23,9 +23,10 @@ _ONSET_S = 0.8
 """Seconds in which the portrait's face becomes the emotion's."""
 _JAW_SHARE = 0.55
 """Of the lower lip's way, that chin and jaw go along."""
-_JAW_SIGMA_S = 0.05
 _ROUND_WIDTH, _ROUND_VOLUME = -0.30, 0.006
 """Of the mouth's half width that full rounding takes, and lip volume it gives, in face heights."""
+_PRESSED = -0.007
+"""Lip volume while lips are pressed together: they grow thinner."""
 _EYE_DEPTH = 0.07
 """Face heights from the eye's surface to its centre: how far the iris moves back while the head turns."""
 _EMOTION_ROOM, _MOTION_ROOM, _MOUTH_ROOM = 0.3, 1.0, 0.3
@@ -124,5 +125,5 @@ def _skin(
     rounded = track(speaking.round)
     skin[:, SKIN.index("jaw")] += _JAW_SHARE * gap
     skin[:, SKIN.index("mouth_width")] += track(speaking.spread) + _ROUND_WIDTH * half * rounded
-    skin[:, SKIN.index("lip_volume")] += _ROUND_VOLUME * rounded
+    skin[:, SKIN.index("lip_volume")] += _ROUND_VOLUME * rounded + _PRESSED * track(speaking.press)
     return skin

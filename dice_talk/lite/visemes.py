@@ -90,6 +90,7 @@ class Speaking:
     spread: Floats
     round: Floats
     tongue: Floats
+    press: Floats  # lips pressed together on p, b, m
     energy: Floats
     closures: tuple[float, ...]  # seconds at which the lips are shut on p, b, m
 
@@ -106,13 +107,15 @@ def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
         narrow = _trapezoids(count, [p for p in phones if p.name in names])
         gap = np.minimum(gap, most) * narrow + gap * (1 - narrow)
     closing = [p for p in phones if p.name in _CLOSING and _is_dip(p, loud)]
-    gap = gap * (1 - _trapezoids(count, closing))
+    press = _trapezoids(count, closing)
+    gap = gap * (1 - press)
     rest = speech * speech
     return Speaking(
         gap=gap.astype(np.float32),
         spread=rest * smooth(_steps(count, [(p, s.spread) for p, s in shapes]), _SHAPE_SIGMA_S * RATE),
         round=rest * smooth(_steps(count, [(p, s.round) for p, s in shapes]), _SHAPE_SIGMA_S * RATE),
         tongue=smooth(_steps(count, [(p, s.tongue) for p, s in shapes]), _GAP_SIGMA_S * RATE),
+        press=press,
         energy=energy,
         closures=tuple((p.start + p.stop) / 2 for p in closing),
     )

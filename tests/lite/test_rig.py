@@ -175,3 +175,10 @@ def test_a_bar_across_the_nose_is_a_pair_of_glasses(rig: Rig) -> None:
     pixels[row : row + thick] = 20
     assert wears_glasses(replace(rig.canvas, pixels=pixels))
     assert not wears_glasses(rig.canvas)
+
+
+def test_the_head_is_held_where_the_frame_cuts_it_off(rig: Rig) -> None:
+    nod = np.zeros((1, len(HEAD)), np.float32)
+    nod[0, HEAD.index("pitch")] = 0.08
+    moved = draw(rig, head=nod).astype(int) - draw(rig)
+    assert np.abs(moved[0]).max() <= 6 < np.abs(moved[100:150]).max()
