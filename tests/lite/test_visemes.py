@@ -19,7 +19,7 @@ def say(*sounds: tuple[str, float], loud: float = 1.0, quiet: tuple[str, ...] = 
 def test_lips_shut_on_bilabials_even_short_ones(name: str) -> None:
     mouth = say(("AA", 0.3), (name, 0.04), ("AA", 0.3))
     assert mouth.closures == pytest.approx([0.32])
-    assert mouth.gap[29:35].max() < 1e-6
+    assert mouth.gap[29:35].max() < 1e-6 and mouth.press[29:35].min() > 0.99 and mouth.press[10] == 0
     assert mouth.gap[[10, 55]].min() > 0.05
 
 
