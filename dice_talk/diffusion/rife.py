@@ -12,8 +12,6 @@ from torch.nn import functional
 
 SCALES = (4, 2, 1)
 """The three blocks look at the frames at a quarter, a half and the whole of their size."""
-ALIGNMENT = 16
-"""Pixels: a side must be a multiple of the coarsest scale (4) times the blocks' own stride (4)."""
 _INPUTS = 3 + 3 + 1 + 4  # both warped frames, blend mask, flow
 UNUSED_PREFIX = "block_tea."
 """The teacher block of training lies in the checkpoint; inference does not use it."""
@@ -96,8 +94,9 @@ def warp(frames: Tensor, flow: Tensor) -> Tensor:
     height, width = frames.shape[2:]
     x = torch.linspace(-1, 1, width, device=flow.device, dtype=flow.dtype) + flow[:, 0] * (2 / (width - 1))
     y = torch.linspace(-1, 1, height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1] * (2 / (height - 1))
-    grid = torch.stack((x, y), -1)
-    return functional.grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    # Clamped, no place lies outside, so that the padding is never seen: Apple's GPUs have no "border" in older torch.
+    grid = torch.stack((x, y), -1).clamp(-1, 1)
+    return functional.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
 def _swap(flow: Tensor) -> Tensor:
