@@ -1,7 +1,7 @@
 """What the diffusion engine costs: `python benchmarks/diffusion.py --help`.
 
 With `--size full`, random weights of the published sizes are made in memory, so that time and memory are those of the
-published model while no download is needed. `--memory` shows that memory does not grow with the video's length.
+published model while no download is needed. `--memory` shows how much memory grows with the video's length.
 """
 
 import argparse

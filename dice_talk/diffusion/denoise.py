@@ -60,8 +60,11 @@ class Guidance:
 
 
 def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
-    """Where sampling starts: the portrait, unscaled VAE mean (1, 4, h, w), drowned in `noise` (1, T, 4, h, w)."""
-    return LATENT_SCALE * reference.float()[:, None] + noise.float() * schedule.sigmas[0].to(noise.device)
+    """Where sampling starts: the portrait, unscaled VAE mean (1, 4, h, w), drowned in `noise` (1, T, 4, h, w).
+
+    Noise in float32 is overwritten: it is as long as the video, and nothing else needs it.
+    """
+    return noise.float().mul_(schedule.sigmas[0].to(noise.device)).add_(LATENT_SCALE * reference.float()[:, None])
 
 
 def draw_noise(
@@ -90,16 +93,21 @@ def denoise(
 
     Windows of one step read only the step before. Frames that two windows cover are averaged. `latents` stay where
     they are (the CPU); only a window at a time goes to `predict`, so memory on its device does not grow with T.
+
+    Two buffers take turns, and `latents` is one of them: it is overwritten, and so is, two steps later, what `on_step`
+    was given.
     """
     total = latents.shape[1]
+    after, covered = torch.empty_like(latents), latents.new_empty(total, 1, 1, 1)
     for step in range(first_step, len(schedule)):
         sigma, next_sigma = schedule.sigmas[step], schedule.sigmas[step + 1]
-        summed, covered = torch.zeros_like(latents), latents.new_zeros(total, 1, 1, 1)
+        after.zero_()
+        covered.zero_()
         for frames in windows.at(step, total):
             before = latents[:, frames]
             output = predict(scale_input(before, sigma), step, frames).to(latents.device)
-            summed[:, frames] += euler_step(before, output, sigma, next_sigma)
+            after[:, frames] += euler_step(before, output, sigma, next_sigma)
             covered[frames] += 1
-        latents = summed.div_(covered)
+        latents, after = after.div_(covered), latents
         on_step(step + 1, latents)
     return latents

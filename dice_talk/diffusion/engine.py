@@ -99,13 +99,16 @@ class DiffusionEngine:
         schedule, windows = karras_schedule(options.inference_steps), Windows()
         total = task.frames + WINDOW
         shape = tuple(picture.reference.shape)
-        noise = draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu()
-        latents = initial_latents(task.reference.cpu(), noise, schedule)
+        latents = initial_latents(
+            task.reference.cpu(),
+            draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu(),
+            schedule,
+        )
         guidance = Guidance(options.ref_scale, options.emo_scale)
         predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
         progress = _Progress(report, self._message, len(schedule), windows.count(total))
         latents = denoise(progress.counting(predict), latents, schedule, windows, progress.on_step)
-        if not latents.isfinite().all():
+        if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
         return latents
 

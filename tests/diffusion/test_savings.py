@@ -16,7 +16,7 @@ from torch.nn import functional
 from dice_talk.diffusion import condition
 from dice_talk.diffusion.condition import audio_rows, guided, prepare_task
 from dice_talk.diffusion.decode import decode
-from dice_talk.diffusion.denoise import Guidance, Windows, denoise, initial_latents
+from dice_talk.diffusion.denoise import LATENT_SCALE, Guidance, Windows, denoise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.layers import PoseGuider
 from dice_talk.diffusion.memory import Portion
@@ -189,6 +189,23 @@ def test_sampling_resumes_from_any_step(engine: DiffusionEngine, task: condition
     assert torch.equal(sample(engine, task, Portion(3), first_step=1, latents=saved[1]), whole)
 
 
+def test_sampling_takes_two_buffers_in_turns() -> None:
+    """However many steps: nothing else is as long as the video."""
+    schedule = karras_schedule(5)
+    start = random(1, 30, 4, 2, 2)
+    seen: list[int] = []
+    denoise(lambda scaled, *_: scaled, start, schedule, Windows(), lambda step, now: seen.append(now.data_ptr()))
+    assert seen[1::2] == [start.data_ptr()] * 2 and len(set(seen)) == 2
+
+
+def test_the_start_is_built_in_the_noise() -> None:
+    schedule, reference, noise = karras_schedule(2), random(1, 4, 2, 3), random(1, 30, 4, 2, 3, seed=1)
+    wanted = LATENT_SCALE * reference[:, None] + noise * schedule.sigmas[0]
+    start = initial_latents(reference, noise, schedule)
+    assert start.data_ptr() == noise.data_ptr()
+    assert torch.equal(start, wanted)
+
+
 def test_sampling_ends_when_the_step_callback_raises(engine: DiffusionEngine, task: condition.Task) -> None:
     def stop(step: int, latents: Tensor) -> None:
         raise KeyboardInterrupt
@@ -226,6 +243,6 @@ def test_covered_frames_are_averaged() -> None:
     def predict(scaled: Tensor, step: int, frames: Tensor) -> Tensor:
         return scaled * 0.1
 
-    plain = denoise(predict, latents, schedule, Windows(), lambda step, latents: None)
+    plain = denoise(predict, latents.clone(), schedule, Windows(), lambda step, latents: None)
     overlapping = denoise(predict, latents, schedule, Windows(overlap=7), lambda step, latents: None)
     assert deviation(overlapping, plain) < 1e-6
