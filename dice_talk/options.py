@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from dice_talk.emotions import Emotion
 
 MAX_DURATION_S = 300.0
+MIN_RESOLUTION = 128
 MAX_SEED = 2**31 - 1
 
 
@@ -67,7 +68,7 @@ class RenderOptions(BaseModel):
     dynamic_scale: Number = Field(1.0, ge=0.1, le=3.0, description="How lively head and face move.")
     min_resolution: Whole = Field(
         256,
-        ge=128,
+        ge=MIN_RESOLUTION,
         le=2048,
         description="Shorter side of the video in pixels; both sides become multiples of 64.",
     )

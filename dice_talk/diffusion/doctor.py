@@ -119,7 +119,7 @@ def _engine(checkpoints: Path) -> Finding:
         name = choose_engine("auto", checkpoints)
     except EngineUnavailable as error:
         return Finding(BAD, "engine", f"none: {error}. {error.detail}")
-    return Finding(GOOD, "engine", f"{name}; longest video {MAX_DURATION_S:g} s, as memory does not depend on length")
+    return Finding(GOOD, "engine", f"{name}; longest video {MAX_DURATION_S:g} s")
 
 
 def _size(count: int) -> str:

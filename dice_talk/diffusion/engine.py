@@ -37,7 +37,7 @@ from dice_talk.engine import Progress, RenderJob, RenderResult, Report
 from dice_talk.errors import NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, crop_square
 from dice_talk.image import Pixels, load_portrait
-from dice_talk.options import MAX_DURATION_S, RenderOptions
+from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
 
 logger = logging.getLogger(__name__)
@@ -200,8 +200,15 @@ def _memory_explained(options: RenderOptions) -> Iterator[None]:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        smaller = max(SIZE_STEP, int(options.min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
         raise RenderFailed(
             f"This server has too little memory for a video of min_resolution {options.min_resolution}",
-            f"Lower min_resolution to {smaller}. A lower duration would not help: memory does not depend on it.",
+            _less_memory(options.min_resolution),
         ) from error
+
+
+def _less_memory(min_resolution: int) -> str:
+    """What to ask for instead: about half the pixels, where options allow it and it makes a difference."""
+    smaller = max(MIN_RESOLUTION, int(min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
+    if smaller >= round(min_resolution / SIZE_STEP) * SIZE_STEP:
+        return "No video is smaller: its device is too small for this engine. Use engine=lite."
+    return f"Lower min_resolution to {smaller}. A lower duration saves little: most memory does not depend on it."

@@ -86,3 +86,15 @@ def test_pixels_are_rounded() -> None:
     pixels = wiring._pixels(levels.expand(3, 1, 6))
     assert pixels.shape == (1, 6, 3) and pixels.dtype == np.uint8
     assert pixels[0, :, 0].tolist() == [0, 0, 1, 99, 100, 255]
+
+
+@pytest.mark.parametrize(
+    ("asked", "advised"), [(2048, "to 1408."), (512, "to 320."), (256, "to 128."), (192, "to 128."), (161, "to 128.")]
+)
+def test_less_memory_is_advised(asked: int, advised: str) -> None:
+    assert advised in wiring._less_memory(asked)
+
+
+@pytest.mark.parametrize("asked", [128, 150])
+def test_at_the_smallest_size_nothing_smaller_is_advised(asked: int) -> None:
+    assert "too small" in wiring._less_memory(asked) and "Lower" not in wiring._less_memory(asked)
