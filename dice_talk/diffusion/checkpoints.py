@@ -6,14 +6,14 @@ Sizes follow from the files themselves, so that tiny weights in the same layout 
 import json
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, WhisperConfig, WhisperFeatureExtractor
@@ -30,8 +30,6 @@ State = Mapping[str, Tensor]
 Config = dict[str, Any]
 Module = TypeVar("Module", bound=nn.Module)
 _NAMED_IN_ERRORS = 8
-_REFUSED = torch.serialization.pickle.UnpicklingError
-"""What torch raises for a file that is more than weights; no code here touches pickle itself."""
 logger = logging.getLogger(__name__)
 
 
@@ -117,73 +115,81 @@ def load_strictly(module: Module, state: State, source: str, unused: tuple[str, 
 
 def audio_linear(state: State) -> TokenProjector:
     """The network of `audio_linear.pth`, in whatever size the file has."""
-    with torch.device("meta"):
-        module = TokenProjector(*_projector_size(state, ""))
-    return load_strictly(module, state, files.AUDIO_LINEAR)
+    with _described_by(files.AUDIO_LINEAR):
+        with torch.device("meta"):
+            module = TokenProjector(*_projector_size(state, "", files.AUDIO_LINEAR))
+        return load_strictly(module, state, files.AUDIO_LINEAR)
 
 
 def emo_model(state: State) -> EmotionModel:
     """The network of `emo_model.pth`; its classifier, when there, is not used."""
-    _, hidden, tokens, width = _projector_size(state, "emo_linear.")
-    codes = len(_get(state, "codebook.codebook.weight", files.EMO_MODEL))
-    with torch.device("meta"):
-        module = EmotionModel(hidden, tokens, width, codes)
-    return load_strictly(module, state, files.EMO_MODEL, unused=("classifier.",))
+    with _described_by(files.EMO_MODEL):
+        _, hidden, tokens, width = _projector_size(state, "emo_linear.", files.EMO_MODEL)
+        codes = len(_get(state, "codebook.codebook.weight", files.EMO_MODEL))
+        with torch.device("meta"):
+            module = EmotionModel(hidden, tokens, width, codes)
+        return load_strictly(module, state, files.EMO_MODEL, unused=("classifier.",))
 
 
 def pose_guider(state: State) -> PoseGuider:
     """The network of `pose_guider.pth`."""
-    blocks = sum(key.startswith("blocks.") and key.endswith(".weight") for key in state)
-    names = ("conv_in", *(f"blocks.{index}" for index in range(1, blocks, 2)))
-    channels = tuple(len(_get(state, f"{name}.weight", files.POSE_GUIDER)) for name in names)
-    with torch.device("meta"):
-        module = PoseGuider(len(_get(state, "conv_out.weight", files.POSE_GUIDER)), channels)
-    return load_strictly(module, state, files.POSE_GUIDER)
+    with _described_by(files.POSE_GUIDER):
+        blocks = sum(key.startswith("blocks.") and key.endswith(".weight") for key in state)
+        names = ("conv_in", *(f"blocks.{index}" for index in range(1, blocks, 2)))
+        channels = tuple(len(_get(state, f"{name}.weight", files.POSE_GUIDER)) for name in names)
+        with torch.device("meta"):
+            module = PoseGuider(len(_get(state, "conv_out.weight", files.POSE_GUIDER)), channels)
+        return load_strictly(module, state, files.POSE_GUIDER)
 
 
 def ifnet(state: State) -> rife.IFNet:
     """The network of `flownet.pkl`, whose keys all begin with `module.`."""
-    with torch.device("meta"):
-        module = rife.IFNet()
-    bare = {key.removeprefix("module."): value for key, value in state.items()}
-    return load_strictly(module, bare, files.FLOWNET, unused=(rife.UNUSED_PREFIX,))
+    with _described_by(files.FLOWNET):
+        with torch.device("meta"):
+            module = rife.IFNet()
+        bare = {key.removeprefix("module."): value for key, value in state.items()}
+        return load_strictly(module, bare, files.FLOWNET, unused=(rife.UNUSED_PREFIX,))
 
 
 def unet(config: Config, state: State) -> DiceTalkUNet:
     """The network of `unet.pth`, which holds all of SVD's UNet and the adapters."""
-    with torch.device("meta"):
-        module = build_unet(config)
-    return load_strictly(module, state, files.UNET)
+    with _described_by(files.UNET_CONFIG):
+        with torch.device("meta"):
+            module = build_unet(config)
+        return load_strictly(module, state, files.UNET)
 
 
 def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:
     """SVD's autoencoder."""
-    with torch.device("meta"):
-        module = AutoencoderKLTemporalDecoder.from_config(config)
-    return load_strictly(module, state, files.VAE)
+    with _described_by(files.VAE_CONFIG):
+        with torch.device("meta"):
+            module = AutoencoderKLTemporalDecoder.from_config(config)
+        return load_strictly(module, state, files.VAE)
 
 
 def image_encoder(config: Config, state: State) -> CLIPVisionModelWithProjection:
     """CLIP's image half."""
-    with torch.device("meta"):
-        module = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    embeddings = module.vision_model.embeddings
-    places = torch.arange(embeddings.num_positions)[None]
-    embeddings.register_buffer("position_ids", places, persistent=False)  # 0, 1, 2, ...: left on the meta device
-    return load_strictly(module, state, files.IMAGE_ENCODER, unused=("vision_model.embeddings.position_ids",))
+    with _described_by(files.IMAGE_ENCODER_CONFIG):
+        with torch.device("meta"):
+            module = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+        embeddings = module.vision_model.embeddings
+        places = torch.arange(embeddings.num_positions)[None]
+        embeddings.register_buffer("position_ids", places, persistent=False)  # 0, 1, 2, ...: left on the meta device
+        return load_strictly(module, state, files.IMAGE_ENCODER, unused=("vision_model.embeddings.position_ids",))
 
 
 def whisper(config: Config, state: State) -> WhisperEncoder:
     """Whisper's encoder; the decoder is not used."""
-    with torch.device("meta"):
-        module = WhisperEncoder(WhisperConfig.from_dict(config))
-    bare = {key.removeprefix("model.").removeprefix("encoder."): value for key, value in state.items()}
-    return load_strictly(module, bare, files.WHISPER_ENCODER, unused=("decoder.", "proj_out."))
+    with _described_by(files.WHISPER_CONFIG):
+        with torch.device("meta"):
+            module = WhisperEncoder(WhisperConfig.from_dict(config))
+        bare = {key.removeprefix("model.").removeprefix("encoder."): value for key, value in state.items()}
+        return load_strictly(module, bare, files.WHISPER_ENCODER, unused=("decoder.", "proj_out."))
 
 
-def _projector_size(state: State, prefix: str) -> tuple[int, int, int, int]:
+def _projector_size(state: State, prefix: str, source: str) -> tuple[int, int, int, int]:
     """Inputs, hidden width, tokens and token width of a `TokenProjector`."""
-    first, last, norm = (_get(state, f"{prefix}{name}.weight", "a projector") for name in ("proj1", "proj3", "norm"))
+    first, last, norm = (_get(state, f"{prefix}{name}.weight", source) for name in ("proj1", "proj3", "norm"))
     return first.shape[1], first.shape[0], last.shape[0] // len(norm), len(norm)
 
 
@@ -194,22 +200,44 @@ def _get(state: State, key: str, source: str) -> Tensor:
 
 
 def _config(path: Path) -> Config:
-    try:
-        config: Config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
+    with _readable(path):
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict):  # diffusers would take a string for a model to fetch
+            raise TypeError("not a dictionary")
     return config
 
 
 def _state(path: Path) -> State:
     """The tensors in a file, mapped from disk where the format allows, so that they are in memory once."""
-    try:
+    with _readable(path):
         if path.suffix == ".safetensors":
             return load_file(path)
-        state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, RuntimeError, EOFError, _REFUSED, SafetensorError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise TypeError("not a dictionary of names")
+        if not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("more than tensors")
+    return cast(State, state)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Names the file, whatever goes wrong: readers of damaged files raise almost anything."""
+    try:
+        yield
+    except Exception as error:
         raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
-    return state
+
+
+@contextmanager
+def _described_by(source: str) -> Iterator[None]:
+    """Names the file whose sizes decide how a network is built, when no network can be built from them."""
+    try:
+        yield
+    except EngineUnavailable:
+        raise
+    except Exception as error:
+        raise EngineUnavailable(f"{source} does not describe the network expected", _what_to_do(error)) from error
 
 
 def _what_to_do(error: Exception) -> str:

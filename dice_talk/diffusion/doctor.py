@@ -1,6 +1,7 @@
 """Says what is there, what is missing, what is broken and what this machine can render. Runs without torch."""
 
 import importlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -68,6 +69,8 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
         if not file.exists():
             words = "missing (optional)" if path in OPTIONAL_FILES else "missing; run: python -m dice_talk download"
             yield Finding(NOTE, subject, words)
+        elif not file.is_file() or not os.access(file, os.R_OK):
+            yield Finding(BAD, subject, "can't be read")
         elif path in noted and sha256(file) != noted[path]:
             yield Finding(BAD, subject, "is not what was downloaded: delete it and run: python -m dice_talk download")
         else:

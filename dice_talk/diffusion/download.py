@@ -83,9 +83,12 @@ def record(folder: Path, path: str, checksum: str) -> None:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """Checksums that were recorded, by path."""
-    file = folder / CHECKSUMS
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+    """Checksums that were recorded, by path; none where they can't be read."""
+    try:
+        noted = json.loads((folder / CHECKSUMS).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {path: str(checksum) for path, checksum in noted.items()} if isinstance(noted, dict) else {}
 
 
 def sha256(path: Path) -> str:

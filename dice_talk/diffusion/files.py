@@ -87,13 +87,24 @@ NEEDED_FILES = (*(source.path for source in HUB_FILES if source.path not in OPTI
 def weights_label(checkpoints: Path) -> str:
     """What the weights in a folder are: "published", or words that say that they are tiny, random or something else.
 
-    Goes by the folder's `weights.json`, which `make-tiny-checkpoints` writes; where that is missing, by size.
+    Goes by the folder's `weights.json`, which `make-tiny-checkpoints` writes; where that is missing, by size. Never
+    raises.
     """
-    label = checkpoints / _LABEL_FILE
-    if label.exists():
-        return str(json.loads(label.read_text())["label"])
-    unet = checkpoints / UNET
-    return PUBLISHED if unet.exists() and unet.stat().st_size >= _SMALLEST_PUBLISHED_UNET else NOT_PUBLISHED
+    try:
+        label = checkpoints / _LABEL_FILE
+        if label.exists():
+            return _label_in(label.read_text())
+        published = (checkpoints / UNET).stat().st_size >= _SMALLEST_PUBLISHED_UNET
+    except (OSError, ValueError, RecursionError):
+        return NOT_PUBLISHED
+    return PUBLISHED if published else NOT_PUBLISHED
+
+
+def _label_in(text: str) -> str:
+    """The label in a `weights.json`, whatever stands there."""
+    noted = json.loads(text)
+    label = noted.get("label") if isinstance(noted, dict) else None
+    return label if isinstance(label, str) and label else NOT_PUBLISHED
 
 
 def write_label(checkpoints: Path, label: str) -> None:

@@ -15,6 +15,8 @@ from dice_talk.errors import EngineUnavailable
 
 PRIOR_WIDTH = 256
 """Numbers in an emotion prior."""
+_LARGEST_FILE = 1 << 20
+"""Bytes; the published files have less than 2000."""
 Prior = NDArray[np.float32]
 _KEY, _DTYPE, _BYTE_ORDER = "mu", "f4", "<"
 
@@ -22,14 +24,17 @@ _KEY, _DTYPE, _BYTE_ORDER = "mu", "f4", "<"
 def read_prior(path: Path) -> Prior:
     """The prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError("it is far larger than a prior")
         with path.open("rb") as file:
             if _holds_objects(file):
                 prior = _array_in_pickle(file)
             else:
                 file.seek(0)
                 prior = np.load(file, allow_pickle=False).astype(np.float32)
-    except (ValueError, OSError) as error:
-        raise EngineUnavailable(f"The emotion prior {path.name} can't be read", str(error)) from error
+    except Exception as error:  # NumPy's reader of headers is Python's own tokenizer, with all of its errors
+        words = str(error) if isinstance(error, ValueError) else f"It is missing or damaged ({type(error).__name__})."
+        raise EngineUnavailable(f"The emotion prior {path.name} can't be read", words) from error
     if prior.size != PRIOR_WIDTH or not np.isfinite(prior).all():
         raise EngineUnavailable(f"The emotion prior {path.name} is damaged", f"It must hold {PRIOR_WIDTH} numbers.")
     return prior.reshape(1, PRIOR_WIDTH)

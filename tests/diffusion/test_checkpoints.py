@@ -3,6 +3,7 @@
 import json
 import lzma
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from dice_talk.diffusion import checkpoints, files
 from dice_talk.diffusion.checkpoints import load_models
+from dice_talk.diffusion.download import checksums
 from dice_talk.errors import EngineUnavailable
 
 MANIFEST = json.loads(lzma.decompress((COMMITTED / "manifest.json.xz").read_bytes()))
@@ -145,6 +147,61 @@ def test_a_damaged_file_is_named(tiny_checkpoints: Path, tmp_path: Path, name: s
         load_models(folder, torch.device("cpu"), torch.float32)
     assert Path(name).name in str(caught.value)
     assert str(tmp_path) not in f"{caught.value} {caught.value.detail}"
+
+
+def replaced(tiny: Path, folder: Path, name: str) -> Path:
+    """A copy of the tiny checkpoints where one file is to be written anew."""
+    copied(tiny, folder)
+    (folder / name).unlink()
+    return folder / name
+
+
+def refused(folder: Path, name: str) -> None:
+    with pytest.raises(EngineUnavailable, match=re.escape(name)) as caught:
+        load_models(folder, torch.device("cpu"), torch.float32)
+    assert str(folder) not in f"{caught.value} {caught.value.detail}"
+
+
+@pytest.mark.parametrize("content", [[1, 2], "text", {1: torch.zeros(1)}, {"conv_in.weight": 1}, {}])
+@pytest.mark.parametrize("name", [files.UNET, files.POSE_GUIDER])
+def test_what_is_no_dictionary_of_tensors_is_refused(
+    tiny_checkpoints: Path, tmp_path: Path, name: str, content: Any
+) -> None:
+    torch.save(content, replaced(tiny_checkpoints, tmp_path, name))
+    refused(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", [files.AUDIO_LINEAR, files.EMO_MODEL, files.POSE_GUIDER])
+def test_tensors_without_the_sizes_expected_are_refused(tiny_checkpoints: Path, tmp_path: Path, name: str) -> None:
+    state = torch.load(tiny_checkpoints / name, weights_only=True)
+    torch.save({key: torch.tensor(0.0) for key in state}, replaced(tiny_checkpoints, tmp_path, name))
+    refused(tmp_path, name)
+
+
+CONFIGS = [files.UNET_CONFIG, files.VAE_CONFIG, files.IMAGE_ENCODER_CONFIG, files.WHISPER_CONFIG]
+
+
+@pytest.mark.parametrize("content", ['"openai/whisper-tiny"', "[]", "null", "{", "\xff"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_is_a_dictionary(tiny_checkpoints: Path, tmp_path: Path, name: str, content: str) -> None:
+    replaced(tiny_checkpoints, tmp_path, name).write_text(content, encoding="latin-1")
+    refused(tmp_path, str(Path(name).relative_to(Path(name).parents[1])))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_that_describes_no_network_is_refused(tiny_checkpoints: Path, tmp_path: Path, name: str) -> None:
+    config = json.loads((tiny_checkpoints / name).read_text())
+    senseless = {key: "x" if isinstance(value, int) else value for key, value in config.items()}
+    replaced(tiny_checkpoints, tmp_path, name).write_text(json.dumps(senseless))
+    refused(tmp_path, str(Path(name).relative_to(Path(name).parents[1])))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"label": 3}', "\0", '{"label": "published"'])
+def test_a_broken_label_is_never_published(tmp_path: Path, content: str) -> None:
+    (tmp_path / "weights.json").write_text(content)
+    assert files.weights_label(tmp_path) == files.NOT_PUBLISHED
+    (tmp_path / "checksums.json").write_text(content)
+    assert isinstance(checksums(tmp_path), dict)
 
 
 def test_half_precision_keeps_what_needs_float32(tiny_checkpoints: Path) -> None:

@@ -71,3 +71,21 @@ def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "happy.npy").write_bytes(b"not an array")
     with pytest.raises(EngineUnavailable):
         read_prior(tmp_path / "happy.npy")
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': '<f4", "{'descr': '<f4', 'fortran_order': False, 'shape': (10**15,)}", "(" * 500, "[[[", "{}"]
+)
+def test_broken_headers_are_refused_by_name(tmp_path: Path, header: str) -> None:
+    text = header.replace("10**15", str(10**15)).encode() + b"\n"
+    (tmp_path / "happy.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(1024))
+    with pytest.raises(EngineUnavailable, match=r"happy\.npy"):
+        read_prior(tmp_path / "happy.npy")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "happy.npy").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(EngineUnavailable, match=r"happy\.npy") as caught:
+        read_prior(tmp_path / "happy.npy")
+    assert "larger" in str(caught.value.detail)
