@@ -1,6 +1,7 @@
 """Which face detector to use: the published one when its file is there, then insightface, then mediapipe's."""
 
 import logging
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -25,15 +26,37 @@ logger = logging.getLogger(__name__)
 
 
 def choose_detector(checkpoints: Path) -> Detector:
-    """The best detector that is there. Not to be shared between threads."""
-    name, detector = "mediapipe", None
-    models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
+    """The best detector that is there and can be used. Not to be shared between threads."""
+    for name, load in _candidates(checkpoints):
+        detector = _loaded(name, load)
+        if detector:
+            logger.info("Face detector: %s", name)
+            return detector
+    logger.info("Face detector: mediapipe")
+    return load_detector()
+
+
+def check(checkpoints: Path) -> list[str]:
+    """Names of the detectors that are there and can't be used."""
+    return [name for name, load in _candidates(checkpoints) if not _loaded(name, load)]
+
+
+def _loaded(name: str, load: Callable[[], Detector]) -> Detector | None:
+    """The detector; None, and a warning, when its files are of no use: there is always another one."""
+    try:
+        return load()
+    except Exception as error:  # noqa: BLE001 - what onnxruntime and torch raise for junk has no common base
+        logger.warning("The face detector %s can't be used: %s", name, type(error).__name__)
+        return None
+
+
+def _candidates(checkpoints: Path) -> Iterator[tuple[str, Callable[[], Detector]]]:
+    """What the folder holds, best first."""
     if (checkpoints / YOLOFACE).exists():
-        name, detector = "yoloface", yoloface(torch.jit.load(checkpoints / YOLOFACE, map_location="cpu").eval())
-    elif models and find_spec("insightface"):
-        name, detector = "insightface", insightface(checkpoints / INSIGHTFACE, models[0].parent.name)
-    logger.info("Face detector: %s", name)
-    return detector or load_detector()
+        yield "yoloface", lambda: yoloface(torch.jit.load(checkpoints / YOLOFACE, map_location="cpu").eval())
+    models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
+    if models and find_spec("insightface"):
+        yield "insightface", lambda: insightface(checkpoints / INSIGHTFACE, models[0].parent.name)
 
 
 def yoloface(network: Any) -> Detector:

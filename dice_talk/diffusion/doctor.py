@@ -95,6 +95,10 @@ def _weights(checkpoints: Path) -> Iterator[Finding]:
 
 
 def _detector(checkpoints: Path) -> Finding:
+    if find_spec("torch"):
+        broken = importlib.import_module("dice_talk.diffusion.detectors").check(checkpoints)
+        if broken:
+            return Finding(BAD, "face detector", f"can't be used: {', '.join(broken)}; the next one is taken instead")
     if (checkpoints / YOLOFACE).exists():
         return Finding(GOOD, "face detector", "yoloface, as published")
     if find_spec("insightface") and list((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx")):

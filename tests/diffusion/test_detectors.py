@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from torch import Tensor
 
-from dice_talk.diffusion import detectors
+from dice_talk.diffusion import detectors, doctor
 from dice_talk.diffusion.detectors import choose_detector, distinct, grids, yoloface
 from dice_talk.face import Box
 from dice_talk.image import Pixels
@@ -100,6 +100,23 @@ def test_insightface_comes_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (made["name"], made["root"]) == ("buffalo_l", str(tmp_path / "insightface"))
     assert made["allowed_modules"] == ["detection"]
     assert np.array_equal(made["picture"], PICTURE[..., ::-1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_junk_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def unusable(*_given: Any) -> Any:
+        raise AssertionError
+
+    (tmp_path / "yoloface_v5m.pt").write_bytes(b"junk")
+    (tmp_path / "insightface" / "models" / "x").mkdir(parents=True)
+    (tmp_path / "insightface" / "models" / "x" / "det.onnx").write_bytes(b"junk")
+    monkeypatch.setattr(detectors, "find_spec", lambda name: object())
+    monkeypatch.setattr(detectors, "insightface", unusable)
+    monkeypatch.setattr(detectors, "load_detector", lambda: "mediapipe's")
+    assert choose_detector(tmp_path) == "mediapipe's"
+    assert "yoloface can't be used" in caplog.text and "insightface can't be used" in caplog.text
+    finding = doctor._detector(tmp_path)
+    assert finding.grade == doctor.BAD and "yoloface, insightface" in finding.words
 
 
 def test_mediapipe_is_always_there(tmp_path: Path, portrait: Path) -> None:
