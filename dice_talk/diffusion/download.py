@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def fetch(folder: Path, remote: Remote, bar: Bar) -> None:
     partial = target.with_name(target.name + _PARTIAL)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _explained(remote):
+        if remote.size is not None and partial.exists() and partial.stat().st_size > remote.size:
+            partial.unlink()  # of another file: going on would never end well
         if remote.size is None or not partial.exists() or partial.stat().st_size < remote.size:
             _transfer(remote, partial, bar)
     got = partial.stat().st_size
@@ -79,7 +82,9 @@ def fetch(folder: Path, remote: Remote, bar: Bar) -> None:
 def record(folder: Path, path: str, checksum: str) -> None:
     """Notes the checksum of a file that was downloaded."""
     noted = {**checksums(folder), path: checksum}
-    (folder / CHECKSUMS).write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")
+    written = folder / (CHECKSUMS + _PARTIAL)
+    written.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")
+    written.replace(folder / CHECKSUMS)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -118,7 +123,17 @@ def _sized(remote: Remote) -> Remote:
 
 def _transfer(remote: Remote, partial: Path, bar: Bar) -> None:
     there = partial.stat().st_size if partial.exists() else 0
-    with _open(remote, "GET", there) as answer:
+    try:
+        answer = _open(remote, "GET", there)
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not there:
+            raise
+        error.close()
+        if error.headers.get("Content-Range") == f"bytes */{there}":
+            return  # all of it was there
+        partial.unlink()
+        there, answer = 0, _open(remote, "GET")
+    with answer:
         if there and not _continues(answer, there):
             there = 0  # the server sends the file from its beginning
         with partial.open("ab" if there else "wb") as file:

@@ -44,6 +44,11 @@ class Hub(BaseHTTPRequestHandler):
             return
         data = content(Path(name).name)
         start = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if self.ranges else 0
+        if start >= len(data):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
@@ -116,6 +121,20 @@ def test_goes_on_where_it_was_cut_off(hub: type[Hub], tmp_path: Path, ranges: bo
     fetch(tmp_path, wanted, quiet)
     assert (tmp_path / files.POSE_GUIDER).read_bytes() == content("pose_guider.pth")
     assert hub.asked[-1][1] == "bytes=1000-"
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("extra", [b"", b"more"])
+def test_a_partial_file_of_full_size_or_more(hub: type[Hub], tmp_path: Path, sized: bool, extra: bytes) -> None:
+    wanted = remote(files.POSE_GUIDER)
+    if sized:
+        (wanted,) = missing(tmp_path, [wanted])
+    partial_file = tmp_path / f"{files.POSE_GUIDER}.part"
+    partial_file.parent.mkdir(parents=True)
+    partial_file.write_bytes(content("pose_guider.pth") + extra)
+    fetch(tmp_path, wanted, lambda *_: None)
+    assert (tmp_path / files.POSE_GUIDER).read_bytes() == content("pose_guider.pth")
+    assert not partial_file.exists()
 
 
 def test_a_server_that_is_not_there_is_explained(
