@@ -15,7 +15,7 @@ _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
 """Face heights by which the box that is redrawn exceeds the mouth: to the sides, above and below the lip line."""
 _UPPER_SHARE = 0.18
 """Of the opening; the upper lip is raised by it, the lower lip does the rest."""
-_MEETING = 0.15
+_MEETING = 0.35
 """Where the lips of a portrait with an open mouth meet: share of its opening, from above."""
 _SMOOTH = 0.008
 """Face heights; sigma over which the landmarks' corners are rounded."""
