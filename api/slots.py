@@ -6,7 +6,7 @@ out. How engine processes are started, watched and replaced is in `api.engines`.
 
 from collections.abc import Awaitable, Callable
 
-from api.engines import EngineLost, EnginePool, TaskFailed
+from api.engines import EngineLost, EnginePool, EngineProcess, TaskFailed
 from dice_talk.engine import Progress, RenderJob, RenderResult
 
 OnProgress = Callable[[Progress], Awaitable[None]]
@@ -26,21 +26,21 @@ class Slot:
         """For the log."""
         return f"slot {self.number}"
 
-    async def warm_up(self, engine: str) -> None:
+    async def warm_up(self, engine: str) -> EngineProcess:
         """Sees to it that the engine's process runs. Raises `EngineLost` or `TaskFailed`."""
         try:
-            await self._engines.get(engine, self.number)
+            process = await self._engines.get(engine, self.number)
         except (EngineLost, TaskFailed) as error:
             self.broken = str(error)
             raise
         self.broken = None
+        return process
 
     async def run(self, engine: str, job: RenderJob, on_progress: OnProgress) -> RenderResult:
         """Renders one job. Raises `TaskFailed` or `EngineLost`; the next call finds a working process again."""
         self.busy = True
         try:
-            await self.warm_up(engine)
-            process = await self._engines.get(engine, self.number)
+            process = await self.warm_up(engine)
             return await process.render(job, on_progress)
         finally:
             self.busy = False
