@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import anyio
 
-from api.engines import EngineLost, EnginePool, TaskFailed
+from api.engines import EngineLost, EnginePool, NoRoom, TaskFailed
 from api.files import settle
 from api.slots import Slot
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
 from dice_talk.engine import Progress, RenderJob
+from dice_talk.errors import no_room
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +36,18 @@ class Dispatcher:
         store: TaskStore,
         engines: EnginePool,
         folder: Callable[[str], Path],
+        storage_problem: Callable[[], str | None],
         *,
         slots: int,
         queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
     ) -> None:
-        """`folder`: where a render's files lie, by its id."""
+        """`folder`: where a render's files lie, by its id. `storage_problem`: why nothing more can be stored there."""
         self.engines = engines
         self.slots = [Slot(number, engines) for number in range(1, slots + 1)]
         self._store, self._folder, self._clock = store, folder, clock
+        self._storage_problem, self._await_room = storage_problem, False
         self._queue_size, self._attempts = queue_size, attempts
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._workers: list[asyncio.Task[None]] = []
@@ -74,6 +78,8 @@ class Dispatcher:
             ):  # the service was killed; the attempt counts, lest it happen for ever
                 with suppress(StoreFailure):  # no room on the disk, perhaps; it is rendered all the same
                     await self._update(render, TaskStatus.PENDING, stage="queued", message=RESTARTED)
+            for part in self._folder(render.id).glob("*.part"):
+                part.unlink(missing_ok=True)
             self.enqueue(render)
         self._workers = [asyncio.create_task(self._serve(slot, engine)) for slot in self.slots]
 
@@ -103,6 +109,10 @@ class Dispatcher:
         while not self._draining:
             warm = await self._keep_warm(slot, engine)
             pause = WARM_CHECK_S if warm else min(2 * pause, MAX_PAUSE_S)
+            if self._await_room and self._storage_problem():
+                await asyncio.sleep(pause)
+                continue
+            self._await_room = False
             waiting = None
             with anyio.move_on_after(pause):
                 waiting = await self._queue.get()
@@ -145,14 +155,16 @@ class Dispatcher:
             message="Starting",
         )
         folder = self._folder(render_id)
-        part = folder / "result.part"
+        part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
         job = RenderJob(folder / "image", folder / "audio", part, render.options)
         log.info("%s: render %s started with %s", slot.label, render_id, render.engine)
         try:
             result = await slot.run(render.engine, job, ProgressLog(self._store, render_id, self._clock))
+            await self._put_in_place(part, folder / "result.mp4")
         except TaskFailed as error:
             await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
-        except EngineLost as error:
+        except (EngineLost, NoRoom) as error:
+            self._await_room = self._await_room or isinstance(error, NoRoom)
             await self._retry(render, str(error))
         except asyncio.CancelledError:
             # Through no fault of its own: the attempt does not count.
@@ -161,10 +173,17 @@ class Dispatcher:
             log.info("render %s goes on at the next start", render.id)
             raise
         else:
-            await asyncio.to_thread(settle, part, folder / "result.mp4")
             await self._finish(render, TaskStatus.COMPLETED, progress=1.0, message="Completed", result=asdict(result))
         finally:
             part.unlink(missing_ok=True)
+
+    async def _put_in_place(self, part: Path, video: Path) -> None:
+        try:
+            await asyncio.to_thread(settle, part, video)
+        except OSError as error:
+            if no_room(error):
+                raise NoRoom from error
+            raise
 
     async def _retry(self, render: Render, reason: str) -> None:
         tried = render.attempts + 1
@@ -181,8 +200,15 @@ class Dispatcher:
         self.enqueue(render)
 
     async def _finish(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> None:
+        """Stores how a render ended, however long the database takes to be able to: the work was done."""
         stage = "done" if status is TaskStatus.COMPLETED else "failed"
-        await self._update(render, status, progress=progress, stage=stage, finished_at=self._clock(), **values)
+        while True:
+            try:
+                await self._update(render, status, progress=progress, stage=stage, finished_at=self._clock(), **values)
+                break
+            except StoreFailure as error:
+                log.error("render %s: its end could not be stored yet: %s", render.id, error)
+                await asyncio.sleep(WARM_CHECK_S)
         log.info("render %s: %s, %s", render.id, status.value, values.get("message"))
 
     async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> None:

@@ -41,6 +41,13 @@ class EngineLost(Exception):
     """The engine process crashed, hung, was killed or did not start. The message says which."""
 
 
+class NoRoom(Exception):
+    """The video could not be written: the disk is full, or may only be read."""
+
+    def __init__(self) -> None:
+        super().__init__("the server's disk is full or cannot be written to")
+
+
 class EngineProcess:
     """One running engine, which may render several jobs at a time. Get one from `start`."""
 
@@ -87,7 +94,7 @@ class EngineProcess:
         return self._process.pid
 
     async def render(self, job: RenderJob, on_progress: Callable[[Progress], Awaitable[None]]) -> RenderResult:
-        """Renders one job. Raises `TaskFailed` or `EngineLost`. Cancelling stops the render."""
+        """Renders one job. Raises `TaskFailed`, `EngineLost` or `NoRoom`. Cancelling stops the render."""
         number = next(self._numbers)
         self._inboxes[number] = asyncio.Queue()
         try:
@@ -107,6 +114,8 @@ class EngineProcess:
                 return RenderResult(**event)
             if kind == "progress":
                 await on_progress(Progress(**event))
+            elif kind == "no_room":
+                raise NoRoom
             elif kind == "crashed":
                 self._log_last_words(f"the engine raised {event['error']}")
                 if len(self._inboxes) <= 2:  # nobody else renders here: better a fresh process than a shaken one

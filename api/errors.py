@@ -1,6 +1,5 @@
 """Every error a client can get: one table from exception to status code, one body `{"error": ..., "detail": ...}`."""
 
-import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.store import StoreFailure
-from dice_talk.errors import DiceTalkError
+from dice_talk.errors import DiceTalkError, no_room
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +158,8 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
         return respond(error.status_code, str(error.detail), hints.get(error.status_code), error.headers)
 
     async def on_os_error(request: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            log.error("The disk is full")
+        if no_room(error):
+            log.error("%s %s: %s", request.method, request.url.path, error)
             return respond(503, "The server has no room to store this", "Try again later.", {"Retry-After": "60"})
         return await on_unexpected(request, error)
 

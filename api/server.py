@@ -24,16 +24,16 @@ from pydantic import ValidationError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import errors, routes
+from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
 from api.errors import respond
 from api.middleware import ErrorForm, LingeringClose
 from api.schemas import BOUNDS
-from api.service import Synthesis, clear_leftovers, render_folder
+from api.service import Synthesis, clear_leftovers, render_folder, storage_problem
 from api.settings import Settings
 from api.store import StoreError, TaskStore, sqlite_url
 from api.sweeper import sweep_forever
-from api.tasks import utc_now
 from dice_talk import __version__
 from dice_talk.device import gpu_available
 from dice_talk.engine import choose_engine
@@ -57,12 +57,13 @@ class StartError(Exception):
 
 
 def create_app(
-    settings: Settings, *, clock: Callable[[], datetime] = utc_now, command: Command | None = None
+    settings: Settings, *, clock: Callable[[], datetime] | None = None, command: Command | None = None
 ) -> FastAPI:
     """The one place where objects are wired. Raises `StartError`.
 
     `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`.
     """
+    clock = clock or Clock()
     try:
         engine = choose_engine(settings.engine, settings.checkpoints_dir)
     except EngineUnavailable as error:
@@ -80,6 +81,7 @@ def create_app(
         store,
         engines,
         lambda render_id: render_folder(settings, render_id),
+        lambda: storage_problem(settings),
         slots=settings.workers,
         queue_size=settings.queue_size,
         attempts=settings.attempts,
@@ -94,12 +96,8 @@ def create_app(
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
         _announce(settings, engine)
         yield
-        log.info(
-            "Shutting down: running tasks may go on for %g s, what is left goes on at the next start; Ctrl-C to hurry",
-            settings.shutdown_seconds,
-        )
         sweeping.cancel()
-        await dispatcher.stop(settings.shutdown_seconds)
+        await synthesis.drain()
         store.close()
         lock.close()
 
@@ -211,7 +209,7 @@ class Http(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Tells the service of SIGTERM and SIGINT at once: uvicorn itself first waits for connections to end."""
+    """Goes on answering while running tasks are given time to end: uvicorn itself closes the door first."""
 
     def __init__(self, config: uvicorn.Config, synthesis: Synthesis) -> None:
         super().__init__(config)
@@ -221,6 +219,15 @@ class Server(uvicorn.Server):
         """Called for each signal; the second one is impatient."""
         self._synthesis.stop()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once `handle_exit` was."""
+        log.info(
+            "Shutting down: running tasks may go on for %g s, what is left goes on at the next start; Ctrl-C to hurry",
+            self._synthesis.settings.shutdown_seconds,
+        )
+        await self._synthesis.drain()
+        await super().shutdown(sockets)
 
 
 def http_server(app: FastAPI) -> uvicorn.Server:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import shutil
 import uuid
@@ -47,8 +48,8 @@ class Synthesis:
         """Raises `QueueFull` or `Unavailable`."""
         if self.stopping:
             raise Unavailable("The server is shutting down", "Try again soon.", RETRY_LATER)
-        if not self._has_room():
-            raise Unavailable("The server has too little room on its disk", "Try again later.", RETRY_LATER)
+        if problem := storage_problem(self.settings):
+            raise Unavailable(problem, "Try again later.", RETRY_LATER)
         if self._dispatcher.full:
             raise QueueFull(
                 "Too many tasks are waiting",
@@ -62,8 +63,10 @@ class Synthesis:
             self._dispatcher.hurry()
         self.stopping = True
 
-    def _has_room(self) -> bool:
-        return shutil.disk_usage(self.settings.data_dir).free >= self.settings.min_free_mb * MEGABYTE
+    async def drain(self) -> None:
+        """Gives running tasks their time to end, then leaves the rest to the next start. More calls do nothing more."""
+        self.stopping = True
+        await self._dispatcher.stop(self.settings.shutdown_seconds)
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
@@ -193,19 +196,19 @@ class Synthesis:
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""
-        slots, problem, engine = self._dispatcher.slots, None, None
+        slots, engine, unavailable = self._dispatcher.slots, None, None
         try:
             engine = choose_engine(self.settings.engine, self.settings.checkpoints_dir)
         except EngineUnavailable as error:
-            problem = f"{error}. {error.detail}"
+            unavailable = f"{error}. {error.detail}"
         if not self._store.ping():
-            problem = "The database does not answer."
+            problem: str | None = "The database does not answer"
         elif all(slot.broken for slot in slots):
             problem = f"No engine process can be started: {slots[0].broken}"
-        elif not self._has_room():
-            problem = "There is too little room on the disk."
         elif self.stopping:
-            problem = "The server is shutting down."
+            problem = "The server is shutting down"
+        else:
+            problem = storage_problem(self.settings) or unavailable
         return Health(
             status="unhealthy" if problem else "healthy",
             gpu_available=self._gpu,
@@ -236,6 +239,15 @@ class Synthesis:
 def render_folder(settings: Settings, render_id: str) -> Path:
     """Where a render's files lie: image, audio and, when it is done, result.mp4."""
     return settings.data_dir / "tasks" / render_id
+
+
+def storage_problem(settings: Settings) -> str | None:
+    """Why nothing more can be stored; None when all is well."""
+    if not os.access(settings.data_dir, os.W_OK):
+        return "The server cannot write to its data folder"
+    if shutil.disk_usage(settings.data_dir).free < settings.min_free_mb * MEGABYTE:
+        return "The server has too little room on its disk"
+    return None
 
 
 def staging_folder(settings: Settings) -> Path:

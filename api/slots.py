@@ -37,7 +37,7 @@ class Slot:
         return process
 
     async def run(self, engine: str, job: RenderJob, on_progress: OnProgress) -> RenderResult:
-        """Renders one job. Raises `TaskFailed` or `EngineLost`; the next call finds a working process again."""
+        """Renders one job. Raises `TaskFailed`, `EngineLost` or `NoRoom`; the next call finds a working process."""
         self.busy = True
         try:
             process = await self.warm_up(engine)

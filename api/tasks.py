@@ -7,7 +7,7 @@ its own; state, progress and result are the render's.
 import hashlib
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -70,8 +70,3 @@ def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: 
     """Equal for requests that must give the same video: same bytes, full set of options, engine and weights."""
     parts = [image_hash, audio_hash, options.model_dump(mode="json"), engine, fingerprint]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def utc_now() -> datetime:
-    """The service's clock: naive UTC. Tests pass another."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)

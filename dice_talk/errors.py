@@ -3,6 +3,8 @@
 No HTTP here: `api.errors` maps these to status codes.
 """
 
+import errno
+
 
 class DiceTalkError(Exception):
     """Base of all expected failures; trying the same input again gives the same failure.
@@ -38,6 +40,11 @@ class EngineUnavailable(DiceTalkError):
 
 class RenderFailed(DiceTalkError):
     """The engine ended without the video that was promised."""
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether it says that nothing more can be written: the disk is full, or may only be read."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Cancelled(Exception):

@@ -2,11 +2,11 @@
 
 Speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop it.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
-input is to blame: trying again is no use), `cancelled` or `crashed` (anything else). Each job has a thread of its own.
+input is to blame: trying again is no use), `cancelled`, `no_room` (on the disk) or `crashed` (anything else). Each job
+has a thread of its own.
 The process ends when its input ends, so it never outlives the service.
 """
 
-import errno
 import json
 import logging
 import os
@@ -20,7 +20,7 @@ from typing import Any
 
 from dice_talk import video
 from dice_talk.engine import Engine, Progress, RenderJob, load_engine
-from dice_talk.errors import Cancelled, DiceTalkError
+from dice_talk.errors import Cancelled, DiceTalkError, no_room
 from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
@@ -103,9 +103,7 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
         outcome = {"event": "cancelled"}
     except BaseException as error:
         log.exception("The engine crashed")
-        outcome = {"event": "crashed", "error": type(error).__name__}
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            outcome = {"event": "failed", "error": "The server has no room to store the video", "detail": "Try later."}
+        outcome = {"event": "no_room"} if no_room(error) else {"event": "crashed", "error": type(error).__name__}
     if outcome["event"] != "done":
         job.output.unlink(missing_ok=True)
     del cancels[number]

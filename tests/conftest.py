@@ -14,7 +14,6 @@ import requests
 from api.server import create_app, http_server
 from api.service import Synthesis
 from api.settings import Settings
-from api.tasks import utc_now
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +88,9 @@ class Service:
 
 
 @contextmanager
-def running(settings: Settings, kind: str | None, gate: Path, clock: Callable[[], datetime]) -> Iterator[Service]:
+def running(
+    settings: Settings, kind: str | None, gate: Path, clock: Callable[[], datetime] | None = None
+) -> Iterator[Service]:
     def command(engine: str) -> list[str]:
         return [sys.executable, "-m", "tests.fake_worker", str(kind), str(gate)]
 
@@ -115,7 +116,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """
     with ExitStack() as stack:
 
-        def start(kind: str | None = "quick", clock: Callable[[], datetime] = utc_now, **changes: Any) -> Service:
+        def start(kind: str | None = "quick", clock: Callable[[], datetime] | None = None, **changes: Any) -> Service:
             defaults = {"data_dir": tmp_path / "data", "log_dir": tmp_path / "logs", "shutdown_seconds": 0.1}
             settings = Settings(**{**defaults, **changes})
             return stack.enter_context(running(settings, kind, tmp_path / "gate", clock))
@@ -128,5 +129,5 @@ def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One server with the real lite engine, shared by the tests that only need it to work."""
     folder = tmp_path_factory.mktemp("service")
     settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", shutdown_seconds=0.1)
-    with running(settings, None, folder / "gate", utc_now) as service:
+    with running(settings, None, folder / "gate") as service:
         yield service

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import requests
 
+from api.clock import Clock
 from api.settings import Settings
-from api.tasks import utc_now
 from dice_talk.video import probe
 from tests.conftest import ROOT, Service
 from tests.waiting import wait_for
@@ -63,7 +63,7 @@ def _environment(pid: str) -> dict[str, str]:
 
 
 def test_killed_with_tasks_finished_running_and_waiting(tmp_path: Path, portrait: Path, speech: Path) -> None:
-    begun = utc_now()
+    begun = Clock()()
     with server_process(tmp_path) as (service, process):
         finished = service.submit(portrait, speech, seed=1)
         assert service.wait(finished)["status"] == "COMPLETED"

@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 import requests
 
+from api.clock import Clock
 from api.dispatcher import ProgressLog
 from api.server import StartError, create_app
 from api.settings import Settings
 from api.store import TaskStore, sqlite_url
-from api.tasks import Render, Task, TaskStatus, utc_now
+from api.tasks import Render, Task, TaskStatus
 from dice_talk.engine import Progress
 from dice_talk.options import RenderOptions
 from tests.conftest import running
 from tests.waiting import wait_for
+
+NOW = Clock()
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[TaskStore]:
 
 def make_render(render_id: str) -> Render:
     options = RenderOptions(emotion="sad", seed=1)
-    return Render(render_id, options, "lite", None, 1.0, created_at=utc_now(), updated_at=utc_now())
+    return Render(render_id, options, "lite", None, 1.0, created_at=NOW(), updated_at=NOW())
 
 
 @pytest.mark.parametrize("kind", ["exits", "raises", "segfaults"])
@@ -54,8 +57,8 @@ def test_a_task_whose_engine_dies_once_completes(serve: Any, portrait: Path, spe
 
 
 def test_progress_does_not_go_back_over_attempts(store: TaskStore) -> None:
-    render = store.add(Task("t", utc_now(), make_render("t"))).id
-    now = utc_now()
+    render = store.add(Task("t", NOW(), make_render("t"))).id
+    now = NOW()
     for status, told, kept in (
         (TaskStatus.PROCESSING, 0.7, 0.7),
         (TaskStatus.PENDING, 0.0, 0.7),
@@ -70,9 +73,9 @@ def test_progress_does_not_go_back_over_attempts(store: TaskStore) -> None:
 
 
 def test_before_the_file_is_there_progress_is_less_than_one(store: TaskStore) -> None:
-    render = store.add(Task("t", utc_now(), make_render("t"))).id
+    render = store.add(Task("t", NOW(), make_render("t"))).id
     store.update(render, TaskStatus.PROCESSING)
-    asyncio.run(ProgressLog(store, render, utc_now)(Progress("render", "...", 1.0)))
+    asyncio.run(ProgressLog(store, render, NOW)(Progress("render", "...", 1.0)))
     found = store.render(render)
     assert found
     assert found.progress == 0.99
@@ -127,15 +130,15 @@ def test_an_engine_that_cannot_start_makes_the_service_unhealthy(serve: Any, por
 def test_restart_keeps_finished_and_takes_up_the_rest_in_order(portrait: Path, speech: Path, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", shutdown_seconds=0.1, workers=1)
     gate = tmp_path / "gate"
-    with running(settings, "quick", gate, utc_now) as service:
+    with running(settings, "quick", gate) as service:
         finished = service.submit(portrait, speech)
         service.wait(finished)
-    with running(settings, "gated", gate, utc_now) as service:
+    with running(settings, "gated", gate) as service:
         tasks = [service.submit(portrait, speech) for _ in range(4)]
         service.wait(tasks[0], "PROCESSING")
     (settings.data_dir / "incoming" / "half").mkdir(parents=True)
     (settings.data_dir / "tasks" / "unknown").mkdir()
-    with running(settings, "gated", gate, utc_now) as service:
+    with running(settings, "gated", gate) as service:
         assert service.download(finished).status_code == 200
         assert service.wait(tasks[0], "PROCESSING")["attempts"] == 1, "the restart was not the task's fault"
         assert [service.status(task)["queue_position"] for task in tasks] == [None, 1, 2, 3]
@@ -150,11 +153,11 @@ def test_running_tasks_get_time_to_end_at_shutdown(portrait: Path, speech: Path,
     settings = Settings(data_dir=tmp_path / "data", shutdown_seconds=20)
     gate = tmp_path / "gate"
     with ExitStack() as stack:
-        service = stack.enter_context(running(settings, "gated", gate, utc_now))
+        service = stack.enter_context(running(settings, "gated", gate))
         task = service.submit(portrait, speech)
         service.wait(task, "PROCESSING")
         gate.touch()
-    with running(settings, "hangs", gate, utc_now) as service:
+    with running(settings, "hangs", gate) as service:
         assert service.status(task)["status"] == "COMPLETED"
 
 

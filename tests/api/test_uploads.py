@@ -177,7 +177,7 @@ def test_too_little_room_on_the_disk(serve: Any, portrait: Path, speech: Path) -
     service = serve(min_free_mb=1e12)
     assert service.start(portrait, speech).status_code == 503
     health = requests.get(f"{service.url}/api/health", timeout=5).json()
-    assert (health["status"], health["detail"]) == ("unhealthy", "There is too little room on the disk.")
+    assert (health["status"], health["detail"]) == ("unhealthy", "The server has too little room on its disk")
 
 
 def test_an_inspection_that_does_not_work_is_not_the_clients_fault(
