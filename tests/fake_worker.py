@@ -38,18 +38,19 @@ class FakeEngine:
             os.write(MESSAGES, b'{"job": 1, "event": "prog')
             os.kill(os.getpid(), signal.SIGKILL)
         job.output.write_bytes(b"half a file")
-        first = not (job.output.parent / "tried").exists()
-        (job.output.parent / "tried").touch()
         if self.kind == "gated":
             while not self.gate.exists():
                 time.sleep(0.02)
                 report(Progress("render", "Generating video...", 0.2))
-        elif self.kind != "flaky" or first:
-            self.misbehave(report)
+        else:
+            self.misbehave(job, report)
         report(Progress("render", "Generating video...", 0.5, step=1, steps=2))
         return self.make_video(job)
 
-    def misbehave(self, report: Report) -> None:
+    def misbehave(self, job: RenderJob, report: Report) -> None:
+        tried = job.output.parent / "tried"
+        if self.kind == "flaky" and tried.exists():
+            return
         if self.kind == "refuses":
             raise NoFaceFound("No face was found", "Send a clear portrait.")
         if self.kind == "raises":
@@ -59,8 +60,9 @@ class FakeEngine:
         if self.kind == "hangs":
             time.sleep(3600)
         if self.kind in ("exits", "flaky"):
+            tried.touch()
             report(Progress("late", "Nearly there...", 0.7))
-            os._exit(3)
+            os._exit(1)
         if self.kind == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
         if self.kind == "segfaults":

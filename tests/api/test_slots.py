@@ -86,7 +86,7 @@ def test_refusal_is_told_and_keeps_the_process(job: RenderJob) -> None:
     [
         ("raises", "ZeroDivisionError"),
         ("memory", "MemoryError"),
-        ("exits", "exited with code 3"),
+        ("exits", "exited with code 1"),
         ("segfaults", "killed by SIGSEGV"),
         ("unloadable", "exited with code 7"),
         ("silent", "stopped talking"),

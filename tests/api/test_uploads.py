@@ -133,7 +133,7 @@ def test_names_from_the_client_are_never_paths(serve: Any, portrait: Path, speec
     task = post(service, body).json()["task_id"]
     assert service.wait(task)["status"] == "COMPLETED"
     names = {Path(name).name for name in service.files()}
-    assert names == {task, "image", "audio", "result.mp4", "tried"}
+    assert names == {task, "image", "audio", "result.mp4"}
 
 
 def test_what_is_no_http_gets_the_error_form(serve: Any) -> None:

@@ -1,0 +1,118 @@
+"""The service as a process of its own, for faults that no thread survives."""
+
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from api.settings import Settings
+from tests.conftest import ROOT, Service
+from tests.waiting import wait_for
+
+
+@dataclass
+class ServerProcess(Service):
+    """Its `synthesis` lies in the process and can't be reached."""
+
+    process: subprocess.Popen[bytes] = field(kw_only=True)
+
+    def kill(self) -> None:
+        """What a power cut does."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, number: int = signal.SIGTERM) -> int:
+        """Asks it to end; gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(40)
+
+    def engines(self) -> list[int]:
+        """Process ids of its engines, also after its own end."""
+        return engine_processes(self.settings.data_dir)
+
+    def rows(self, query: str) -> list[Any]:
+        """What the database holds, looked at from outside."""
+        with closing(sqlite3.connect(self.settings.data_dir / "dice_talk.db")) as database:
+            return database.execute(query).fetchall()
+
+    def check_files(self) -> None:
+        """No row without files, no file without a row, nothing half done. For a service that has nothing to do."""
+        rows = dict(self.rows("SELECT id, status FROM renders"))
+        expected = {f"tasks/{render}{file}" for render in rows for file in ("", "/image", "/audio")}
+        expected |= {f"tasks/{render}/result.mp4" for render, status in rows.items() if status == "COMPLETED"}
+        assert set(self.files()) - {"incoming"} == expected
+        assert {render for (render,) in self.rows("SELECT render_id FROM tasks")} == set(rows)
+
+
+def engine_processes(data_dir: Path) -> list[int]:
+    """Of the services that keep their data there, living or dead."""
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and any(b"_worker" in word or b".worker" in word for word in _words(entry / "cmdline"))
+        and f"DICE_TALK_DATA_DIR={data_dir}".encode() in _words(entry / "environ")
+    ]
+
+
+def _words(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Variables that make a server process take these settings."""
+    changed = settings.model_dump(mode="json", exclude_unset=True)
+    return os.environ | {f"DICE_TALK_{name.upper()}": str(value) for name, value in changed.items()}
+
+
+@contextmanager
+def server_process(
+    folder: Path,
+    kind: str | None = None,
+    *,
+    before: Sequence[str] = (),
+    variables: dict[str, str] | None = None,
+    **changes: Any,
+) -> Iterator[ServerProcess]:
+    """A server that keeps its data in `folder`, killed at the end when it still runs.
+
+    `kind`: of fake_worker's engine, whose gate is `folder`/gate; None for the real ones. `before`: what starts it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = Settings(port=port, data_dir=folder / "data", log_dir=folder / "logs", **changes)
+    program = ["tests.faults.server", kind, str(folder / "gate")] if kind else ["api.server"]
+    with (folder / "output").open("ab") as output:
+        process = subprocess.Popen(
+            [*before, sys.executable, "-m", *program],
+            cwd=ROOT,
+            env=environment(settings) | (variables or {}),
+            stdout=output,
+            stderr=output,
+        )
+    service = ServerProcess(f"http://127.0.0.1:{port}", settings, None, process=process)  # type: ignore[arg-type]
+    try:
+        wait_for(lambda: process.poll() is not None or _answers(service.url))
+        yield service
+    finally:
+        service.kill()
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        requests.get(f"{url}/api/health", timeout=5)
+        return True
+    return False
