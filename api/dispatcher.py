@@ -122,9 +122,10 @@ class Dispatcher:
     async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
         try:
             await self._run(slot, render_id)
-        except Exception:
+        except Exception as error:
             # The store failed, say because the disk is full: the render is still in it and must not be forgotten.
-            log.exception("%s: render %s could not be taken on", slot.label, render_id)
+            reason = None if isinstance(error, StoreFailure) else error
+            log.error("%s: render %s put back: %s", slot.label, render_id, error, exc_info=reason)
             await asyncio.sleep(WARM_CHECK_S)
             self._queue.put_nowait((number, render_id))
 

@@ -153,6 +153,7 @@ def configure_logging(settings: Settings) -> None:
         )
     except OSError as error:
         raise StartError(f"the log folder {settings.log_dir} cannot be used: {error.strerror}") from error
+    logging.raiseExceptions = False  # a full disk or a closed terminal is no reason to print a traceback for each line
     line = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     logging.basicConfig(level=settings.log_level, format=line, handlers=[logging.StreamHandler(), file])
 

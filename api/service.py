@@ -196,19 +196,19 @@ class Synthesis:
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""
-        slots, engine, unavailable = self._dispatcher.slots, None, None
+        slots, engine, problem = self._dispatcher.slots, None, None
         try:
             engine = choose_engine(self.settings.engine, self.settings.checkpoints_dir)
         except EngineUnavailable as error:
-            unavailable = f"{error}. {error.detail}"
+            problem = f"{error}. {error.detail}"
         if not self._store.ping():
-            problem: str | None = "The database does not answer"
-        elif all(slot.broken for slot in slots):
+            problem = "The database does not answer"
+        elif problem is None and all(slot.broken for slot in slots):
             problem = f"No engine process can be started: {slots[0].broken}"
         elif self.stopping:
             problem = "The server is shutting down"
         else:
-            problem = storage_problem(self.settings) or unavailable
+            problem = problem or storage_problem(self.settings)
         return Health(
             status="unhealthy" if problem else "healthy",
             gpu_available=self._gpu,

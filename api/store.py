@@ -75,8 +75,10 @@ class TaskStore:
         if self._db.dialect.name == "sqlite":
             sa.event.listen(self._db, "connect", _configure_sqlite)
         try:
-            _metadata.create_all(self._db)
             with self._db.begin() as db:
+                if self._db.dialect.name == "sqlite" and (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
+                    raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
+                _metadata.create_all(db)
                 version = db.scalar(sa.select(_schema.c.version))
                 if version is None:
                     db.execute(_schema.insert().values(version=SCHEMA_VERSION))

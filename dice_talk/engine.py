@@ -75,6 +75,7 @@ class EngineSpec:
     module: str  # has `load(checkpoints: Path) -> Engine`
     packages: tuple[str, ...]  # by import name
     distributions: tuple[str, ...]  # whose releases may change the result
+    package_files: tuple[str, ...]  # models that packages carry, by import name and path
     files: tuple[str, ...]  # under the checkpoints folder
     extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
     one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
@@ -85,8 +86,9 @@ class EngineSpec:
         if not _importable(self.module):
             return [f"this release of DICE-Talk Server does not contain the {self.name} engine"]
         packages = [f"Python package {name}" for name in self.packages if not _importable(name)]
+        models = [f"model {name}" for name in self.package_files if not packages and not _package_file(name).exists()]
         files = [f"checkpoint {name}" for name in self.files if not (checkpoints / name).exists()]
-        return packages + files
+        return packages + models + files
 
 
 ENGINES = {
@@ -97,6 +99,7 @@ ENGINES = {
             module="dice_talk.diffusion.engine",
             packages=("torch", "diffusers", "transformers"),
             distributions=("torch", "diffusers", "transformers"),
+            package_files=(),
             files=NEEDED_FILES,
             extras=(YOLOFACE, INSIGHTFACE),
             one_process=True,
@@ -116,10 +119,17 @@ ENGINES = {
                 "soxr",
                 "opencv-contrib-python",
             ),
+            package_files=(
+                "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
+                "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+                "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
+                "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+                "pocketsphinx/model/en-us/en-us-phone.lm.bin",
+            ),
             files=(),
             extras=(),
             one_process=False,  # Python's threads would share one core
-            remedy="Run: pip install -r requirements_api.txt",
+            remedy="Run: .venv/bin/pip install --force-reinstall -r requirements_api.txt",
         ),
     )
 }
@@ -169,6 +179,12 @@ def load_engine(name: str, checkpoints: Path) -> Engine:
     choose_engine(name, checkpoints)
     engine: Engine = importlib.import_module(ENGINES[name].module).load(checkpoints)
     return engine
+
+
+def _package_file(name: str) -> Path:
+    package, _, inside = name.partition("/")
+    spec = find_spec(package)
+    return Path(((spec and spec.submodule_search_locations) or ["/nonexistent"])[0]) / inside
 
 
 def _importable(module: str) -> bool:

@@ -67,6 +67,9 @@ class Service:
     def status(self, task_id: str) -> Any:
         return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/status", timeout=10).json()
 
+    def health(self) -> Any:
+        return requests.get(f"{self.url}/api/health", timeout=10).json()
+
     def download(self, task_id: str, **headers: str) -> requests.Response:
         return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=10)
 

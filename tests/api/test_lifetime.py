@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import requests
 
 from api.clock import Clock
 from api.dispatcher import ProgressLog
-from api.server import StartError, create_app
 from api.settings import Settings
 from api.store import TaskStore, sqlite_url
 from api.tasks import Render, Task, TaskStatus
@@ -38,22 +36,6 @@ def store(tmp_path: Path) -> Iterator[TaskStore]:
 def make_render(render_id: str) -> Render:
     options = RenderOptions(emotion="sad", seed=1)
     return Render(render_id, options, "lite", None, 1.0, created_at=NOW(), updated_at=NOW())
-
-
-@pytest.mark.parametrize("kind", ["exits", "raises", "segfaults"])
-def test_a_task_is_tried_three_times(serve: Any, portrait: Path, speech: Path, kind: str) -> None:
-    service = serve(kind, workers=1)
-    state = service.wait(service.submit(portrait, speech))
-    assert (state["status"], state["attempts"]) == ("FAILED", 3)
-    assert state["message"].startswith("Rendering failed 3 times; last: the engine")
-    assert requests.get(f"{service.url}/api/health", timeout=5).json()["slots_busy"] == 0
-
-
-def test_a_task_whose_engine_dies_once_completes(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve("flaky", workers=1)
-    state = service.wait(service.submit(portrait, speech))
-    assert (state["status"], state["attempts"]) == ("COMPLETED", 2)
-    assert not any(name.endswith(".part") for name in service.files())
 
 
 def test_progress_does_not_go_back_over_attempts(store: TaskStore) -> None:
@@ -81,16 +63,6 @@ def test_before_the_file_is_there_progress_is_less_than_one(store: TaskStore) ->
     assert found.progress == 0.99
 
 
-def test_an_idle_engine_that_dies_is_replaced(serve: Any) -> None:
-    service = serve()
-    pool = service.synthesis._dispatcher.engines
-    before = wait_for(lambda: pids if len(pids := pool.pids()) == 2 else None)
-    for pid in before:
-        os.kill(pid, signal.SIGKILL)
-    after = wait_for(lambda: pids if len(pids := pool.pids()) == 2 and not set(pids) & set(before) else None)
-    assert len(after) == 2
-
-
 def test_a_slot_survives_an_engine_that_could_not_be_started(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,17 +77,6 @@ def test_a_slot_survives_an_engine_that_could_not_be_started(
     monkeypatch.setattr(pool, "_command", good)
     assert service.wait(service.submit(portrait, speech))["status"] == "COMPLETED"
     wait_for(lambda: requests.get(health, timeout=5).json()["status"] == "healthy")
-
-
-def test_a_kill_costs_only_its_own_slot(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", attempts=2)
-    tasks = [service.submit(portrait, speech) for _ in range(2)]
-    for task in tasks:
-        service.wait(task, "PROCESSING")
-    os.kill(service.synthesis._dispatcher.engines.pids()[0], signal.SIGKILL)
-    (tmp_path / "gate").touch()
-    assert sorted(service.wait(task)["attempts"] for task in tasks) == [1, 2]
-    assert {service.status(task)["status"] for task in tasks} == {"COMPLETED"}
 
 
 def test_an_engine_that_cannot_start_makes_the_service_unhealthy(serve: Any, portrait: Path, speech: Path) -> None:
@@ -201,25 +162,3 @@ def test_as_many_as_may_wait_are_accepted_and_not_one_more(
         codes = list(pool.map(lambda _: service.start(portrait, speech).status_code, range(16)))
     assert sorted(codes) == [200] * 10 + [503] * 6
     (tmp_path / "gate").touch()
-
-
-def test_a_second_server_on_the_same_data_is_refused(serve: Any) -> None:
-    service = serve()
-    with pytest.raises(StartError, match="another server uses the data folder"):
-        create_app(service.settings)
-
-
-def test_a_broken_or_newer_database_is_refused_and_kept(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
-    file = tmp_path / "dice_talk.db"
-    file.write_bytes(b"not a database" * 100)
-    with pytest.raises(StartError, match="cannot be opened"):
-        create_app(settings)
-    assert file.read_bytes().startswith(b"not a database")
-    file.unlink()
-    TaskStore(f"sqlite:///{file}").close()
-    with closing(sqlite3.connect(file)) as database:
-        database.execute("UPDATE schema_version SET version = 99")
-        database.commit()
-    with pytest.raises(StartError, match="has version 99, this release reads 1"):
-        create_app(settings)

@@ -7,12 +7,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from api.settings import Settings
@@ -50,26 +51,18 @@ class ServerProcess(Service):
         rows = dict(self.rows("SELECT id, status FROM renders"))
         expected = {f"tasks/{render}{file}" for render in rows for file in ("", "/image", "/audio")}
         expected |= {f"tasks/{render}/result.mp4" for render, status in rows.items() if status == "COMPLETED"}
-        assert set(self.files()) - {"incoming"} == expected
+        assert set(self.files()) == expected
         assert {render for (render,) in self.rows("SELECT render_id FROM tasks")} == set(rows)
 
 
 def engine_processes(data_dir: Path) -> list[int]:
     """Of the services that keep their data there, living or dead."""
     return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit()
-        and any(b"_worker" in word or b".worker" in word for word in _words(entry / "cmdline"))
-        and f"DICE_TALK_DATA_DIR={data_dir}".encode() in _words(entry / "environ")
+        process.pid
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if any("worker" in word for word in process.info["cmdline"] or ())
+        and (process.info["environ"] or {}).get("DICE_TALK_DATA_DIR") == str(data_dir)
     ]
-
-
-def _words(file: Path) -> list[bytes]:
-    try:
-        return file.read_bytes().split(b"\0")
-    except OSError:
-        return []
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -85,6 +78,8 @@ def server_process(
     *,
     before: Sequence[str] = (),
     variables: dict[str, str] | None = None,
+    preexec_fn: Callable[[], None] | None = None,
+    output: Path | None = None,
     **changes: Any,
 ) -> Iterator[ServerProcess]:
     """A server that keeps its data in `folder`, killed at the end when it still runs.
@@ -95,13 +90,14 @@ def server_process(
         port = listener.getsockname()[1]
     settings = Settings(port=port, data_dir=folder / "data", log_dir=folder / "logs", **changes)
     program = ["tests.faults.server", kind, str(folder / "gate")] if kind else ["api.server"]
-    with (folder / "output").open("ab") as output:
+    with (output or folder / "output").open("ab") as said:
         process = subprocess.Popen(
             [*before, sys.executable, "-m", *program],
             cwd=ROOT,
             env=environment(settings) | (variables or {}),
-            stdout=output,
-            stderr=output,
+            stdout=said,
+            stderr=said,
+            preexec_fn=preexec_fn,
         )
     service = ServerProcess(f"http://127.0.0.1:{port}", settings, None, process=process)  # type: ignore[arg-type]
     try:

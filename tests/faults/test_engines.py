@@ -1,0 +1,122 @@
+"""Engine processes that crash, hang or are killed: their task is tried again, the other slot's goes on."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests.faults.process import ServerProcess, server_process
+from tests.waiting import wait_for
+
+STALL_S = 4.0
+BACK_S = 10.0
+"""Until a slot works again, on a machine that is busy."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with server_process(tmp_path_factory.mktemp("engines"), stall_seconds=STALL_S) as service:
+        yield service
+        assert service.terminate() == 0
+        assert not service.engines()
+
+
+FAULTS: dict[str, tuple[Callable[[int], None], str]] = {
+    "kill -9": (lambda pid: os.kill(pid, signal.SIGKILL), "was killed by SIGKILL"),
+    "segfault": (lambda pid: os.kill(pid, signal.SIGSEGV), "was killed by SIGSEGV"),
+    "hang": (lambda pid: os.kill(pid, signal.SIGSTOP), f"said nothing for {STALL_S:g} seconds"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_task_is_tried_again_and_the_other_is_untouched(
+    service: ServerProcess, portrait: Path, speech: Path, fault: str
+) -> None:
+    tasks = [service.submit(portrait, speech, duration=None, min_resolution=512) for _ in range(2)]
+    for task in tasks:
+        wait_for(lambda task=task: service.status(task)["stage"] == "render")  # type: ignore[misc]
+    victim = service.engines()[0]
+    harm, reason = FAULTS[fault]
+    harm(victim)
+    retried = wait_for(lambda: [s for s in map(service.status, tasks) if reason in s["message"] or s["attempts"] == 2])
+    begun = time.monotonic()
+    wait_for(lambda: service.status(retried[0]["task_id"])["stage"] not in ("queued", "load"), BACK_S)
+    assert time.monotonic() - begun < BACK_S
+    assert sorted(service.wait(task)["attempts"] for task in tasks) == [1, 2]
+    assert {service.status(task)["status"] for task in tasks} == {"COMPLETED"}
+    engines = wait_for(lambda: pids if len(pids := service.engines()) == 2 else None)
+    assert victim not in engines
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    assert not [child for child in children if child.status() == psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("exits", "the engine process exited with code 1"),
+        ("memory", "the engine raised MemoryError"),
+        ("raises", "the engine raised ZeroDivisionError"),
+        ("segfaults", "the engine process was killed by SIGSEGV"),
+        ("hangs", "the engine said nothing for 1 seconds"),
+    ],
+)
+def test_a_task_that_fails_three_times_says_why(
+    serve: Any, portrait: Path, speech: Path, kind: str, reason: str
+) -> None:
+    service = serve(kind, workers=1, stall_seconds=1)
+    state = service.wait(service.submit(portrait, speech))
+    assert (state["status"], state["attempts"]) == ("FAILED", 3)
+    assert state["message"] == f"Rendering failed 3 times; last: {reason}"
+    assert requests.get(f"{service.url}/api/health", timeout=5).json()["slots_busy"] == 0
+    assert service.files() == [f"tasks/{state['task_id']}{file}" for file in ("", "/audio", "/image")]
+
+
+def test_a_task_whose_engine_dies_once_completes(serve: Any, portrait: Path, speech: Path) -> None:
+    service = serve("flaky", workers=1)
+    state = service.wait(service.submit(portrait, speech))
+    assert (state["status"], state["attempts"]) == ("COMPLETED", 2)
+    assert not any(name.endswith(".part") for name in service.files())
+
+
+def test_an_idle_engine_that_dies_is_replaced(service: ServerProcess) -> None:
+    before = wait_for(lambda: pids if len(pids := service.engines()) == 2 else None)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(pids := service.engines()) == 2 and not set(pids) & set(before))
+
+
+def test_a_model_file_that_is_missing_is_named(tmp_path: Path, portrait: Path, speech: Path) -> None:
+    packages = copy_of_mediapipe(tmp_path)
+    (model,) = packages.rglob("face_landmark_with_attention.tflite")
+    variables = {"PYTHONPATH": str(packages)}
+    with server_process(tmp_path, variables=variables) as service:
+        waiting = service.submit(portrait, speech, duration=None)
+        model.unlink()
+        for pid in service.engines():
+            os.kill(pid, signal.SIGKILL)
+        state = service.wait(waiting)
+        assert state["status"] == "FAILED"
+        assert model.name in state["detail"]
+        health = service.health()
+        assert (health["status"], model.name in health["detail"]) == ("unhealthy", True)
+        refused = service.start(portrait, speech)
+        assert (refused.status_code, model.name in refused.json()["detail"]) == (400, True)
+    with server_process(tmp_path, variables=variables) as service:
+        assert service.process.wait(10) == 1
+        assert model.name in (tmp_path / "output").read_text().splitlines()[-1]
+
+
+def copy_of_mediapipe(folder: Path) -> Path:
+    """A folder for PYTHONPATH that holds nothing else."""
+    import mediapipe
+
+    package = Path(mediapipe.__file__).parent
+    shutil.copytree(package, folder / "packages" / "mediapipe", symlinks=True, copy_function=os.link)
+    return folder / "packages"
