@@ -25,6 +25,8 @@ PROGRESS_EVERY_S = 0.5
 """A stage's progress is stored this often; clients poll every few seconds."""
 WARM_CHECK_S, MAX_PAUSE_S = 2.0, 60.0
 """How often an idle slot sees to its engine, and how seldom at last while that can't be started."""
+STATE_FILE = "state"
+"""In a render's folder: how far its engine is, so that a later attempt can go on from there."""
 RESTARTED = "Waiting in queue again after a restart"
 
 
@@ -157,7 +159,7 @@ class Dispatcher:
         )
         folder = self._folder(render_id)
         part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
-        job = RenderJob(folder / "image", folder / "audio", part, render.options)
+        job = RenderJob(folder / "image", folder / "audio", part, render.options, state=folder / STATE_FILE)
         log.info("%s: render %s started with %s", slot.label, render_id, render.engine)
         try:
             result = await slot.run(render.engine, job, ProgressLog(self._store, render_id, self._clock))
@@ -203,6 +205,7 @@ class Dispatcher:
     async def _finish(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> None:
         """Stores how a render ended, however long the database takes to be able to: the work was done."""
         stage = "done" if status is TaskStatus.COMPLETED else "failed"
+        (self._folder(render.id) / STATE_FILE).unlink(missing_ok=True)
         while True:
             try:
                 await self._update(render, status, progress=progress, stage=stage, finished_at=self._clock(), **values)

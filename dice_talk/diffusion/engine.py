@@ -35,7 +35,7 @@ from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.diffusion.state import state_of
 from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint
-from dice_talk.errors import NoFaceFound, RenderFailed
+from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, crop_square
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
@@ -118,10 +118,14 @@ class DiffusionEngine:
         progress = _Progress(report, self._message, len(schedule), windows.count(total), first_step)
 
         def on_step(step: int, latents: Tensor) -> None:
-            state.save(step, latents)
+            state.note(step, latents)
             progress.on_step(step)
 
-        latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step)
+        try:
+            latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step)
+        except Cancelled:
+            state.save()
+            raise
         if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
         return latents

@@ -30,6 +30,7 @@ class State:
     path: Path | None
     fingerprint: str
     _saved: float = field(default_factory=time.monotonic)
+    _latest: tuple[int, Tensor] | None = None  # not saved yet
 
     def load(self) -> tuple[int, Tensor] | None:
         """Steps done and the latents after them; None where there is nothing to go on from, whatever lies there."""
@@ -50,10 +51,17 @@ class State:
         logger.info("The render goes on after step %s", noted[_STEP])
         return int(noted[_STEP]), latents
 
-    def save(self, step: int, latents: Tensor) -> None:
-        """Notes the latents after `step`, unless that was done a moment ago. A full disk does not end the render."""
-        if self.path is None or time.monotonic() - self._saved < SAVE_SECONDS:
+    def note(self, step: int, latents: Tensor) -> None:
+        """Takes note of the latents after `step`, and saves them unless that was done a moment ago."""
+        self._latest = step, latents
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Saves what was noted last. A full disk does not end the render."""
+        if self.path is None or self._latest is None:
             return
+        (step, latents), self._latest = self._latest, None
         part = _part(self.path)
         noted = {_STEP: str(step), _FINGERPRINT: self.fingerprint, _CHECKSUM: _checksum(str(step), latents)}
         try:

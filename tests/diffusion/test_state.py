@@ -25,14 +25,13 @@ from dice_talk.diffusion import state as states
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.state import State
 from dice_talk.engine import Progress, RenderJob
+from dice_talk.errors import Cancelled
 from dice_talk.options import RenderOptions
 from dice_talk.worker import encode_job
 
 LEAST = RenderOptions(emotion="happy", seed=3, duration=0.3, inference_steps=8, min_resolution=128)
 """What clients may ask for."""
 SMALL = LEAST.model_copy(update={"min_resolution": 64})
-ALWAYS = "from dice_talk import worker; from dice_talk.diffusion import state; state.SAVE_SECONDS = 0; worker.main()"
-"""The engine's own process, which saves after every step."""
 CUT_AT = 3
 
 
@@ -58,10 +57,10 @@ class PowerCut(BaseException):
     pass
 
 
-def cut_at(step: int) -> Callable[[Progress], None]:
+def cut_at(step: int, how: type[BaseException] = PowerCut) -> Callable[[Progress], None]:
     def report(progress: Progress) -> None:
         if progress.step == step:
-            raise PowerCut
+            raise how
 
     return report
 
@@ -149,26 +148,34 @@ def test_it_fits_no_other_render(engine: DiffusionEngine, cut_off: RenderJob, tm
 
 
 def test_a_state_that_cannot_be_saved_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    State(tmp_path / "gone" / "state", "", _saved=-1e9).save(1, torch.zeros(1, 1, 4, 2, 2))
+    State(tmp_path / "gone" / "state", "", _saved=-1e9).note(1, torch.zeros(1, 1, 4, 2, 2))
     assert "can't be saved" in caplog.text
 
 
 def test_it_is_saved_now_and_then(tmp_path: Path) -> None:
     state = State(tmp_path / "state", "")
-    state.save(1, torch.zeros(1, 1, 4, 2, 2))
+    state.note(1, torch.zeros(1, 1, 4, 2, 2))
     assert state.load() is None
     state._saved -= states.SAVE_SECONDS
-    state.save(2, torch.ones(1, 1, 4, 2, 2))
-    state.save(3, torch.zeros(1, 1, 4, 2, 2))
+    state.note(2, torch.ones(1, 1, 4, 2, 2))
+    state.note(3, torch.zeros(1, 1, 4, 2, 2))
     step, latents = state.load() or (0, None)
     assert step == 2 and torch.equal(latents, torch.ones(1, 1, 4, 2, 2))
+
+
+def test_calling_a_render_off_saves_it(engine: DiffusionEngine, job: RenderJob, whole: Frames) -> None:
+    with pytest.raises(Cancelled):
+        engine.render(job, cut_at(CUT_AT, Cancelled))
+    first, frames = rendered(engine, job)
+    assert first == CUT_AT
+    assert np.array_equal(frames, whole)
 
 
 @contextmanager
 def worker(job: RenderJob, checkpoints: Path) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
     """A real engine process that is given `job`, and what it says."""
     process = subprocess.Popen(
-        [sys.executable, "-c", ALWAYS, "diffusion", str(checkpoints)],
+        [sys.executable, "-m", "tests.diffusion.saving_worker", "diffusion", str(checkpoints)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -60,7 +60,7 @@ def engine_processes(data_dir: Path) -> list[int]:
     return [
         process.pid
         for process in psutil.process_iter(["cmdline", "environ"])
-        if any("worker" in word for word in process.info["cmdline"] or ())
+        if "worker" in "".join((process.info["cmdline"] or [])[1:3])  # -m, and the module
         and (process.info["environ"] or {}).get("DICE_TALK_DATA_DIR") == str(data_dir)
     ]
 
@@ -76,6 +76,7 @@ def server_process(
     folder: Path,
     kind: str | None = None,
     *,
+    worker: Sequence[str] = (),
     before: Sequence[str] = (),
     variables: dict[str, str] | None = None,
     preexec_fn: Callable[[], None] | None = None,
@@ -84,12 +85,14 @@ def server_process(
 ) -> Iterator[ServerProcess]:
     """A server that keeps its data in `folder`, killed at the end when it still runs.
 
-    `kind`: of fake_worker's engine, whose gate is `folder`/gate; None for the real ones. `before`: what starts it.
+    `kind`: of fake_worker's engine, whose gate is `folder`/gate; or `worker`: the engines' module and its arguments; or
+    the real one. `before`: what starts the server.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     settings = Settings(port=port, data_dir=folder / "data", log_dir=folder / "logs", **changes)
-    program = ["tests.faults.server", kind, str(folder / "gate")] if kind else ["api.server"]
+    worker = ["tests.fake_worker", kind, str(folder / "gate")] if kind else worker
+    program = ["tests.faults.server", *worker] if worker else ["api.server"]
     with (output or folder / "output").open("ab") as said:
         process = subprocess.Popen(
             [*before, sys.executable, "-m", *program],

@@ -1,9 +1,9 @@
-"""The service with engines of `tests.fake_worker`: `python -m tests.faults.server KIND GATE`."""
+"""The service with another engine process: `python -m tests.faults.server MODULE ARGUMENTS...`."""
 
 import sys
 
 from api import server
 
 if __name__ == "__main__":
-    server._worker_command = lambda settings: lambda engine: [sys.executable, "-m", "tests.fake_worker", *sys.argv[1:]]
+    server._worker_command = lambda settings: lambda engine: [sys.executable, "-m", *sys.argv[1:]]
     server.main()
