@@ -13,10 +13,10 @@ import anyio
 
 from api.engines import EngineLost, EnginePool, NoRoom, TaskFailed
 from api.files import settle
-from api.slots import Slot
+from api.slots import Company, Slot
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
-from dice_talk.engine import Progress, RenderJob
+from dice_talk.engine import ENGINES, Progress, RenderJob
 from dice_talk.errors import no_room
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Dispatcher:
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._workers: list[asyncio.Task[None]] = []
         self._draining = False
+        self._company = Company()
         self._hurry = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -123,7 +124,7 @@ class Dispatcher:
 
     async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
         try:
-            await self._run(slot, render_id)
+            await self._take_on(slot, render_id)
         except Exception as error:
             # The store failed, say because the disk is full: the render is still in it and must not be forgotten.
             reason = None if isinstance(error, StoreFailure) else error
@@ -140,14 +141,20 @@ class Dispatcher:
             return False
         return True
 
-    async def _run(self, slot: Slot, render_id: str) -> None:
-        """One attempt at one render, to whatever end."""
+    async def _take_on(self, slot: Slot, render_id: str) -> None:
         render = await asyncio.to_thread(self._store.render, render_id)
         if render is None or render.status in FINAL:
             return
         if render.attempts >= self._attempts:
             await self._finish(render, TaskStatus.FAILED, message="Rendering was interrupted too often")
-            return
+        elif ENGINES[render.engine].one_process:
+            async with self._company.join(alone=render.attempts > 0):
+                await self._run(slot, render)
+        else:
+            await self._run(slot, render)
+
+    async def _run(self, slot: Slot, render: Render) -> None:
+        """One attempt at one render, to whatever end."""
         now = self._clock()
         await self._update(
             render,
@@ -157,12 +164,12 @@ class Dispatcher:
             stage="load",
             message="Starting",
         )
-        folder = self._folder(render_id)
+        folder = self._folder(render.id)
         part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
         job = RenderJob(folder / "image", folder / "audio", part, render.options, state=folder / STATE_FILE)
-        log.info("%s: render %s started with %s", slot.label, render_id, render.engine)
+        log.info("%s: render %s started with %s", slot.label, render.id, render.engine)
         try:
-            result = await slot.run(render.engine, job, ProgressLog(self._store, render_id, self._clock))
+            result = await slot.run(render.engine, job, ProgressLog(self._store, render.id, self._clock))
             await self._put_in_place(part, folder / "result.mp4")
         except TaskFailed as error:
             await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)

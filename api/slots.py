@@ -4,7 +4,9 @@ The seam at which slots on other machines can be added: paths and plain dataclas
 out. How engine processes are started, watched and replaced is in `api.engines`.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from api.engines import EngineLost, EnginePool, EngineProcess, TaskFailed
 from dice_talk.engine import Progress, RenderJob, RenderResult
@@ -44,3 +46,35 @@ class Slot:
             return await process.render(job, on_progress)
         finally:
             self.busy = False
+
+
+class Company:
+    """Who renders beside whom where slots share an engine process.
+
+    When it dies, all its renders are lost, and nobody knows whose fault it was. So a second attempt is made alone: what
+    brings a process down again then costs no other render an attempt.
+    """
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._present, self._loners = 0, 0
+
+    @asynccontextmanager
+    async def join(self, *, alone: bool) -> AsyncIterator[None]:
+        """Waits until there is nobody else, or nobody who is or wants to be alone."""
+        async with self._changed:
+            self._loners += alone
+            try:
+                await self._changed.wait_for(lambda: not (self._present if alone else self._loners))
+            except BaseException:
+                self._loners -= alone
+                self._changed.notify_all()
+                raise
+            self._present += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._present -= 1
+                self._loners -= alone
+                self._changed.notify_all()

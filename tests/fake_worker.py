@@ -30,6 +30,11 @@ class FakeEngine:
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
         report(Progress("render", "Generating video...", 0.1))
+        if self.kind == "angry" and job.options.emotion == "angry":
+            time.sleep(0.5)  # for others to join in
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.kind == "angry":
+            time.sleep(1)
         if self.kind == "silent":
             os.close(1)  # the messages' own descriptor is another
             os.closerange(3, 64)

@@ -1,10 +1,13 @@
 """Engine processes that crash, hang or are killed: their task is tried again, the other slot's goes on."""
 
+import asyncio
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,12 @@ import psutil
 import pytest
 import requests
 
+from api.clock import Clock
+from api.dispatcher import Dispatcher
+from api.engines import EnginePool
+from api.store import TaskStore, sqlite_url
+from api.tasks import Render, Task, TaskStatus
+from dice_talk.options import RenderOptions
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
 
@@ -83,6 +92,39 @@ def test_a_task_whose_engine_dies_once_completes(serve: Any, portrait: Path, spe
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("COMPLETED", 2)
     assert not any(name.endswith(".part") for name in service.files())
+
+
+def test_what_brings_a_shared_engine_down_takes_no_other_task_with_it(
+    tmp_path: Path, portrait: Path, speech: Path
+) -> None:
+    """By the dispatcher itself: the service would ask for the diffusion engine's weights first."""
+    store = TaskStore(sqlite_url(tmp_path / "test.db"))
+    ids = {}
+    for number, emotion in enumerate(("angry", "happy", "sad")):
+        options = RenderOptions(emotion=emotion, seed=1, duration=0.5)
+        now = datetime(2030, 1, 1)
+        render = Render(f"{number}", options, "diffusion", None, 1.0, created_at=now, updated_at=now)
+        (tmp_path / render.id).mkdir()
+        for name, file in (("image", portrait), ("audio", speech)):
+            (tmp_path / render.id / name).hardlink_to(file)
+        ids[emotion] = store.add(Task(render.id, now, render)).id
+
+    async def scenario() -> None:
+        command = [sys.executable, "-m", "tests.fake_worker", "angry"]
+        pool = EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30)
+        places = {"slots": 2, "queue_size": 10, "attempts": 3}
+        dispatcher = Dispatcher(store, pool, lambda render: tmp_path / render, lambda: None, **places, clock=Clock())
+        await dispatcher.start("diffusion")
+        while store.unfinished():
+            await asyncio.sleep(0.05)
+        await dispatcher.stop(1)
+
+    asyncio.run(scenario())
+    ends = {emotion: found for emotion, render in ids.items() if (found := store.render(render))}
+    store.close()
+    assert (ends["angry"].status, ends["angry"].attempts) == (TaskStatus.FAILED, 3)
+    assert (ends["happy"].status, ends["happy"].attempts) == (TaskStatus.COMPLETED, 2)
+    assert (ends["sad"].status, ends["sad"].attempts) == (TaskStatus.COMPLETED, 1)
 
 
 def test_an_idle_engine_that_dies_is_replaced(service: ServerProcess) -> None:
