@@ -64,6 +64,7 @@ class Task:
     id: str  # UUID4
     created_at: datetime
     render: Render
+    owner: str | None = None  # name of the API key it was made with; None without keys
 
 
 def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str) -> str:
