@@ -165,9 +165,9 @@ async def start(
     tags=["Synthesis"],
     responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
-def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
+async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     """Ask every few seconds until `status` is COMPLETED or FAILED."""
-    return synthesis.status(task_id, owner)
+    return await synthesis.status(task_id, owner)
 
 
 @tasks.get(

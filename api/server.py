@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import fcntl
+import gc
 import ipaddress
 import logging
 import logging.handlers
@@ -282,6 +283,10 @@ def main() -> None:
         signal.signal(number, lambda *_: None)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    # What is loaded by now stays for good. Without this, the collector looks through all of it now and then, which
+    # takes 60 ms in which nobody is answered.
+    gc.collect()
+    gc.freeze()
     http_server(app).run(sockets=[listener])
 
 

@@ -15,6 +15,7 @@ from api.dispatcher import Dispatcher
 from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
 from api.files import settle
 from api.inspection import Inputs, Inspector
+from api.recent import Standing
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.settings import MEGABYTE, Settings
 from api.store import TaskStore
@@ -167,12 +168,14 @@ class Synthesis:
         """Where a finished render's video lies."""
         return self.folder(render_id) / "result.mp4"
 
-    def status(self, task_id: str, owner: str | None) -> TaskState:
-        """How a task stands. Blocking, like all database access. Raises `TaskNotFound`."""
-        task = self._task(task_id, owner)
+    async def status(self, task_id: str, owner: str | None) -> TaskState:
+        """How a task stands. Raises `TaskNotFound`."""
+        known = self._store.recall(task_id)  # nearly always: a thread takes longer than all of the rest
+        standing = known or await asyncio.to_thread(self._store.standing, task_id)
+        task = _visible(standing, owner)
         render, position, message = task.render, None, task.render.message
-        if render.status is TaskStatus.PENDING:
-            position = self._store.waiting_before(render.number) + 1
+        if standing and render.status is TaskStatus.PENDING:
+            position = standing.ahead + 1
             message = f"{message} (position {position})"
         elapsed = ((render.finished_at or self._clock()) - render.started_at) if render.started_at else timedelta()
         return TaskState(
@@ -195,18 +198,11 @@ class Synthesis:
 
     def result(self, task_id: str, owner: str | None) -> Path:
         """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
-        render = self._task(task_id, owner).render
+        render = _visible(self._store.standing(task_id), owner).render
         if render.status is not TaskStatus.COMPLETED:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
         return self.result_file(render.id)
-
-    def _task(self, task_id: str, owner: str | None) -> Task:
-        """Only its owner can see a task; those made without a key are seen without one only."""
-        task = self._store.task(task_id)
-        if task is None or task.owner != owner:
-            raise TaskNotFound
-        return task
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""
@@ -248,6 +244,13 @@ class Synthesis:
         if gone:
             log.info("%d renders removed after %g hours", len(gone), self.settings.retention_hours)
         return len(gone)
+
+
+def _visible(standing: Standing | None, owner: str | None) -> Task:
+    """Only its owner sees a task; one made without a key is seen without one only. Raises `TaskNotFound`."""
+    if standing is None or standing.task.owner != owner:
+        raise TaskNotFound
+    return standing.task
 
 
 def render_folder(settings: Settings, render_id: str) -> Path:

@@ -1,8 +1,9 @@
 """Tasks and renders in a database: SQLAlchemy Core on SQLite (WAL) or, by URL, PostgreSQL.
 
-All methods block for about a millisecond; call them in a thread from async code.
+All methods but `recall` block for about a millisecond; call them in a thread from async code.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine as Database
 
+from api.recent import Recent, Standing
 from api.tasks import FINAL, LEGAL, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
@@ -76,6 +78,7 @@ class TaskStore:
 
     def __init__(self, url: str | sa.URL) -> None:
         """Opens the database and creates what is missing. Raises `StoreError`."""
+        self._recent = Recent()
         try:
             self._db: Database = sa.create_engine(url)
         except (sa.exc.ArgumentError, ImportError) as error:
@@ -112,6 +115,7 @@ class TaskStore:
         with self._db.begin() as db:
             number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
             db.execute(_claim(task))
+        self._recent.forget(render.id, render.status)
         return replace(render, number=int(number or 0))
 
     def join(self, task: Task) -> None:
@@ -119,8 +123,21 @@ class TaskStore:
         with self._db.begin() as db:
             db.execute(_claim(task))
 
-    def task(self, task_id: str) -> Task | None:
-        """The task with this id, and its render as it stands now."""
+    def recall(self, task_id: str) -> Standing | None:
+        """How a task stands, if that is known without asking the database. Does not block."""
+        return self._recent.find(task_id)
+
+    def standing(self, task_id: str) -> Standing | None:
+        """How the task with this id stands."""
+        stamp = self._recent.stamp()
+        task = self._task(task_id)
+        if task is None:
+            return None
+        waiting = self._waiting() if task.render.status is TaskStatus.PENDING else None
+        self._recent.keep(task, waiting, stamp)
+        return Standing(task, bisect_left(waiting or [], task.render.number))
+
+    def _task(self, task_id: str) -> Task | None:
         query = (
             sa.select(_renders, _tasks.c.created_at.label("task_created_at"), _tasks.c.owner)
             .join(_tasks, _tasks.c.render_id == _renders.c.id)
@@ -154,13 +171,11 @@ class TaskStore:
         with self._db.connect() as db:
             return [_to_render(row) for row in db.execute(query).mappings()]
 
-    def waiting_before(self, number: int) -> int:
-        """How many waiting renders were accepted before render `number`."""
-        query = sa.select(sa.func.count()).where(
-            _renders.c.status == TaskStatus.PENDING.value, _renders.c.number < number
-        )
+    def _waiting(self) -> list[int]:
+        """The numbers of the renders that wait, in order."""
+        query = sa.select(_renders.c.number).where(_renders.c.status == TaskStatus.PENDING.value)
         with self._db.connect() as db:
-            return int(db.scalar(query) or 0)
+            return sorted(db.scalars(query))
 
     def waiting_of(self, owner: str) -> int:
         """How many tasks of one owner wait."""
@@ -185,7 +200,9 @@ class TaskStore:
             .values(status=status.value, progress=grown, **values)
         )
         with self._db.begin() as db:
-            return db.execute(statement).rowcount == 1
+            changed = db.execute(statement).rowcount == 1
+        self._recent.forget(render_id, status)
+        return changed
 
     def expired(self, before: datetime) -> list[str]:
         """Ids of the renders that ended before that time and that no later task claims."""
@@ -200,6 +217,7 @@ class TaskStore:
         with self._db.begin() as db:
             db.execute(_tasks.delete().where(_tasks.c.created_at < before, _tasks.c.render_id.in_(old)))
             db.execute(_renders.delete().where(_ended(before), ~has_task))
+        self._recent.forget_all()
 
     def render_ids(self) -> set[str]:
         """Of all renders."""

@@ -218,5 +218,5 @@ def test_a_broken_or_newer_database_is_refused_and_kept(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.execute("UPDATE schema_version SET version = 99")
         database.commit()
-    with pytest.raises(StartError, match="has version 99, this release reads 1"):
+    with pytest.raises(StartError, match="has version 99, this release reads 2"):
         create_app(settings)
