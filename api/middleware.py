@@ -86,15 +86,16 @@ POLICY = (
     " form-action 'self'; frame-ancestors 'none'"
 )
 """For pages: nothing from elsewhere, no script or style but files of this server, never inside another page."""
+DOCS = frozenset(("/docs", "/redoc"))
 DOCS_POLICY = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; worker-src blob:"
 """Swagger UI and ReDoc start with a script inside the page. Neither shows anything that clients sent."""
 
 
 class SecureHeaders:
-    """Tells browsers what the answers are not for. `docs`: paths of the pages that need `DOCS_POLICY`."""
+    """Tells browsers what the answers are not for."""
 
-    def __init__(self, app: ASGIApp, docs: frozenset[str]) -> None:
-        self._app, self._docs = app, docs
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -102,7 +103,7 @@ class SecureHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                policy = DOCS_POLICY if scope["path"] in self._docs else POLICY
+                policy = DOCS_POLICY if scope["path"] in DOCS else POLICY
                 for name, value in (*SECURE.items(), ("content-security-policy", policy)):
                     headers.setdefault(name, value)
             await send(message)

@@ -125,7 +125,7 @@ def create_app(
             expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
         )
     app.add_middleware(ErrorForm)
-    app.add_middleware(SecureHeaders, docs=frozenset((app.docs_url or "", app.redoc_url or "")))
+    app.add_middleware(SecureHeaders)
     return app
 
 
