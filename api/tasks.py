@@ -7,14 +7,14 @@ its own; state, progress and result are the render's.
 import hashlib
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from dice_talk.options import RenderOptions
 
 
-class TaskStatus(str, Enum):
+class TaskStatus(StrEnum):
     """The documented states. PROCESSING goes back to PENDING when an engine process is lost."""
 
     PENDING = "PENDING"
@@ -75,4 +75,4 @@ def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: 
 
 def utc_now() -> datetime:
     """The service's clock: naive UTC. Tests pass another."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
+    return datetime.now(UTC).replace(tzinfo=None)
