@@ -1,7 +1,7 @@
 """What time it is, for tasks."""
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, where there is one
 
@@ -13,7 +13,7 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self._start = datetime.now(timezone.utc).replace(tzinfo=None)
+        self._start = datetime.now(UTC).replace(tzinfo=None)
         self._started = time.clock_gettime(_STEADY)
 
     def __call__(self) -> datetime:

@@ -41,8 +41,26 @@ class InvalidValue(ApiError):
     status = HTTPStatus.BAD_REQUEST
 
 
+class Unauthorized(ApiError):
+    """A key is needed, and none that is known was sent."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(ApiError):
+    """The key is known, and no longer accepted."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class TooManyRequests(ApiError):
+    """One key asks too often, or for too much."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
 class TaskNotFound(ApiError):
-    """No task has this id, or it was removed after its time."""
+    """No task has this id, it was removed after its time, or it is somebody else's."""
 
     status = HTTPStatus.NOT_FOUND
 
@@ -136,7 +154,10 @@ def respond(
 
 
 def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Makes `app` answer every exception in the error form. `bounds`: lowest and highest value by field name."""
+    """Makes `app` answer every exception that is foreseen in the error form; see also `middleware.LastResort`.
+
+    `bounds`: lowest and highest value by field name.
+    """
 
     async def on_api_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)  # noqa: S101 - how handlers are registered below
@@ -161,15 +182,11 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
         if no_room(error):
             log.error("%s %s: %s", request.method, request.url.path, error)
             return respond(503, "The server has no room to store this", "Try again later.", {"Retry-After": "60"})
-        return await on_unexpected(request, error)
+        raise error
 
     async def on_store_failure(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s: the database failed: %s", request.method, request.url.path, error)
         return respond(503, "The server's database does not answer", "Try again later.", {"Retry-After": "60"})
-
-    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-        # The framework raises it once more after this answer, and the server logs it then.
-        return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error", "The server's log says more.")
 
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(DiceTalkError, on_bad_input)
@@ -177,4 +194,3 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(OSError, on_os_error)
     app.add_exception_handler(StoreFailure, on_store_failure)
-    app.add_exception_handler(Exception, on_unexpected)

@@ -1,9 +1,10 @@
-"""What applies to every response, whatever made it."""
+"""What applies to every response, whatever made it. Each class is an ASGI application around another."""
 
 import asyncio
 from http import HTTPStatus
 
 import anyio
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import respond
@@ -23,11 +24,10 @@ class ErrorForm:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        replaced = started = False
+        replaced = False
 
         async def send_in_form(message: Message) -> None:
-            nonlocal replaced, started
-            started = True
+            nonlocal replaced
             if message["type"] == "http.response.start":
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
                 status = message["status"]
@@ -42,12 +42,73 @@ class ErrorForm:
             if not replaced:
                 await send(message)
 
+        await self._app(scope, receive, send_in_form)
+
+
+class LastResort:
+    """Answers where nothing else could. The exception goes on, for the server to log it.
+
+    The framework would answer outside of all middleware, without the headers that every response should have.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
-            await self._app(scope, receive, send_in_form)
+            await self._app(scope, receive, send_noting_start)
         except asyncio.CancelledError:  # the server's time to shut down is over
-            if not started:
+            if scope["type"] == "http" and not started:
                 await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
             raise
+        except Exception:
+            if scope["type"] == "http" and not started:
+                await respond(500, "Internal server error", "The server's log says more.")(scope, receive, send)
+            raise
+
+
+SECURE = {
+    "x-content-type-options": "nosniff",  # what was sent as JSON or video is never run as something else
+    "referrer-policy": "no-referrer",  # an address names a task, which is nobody else's business
+    "cross-origin-resource-policy": "same-origin",  # other sites can't show the videos; CORS can let them in
+    "cross-origin-opener-policy": "same-origin",
+}
+POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors 'none'"
+)
+"""For pages: nothing from elsewhere, no script or style but files of this server, never inside another page."""
+DOCS = frozenset(("/docs", "/redoc"))
+DOCS_POLICY = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; worker-src blob:"
+"""Swagger UI and ReDoc start with a script inside the page. Neither shows anything that clients sent."""
+
+
+class SecureHeaders:
+    """Tells browsers what the answers are not for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                policy = DOCS_POLICY if scope["path"] in DOCS else POLICY
+                for name, value in (*SECURE.items(), ("content-security-policy", policy)):
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class LingeringClose:

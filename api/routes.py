@@ -3,11 +3,13 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response, Security
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
+from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.service import Synthesis, staging_folder
@@ -30,6 +32,12 @@ DAMAGED = {
     "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
 }
 STOPPING = {"error": "The server is shutting down", "detail": "Try again soon."}
+NO_KEY = {"error": "An API key is needed", "detail": HINT}
+REVOKED = {"error": "The API key was revoked", "detail": "Ask whoever runs this server for another."}
+TOO_MANY = {
+    "error": "Too many requests",
+    "detail": "At most 600 a minute are taken with one key. Ask less often.",
+}
 UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
 
 
@@ -38,7 +46,7 @@ def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str,
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
         status: {
-            **({"headers": retry} if status == 503 else {}),
+            **({"headers": retry} if status in (429, 503) else {}),
             "model": ErrorBody,
             "description": " / ".join(examples),
             "content": {"application/json": {"examples": {name: {"value": body} for name, body in examples.items()}}},
@@ -55,7 +63,22 @@ class UploadedRequest(Request):
         return self.state.form
 
 
-class UploadRoute(APIRoute):
+class KeyRoute(APIRoute):
+    """Lets in who may ask, before anything else is done: a dependency would run after the upload."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As in FastAPI's "Custom Request and APIRoute class"."""
+        handle = super().get_route_handler()
+
+        async def admit_then_handle(request: Request) -> Response:
+            access: Access = request.app.state.access
+            request.state.owner = access.admit(request.headers.get("authorization"))
+            return await handle(request)
+
+        return admit_then_handle
+
+
+class FormRoute(APIRoute):
     """Reads the form with limits and on disk, before the framework's own parser could."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -63,25 +86,39 @@ class UploadRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def read_then_handle(request: Request) -> Response:
-            synthesis = service(request)
+            synthesis = await service(request)
             settings = synthesis.settings
             limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
-            with synthesis.uploading():
-                async with receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form:
-                    request.state.form = form
-                    return await handle(UploadedRequest(request.scope, request.receive))
+            async with (
+                synthesis.uploading(await owner(request)),
+                receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form,
+            ):
+                request.state.form = form
+                return await handle(UploadedRequest(request.scope, request.receive))
 
         return read_then_handle
 
 
-def service(request: Request) -> Synthesis:
-    """The service that `create_app` made."""
+class UploadRoute(KeyRoute, FormRoute):
+    """First the key, then the form."""
+
+
+async def service(request: Request) -> Synthesis:
+    """The service that `create_app` made. Like `owner`, not for a thread: that would take longer than the call."""
     synthesis: Synthesis = request.app.state.synthesis
     return synthesis
 
 
+async def owner(request: Request) -> str | None:
+    """Name of the key that `KeyRoute` admitted; None where none is needed."""
+    name: str | None = request.state.owner
+    return name
+
+
 Service = Annotated[Synthesis, Depends(service)]
-pages, service_routes, uploads, tasks = APIRouter(), APIRouter(), APIRouter(route_class=UploadRoute), APIRouter()
+Owner = Annotated[str | None, Depends(owner)]
+pages, service_routes = APIRouter(), APIRouter()
+uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
 
 
 @pages.get("/", include_in_schema=False)
@@ -115,9 +152,11 @@ def get_health(synthesis: Service) -> Health:
         }
     ),
 )
-async def start(form: Annotated[RenderForm, Form(media_type="multipart/form-data")], synthesis: Service) -> TaskCreated:
+async def start(
+    form: Annotated[RenderForm, Form(media_type="multipart/form-data")], synthesis: Service, owner: Owner
+) -> TaskCreated:
     """Checks the files, stores the task and answers at once; rendering goes on behind."""
-    return await synthesis.start(form)
+    return await synthesis.start(form, owner)
 
 
 @tasks.get(
@@ -126,9 +165,9 @@ async def start(form: Annotated[RenderForm, Form(media_type="multipart/form-data
     tags=["Synthesis"],
     responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
-def get_status(task_id: str, synthesis: Service) -> TaskState:
+async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     """Ask every few seconds until `status` is COMPLETED or FAILED."""
-    return synthesis.status(task_id)
+    return await synthesis.status(task_id, owner)
 
 
 @tasks.get(
@@ -153,9 +192,9 @@ def get_status(task_id: str, synthesis: Service) -> TaskState:
     },
 )
 @tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)
-def download(task_id: str, request: Request, synthesis: Service) -> Response:
+def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -> Response:
     """Takes Range and conditional requests."""
-    file = synthesis.result(task_id)
+    file = synthesis.result(task_id, owner)
     try:
         response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
     except FileNotFoundError as error:  # removed between the question and the answer
@@ -165,13 +204,22 @@ def download(task_id: str, request: Request, synthesis: Service) -> Response:
     return response
 
 
-router = APIRouter(responses=_documented({500: {"unexpected": UNEXPECTED}}))
-router.include_router(pages)
-for routes in (service_routes, uploads, tasks):
-    router.include_router(routes, prefix="/api")
+def install(app: FastAPI, *, keys: bool) -> None:
+    """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
+    unexpected = _documented({500: {"unexpected": UNEXPECTED}})
+    refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    app.include_router(pages)
+    app.include_router(service_routes, prefix="/api", responses=unexpected)
+    for guarded in (uploads, tasks):
+        if keys:
+            documented = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[documented])
+        else:
+            app.include_router(guarded, prefix="/api", responses=unexpected)
+    _tidy(app)
 
 
-def document(app: FastAPI) -> None:
+def _tidy(app: FastAPI) -> None:
     """Takes the framework's own form of errors, which is never sent, out of the OpenAPI document; puts files first."""
     original = app.openapi
 

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import fcntl
+import gc
+import ipaddress
 import logging
 import logging.handlers
 import os
@@ -19,16 +21,19 @@ from typing import IO
 import h11
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import errors, routes
+from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
 from api.errors import respond
-from api.middleware import ErrorForm, LingeringClose
+from api.keys import KeyFile
+from api.middleware import SECURE, ErrorForm, LastResort, LingeringClose, SecureHeaders
 from api.schemas import BOUNDS
 from api.service import Synthesis, clear_leftovers, render_folder, storage_problem
 from api.settings import Settings
@@ -42,7 +47,7 @@ from dice_talk.errors import EngineUnavailable
 log = logging.getLogger("api.server")  # also when run as __main__
 
 LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
-OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_PARITY_DIR"}
+OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
 """Of the same family, but read elsewhere."""
 GRACEFUL_S = 5
 """How long connections may go on after SIGTERM."""
@@ -68,6 +73,7 @@ def create_app(
         engine = choose_engine(settings.engine, settings.checkpoints_dir)
     except EngineUnavailable as error:
         raise StartError(f"{error}. {error.detail}") from error
+    keys = _open_keys(settings.api_keys_file)
     lock = _claim(settings.data_dir)
     try:
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
@@ -103,12 +109,33 @@ def create_app(
 
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis = synthesis
-    app.include_router(routes.router)
-    routes.document(app)
+    app.state.access = Access(keys, settings.key_requests_per_minute)
+    routes.install(app, keys=keys is not None)
     errors.install(app, BOUNDS)
-    app.add_middleware(LingeringClose)
+    app.add_middleware(LingeringClose)  # each one added goes around those before it
+    app.add_middleware(LastResort)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
+        )
     app.add_middleware(ErrorForm)
+    app.add_middleware(SecureHeaders)
     return app
+
+
+def _open_keys(file: Path | None) -> KeyFile | None:
+    if file is None:
+        return None
+    try:
+        return KeyFile(file)
+    except OSError as error:
+        raise StartError(
+            f"the API keys in {file} cannot be read: {error.strerror}; python -m api.keys add NAME makes one"
+        ) from error
 
 
 def _worker_command(settings: Settings) -> Command:
@@ -136,12 +163,21 @@ def _announce(settings: Settings, engine: str) -> None:
     log.info(
         "DICE-Talk Server %s listens on %s, port %d; engine: %s", __version__, settings.host, settings.port, engine
     )
+    if settings.api_keys_file is None and not _is_loopback(settings.host):
+        log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
     log.info("Try it in a browser: %s/docs", url)
     log.info(
         "Or type: curl -X POST %s/api/v1/synthesis/start -F image=@examples/portrait.jpg -F audio=@examples/speech.wav"
         " -F emotion=happy",
         url,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def configure_logging(settings: Settings) -> None:
@@ -203,7 +239,8 @@ class Http(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Called in place of the app."""
         body = respond(400, "The request is not valid HTTP", msg).body
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers = [(name.encode(), value.encode()) for name, value in SECURE.items()]
+        headers += [(b"content-type", b"application/json"), (b"connection", b"close")]
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=bytes(body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
@@ -254,6 +291,10 @@ def main() -> None:
         signal.signal(number, lambda *_: None)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    # What is loaded by now stays for good. Without this, the collector looks through all of it now and then, which
+    # takes 60 ms in which nobody is answered.
+    gc.collect()
+    gc.freeze()
     http_server(app).run(sockets=[listener])
 
 

@@ -6,15 +6,17 @@ import os
 import secrets
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from api.dispatcher import Dispatcher
-from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
+from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
 from api.files import settle
 from api.inspection import Inputs, Inspector
+from api.recent import Standing
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.settings import MEGABYTE, Settings
 from api.store import TaskStore
@@ -68,10 +70,19 @@ class Synthesis:
         self.stopping = True
         await self._dispatcher.stop(self.settings.shutdown_seconds)
 
-    @contextmanager
-    def uploading(self) -> Iterator[None]:
-        """Around one upload. Raises `QueueFull` or `Unavailable`, before anything is uploaded in vain."""
+    async def refuse_when_owner_waits(self, owner: str | None) -> None:
+        """Raises `TooManyRequests` when as many tasks of that key wait as may."""
+        limit = self.settings.key_queue_size
+        if owner is not None and await asyncio.to_thread(self._store.waiting_of, owner) >= limit:
+            raise TooManyRequests(
+                "Too many of your tasks are waiting", f"At most {limit} of one key may wait.", RETRY_LATER
+            )
+
+    @asynccontextmanager
+    async def uploading(self, owner: str | None) -> AsyncIterator[None]:
+        """Around one upload. Raises `QueueFull`, `Unavailable` or `TooManyRequests` before it is sent in vain."""
         self.refuse_when_full()
+        await self.refuse_when_owner_waits(owner)
         if self._uploads >= self.settings.uploads:
             raise QueueFull(
                 "Too many uploads at the same time", f"At most {self.settings.uploads} are taken.", RETRY_LATER
@@ -82,8 +93,8 @@ class Synthesis:
         finally:
             self._uploads -= 1
 
-    async def start(self, form: RenderForm) -> TaskCreated:
-        """Accepts a request: once this returns, the task outlives any crash."""
+    async def start(self, form: RenderForm, owner: str | None) -> TaskCreated:
+        """Accepts a request: once this returns, the task outlives any crash. `owner`: name of the key, if any."""
         if not isinstance(form.image, StoredFile) or not isinstance(form.audio, StoredFile):
             raise TypeError("the form was not read by receive_form")
         wish = self.settings.engine if form.engine == "auto" else form.engine
@@ -93,20 +104,26 @@ class Synthesis:
             output_size(inputs.width, inputs.height, form.min_resolution)
         render = await asyncio.to_thread(self._plan, form, form.image, form.audio, engine, inputs)
         # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
-        status = await asyncio.shield(asyncio.ensure_future(self._admit(render, form.image.path.parent)))
-        return TaskCreated(task_id=render.id, status=status, message="Task created successfully")
+        task = Task(render.id, render.created_at, render, owner)
+        status = await asyncio.shield(asyncio.ensure_future(self._admit(task, form.image.path.parent)))
+        return TaskCreated(task_id=task.id, status=status, message="Task created successfully")
 
-    async def _admit(self, render: Render, upload: Path) -> TaskStatus:
+    async def _admit(self, task: Task, upload: Path) -> TaskStatus:
         """Lets the task share a render, or wait for one of its own."""
         async with self._admission:
-            shared = await self._find_shared(render.cache_key)
+            shared = await self._find_shared(task.render.cache_key)
             if shared:
-                await asyncio.to_thread(self._store.join, render.id, render.created_at, shared.id)
+                task = replace(task, render=shared)
+            if task.render.status is TaskStatus.PENDING:
+                await self.refuse_when_owner_waits(task.owner)
+            if shared:
+                await asyncio.to_thread(self._store.join, task)
             else:
                 self.refuse_when_full()
-                await self._accept(render, upload)
-        log.info("task %s: %s, %.1f s%s", render.id, render.engine, render.seconds, ", shared" if shared else "")
-        return shared.status if shared else render.status
+                await self._accept(task, upload)
+        whose, how = f" of {task.owner}" if task.owner else "", ", shared" if shared else ""
+        log.info("task %s%s: %s, %.1f s%s", task.id, whose, task.render.engine, task.render.seconds, how)
+        return task.render.status
 
     def _plan(self, form: RenderForm, image: StoredFile, audio: StoredFile, engine: str, inputs: Inputs) -> Render:
         options, key = form.options(), None
@@ -135,12 +152,12 @@ class Synthesis:
             return None
         return render
 
-    async def _accept(self, render: Render, upload: Path) -> None:
+    async def _accept(self, task: Task, upload: Path) -> None:
         """Files first, then the row: a row without files never exists."""
-        folder = self.folder(render.id)
+        folder = self.folder(task.render.id)
         await asyncio.to_thread(settle, upload, folder)
         try:
-            stored = await asyncio.to_thread(self._store.add, Task(render.id, render.created_at, render))
+            stored = await asyncio.to_thread(self._store.add, task)
         except Exception:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
@@ -154,12 +171,14 @@ class Synthesis:
         """Where a finished render's video lies."""
         return self.folder(render_id) / "result.mp4"
 
-    def status(self, task_id: str) -> TaskState:
-        """How a task stands. Blocking, like all database access. Raises `TaskNotFound`."""
-        task = self._task(task_id)
+    async def status(self, task_id: str, owner: str | None) -> TaskState:
+        """How a task stands. Raises `TaskNotFound`."""
+        known = self._store.recall(task_id)  # nearly always: a thread takes longer than all of the rest
+        standing = known or await asyncio.to_thread(self._store.standing, task_id)
+        task = _visible(standing, owner)
         render, position, message = task.render, None, task.render.message
-        if render.status is TaskStatus.PENDING:
-            position = self._store.waiting_before(render.number) + 1
+        if standing and render.status is TaskStatus.PENDING:
+            position = standing.ahead + 1
             message = f"{message} (position {position})"
         elapsed = ((render.finished_at or self._clock()) - render.started_at) if render.started_at else timedelta()
         return TaskState(
@@ -180,19 +199,13 @@ class Synthesis:
             attempts=render.attempts,
         )
 
-    def result(self, task_id: str) -> Path:
+    def result(self, task_id: str, owner: str | None) -> Path:
         """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
-        render = self._task(task_id).render
+        render = _visible(self._store.standing(task_id), owner).render
         if render.status is not TaskStatus.COMPLETED:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
         return self.result_file(render.id)
-
-    def _task(self, task_id: str) -> Task:
-        task = self._store.task(task_id)
-        if task is None:
-            raise TaskNotFound
-        return task
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""
@@ -234,6 +247,13 @@ class Synthesis:
         if gone:
             log.info("%d renders removed after %g hours", len(gone), self.settings.retention_hours)
         return len(gone)
+
+
+def _visible(standing: Standing | None, owner: str | None) -> Task:
+    """Only its owner sees a task; one made without a key is seen without one only. Raises `TaskNotFound`."""
+    if standing is None or standing.task.owner != owner:
+        raise TaskNotFound
+    return standing.task
 
 
 def render_folder(settings: Settings, render_id: str) -> Path:

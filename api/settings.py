@@ -1,14 +1,17 @@
 """Everything an operator may set: `config.toml`, overridden by environment variables named DICE_TALK_*."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 CONFIG_FILE = "config.toml"
 MEGABYTE = 1024 * 1024
+ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
+"""As browsers send it. A star stands for any."""
 
 
 class Settings(BaseSettings):
@@ -36,6 +39,15 @@ class Settings(BaseSettings):
     attempts: int = Field(3, ge=1, description="How often a task is tried when its engine process crashes or hangs.")
     stall_seconds: float = Field(120.0, gt=0, description="An engine silent for so long is taken to hang.")
     load_seconds: float = Field(600.0, gt=0, description="How long an engine may take to load its models.")
+    api_keys_file: Path | None = Field(None, description="Made with python -m api.keys; with it, a key is needed.")
+    key_queue_size: int = Field(20, ge=1, description="Tasks of one key that may wait; more are answered with 429.")
+    key_requests_per_minute: int = Field(
+        600, ge=1, le=100_000, description="Requests taken with one key; more are answered with 429."
+    )
+    cors_origins: str = Field(
+        "",
+        description="Whose pages may use the API from a browser, such as https://example.org, separated by commas.",
+    )
     shutdown_seconds: float = Field(10.0, ge=0, description="How long running tasks may go on after SIGTERM.")
 
     @property
@@ -47,6 +59,19 @@ class Settings(BaseSettings):
     def max_audio_bytes(self) -> int:
         """Largest audio file in bytes."""
         return int(self.max_audio_mb * MEGABYTE)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _look_like_origins(cls, origins: str) -> str:
+        for origin in _split(origins):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is not scheme, host and port alone, as https://example.org is")
+        return origins
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """`cors_origins`, one by one."""
+        return _split(self.cors_origins)
 
     @classmethod
     def settings_customise_sources(
@@ -63,3 +88,7 @@ class Settings(BaseSettings):
         if named and not file.is_file():
             raise ValueError(f"the settings file {file}, named by DICE_TALK_CONFIG, is not there")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def _split(origins: str) -> list[str]:
+    return [origin for part in origins.split(",") if (origin := part.strip())]

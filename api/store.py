@@ -1,8 +1,9 @@
 """Tasks and renders in a database: SQLAlchemy Core on SQLite (WAL) or, by URL, PostgreSQL.
 
-All methods block for about a millisecond; call them in a thread from async code.
+All methods but `recall` block for about a millisecond; call them in a thread from async code.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -12,10 +13,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine as Database
 
+from api.recent import Recent, Standing
 from api.tasks import FINAL, LEGAL, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE tasks ADD COLUMN owner VARCHAR(64)",
+        "CREATE INDEX ix_tasks_owner ON tasks (owner)",
+    ),
+}
+"""By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak."""
 
 _metadata = sa.MetaData()
 _schema = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -47,6 +56,7 @@ _tasks = sa.Table(
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("render_id", sa.String(36), sa.ForeignKey("renders.id"), index=True, nullable=False),
     sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("owner", sa.String(64), index=True),
 )
 
 
@@ -68,6 +78,7 @@ class TaskStore:
 
     def __init__(self, url: str | sa.URL) -> None:
         """Opens the database and creates what is missing. Raises `StoreError`."""
+        self._recent = Recent()
         try:
             self._db: Database = sa.create_engine(url)
         except (sa.exc.ArgumentError, ImportError) as error:
@@ -79,12 +90,10 @@ class TaskStore:
                 if self._db.dialect.name == "sqlite" and (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
                     raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
                 _metadata.create_all(db)
-                version = db.scalar(sa.select(_schema.c.version))
-                if version is None:
-                    db.execute(_schema.insert().values(version=SCHEMA_VERSION))
+                version = _migrate(db)
         except sa.exc.DBAPIError as error:
             raise StoreError(f"the database cannot be opened: {error.orig}") from error
-        if version not in (None, SCHEMA_VERSION):
+        if version != SCHEMA_VERSION:
             raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
 
     def close(self) -> None:
@@ -107,24 +116,38 @@ class TaskStore:
         row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
         with self._db.begin() as db:
             number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
-            db.execute(_tasks.insert().values(id=task.id, render_id=render.id, created_at=task.created_at))
+            db.execute(_claim(task))
+        self._recent.forget(render.id, render.status)
         return replace(render, number=int(number or 0))
 
-    def join(self, task_id: str, created_at: datetime, render_id: str) -> None:
-        """Stores a task that shares a render."""
+    def join(self, task: Task) -> None:
+        """Stores a task that shares a render which is there already."""
         with self._db.begin() as db:
-            db.execute(_tasks.insert().values(id=task_id, render_id=render_id, created_at=created_at))
+            db.execute(_claim(task))
 
-    def task(self, task_id: str) -> Task | None:
-        """The task with this id, and its render as it stands now."""
+    def recall(self, task_id: str) -> Standing | None:
+        """How a task stands, if that is known without asking the database. Does not block."""
+        return self._recent.find(task_id)
+
+    def standing(self, task_id: str) -> Standing | None:
+        """How the task with this id stands."""
+        stamp = self._recent.stamp()
+        task = self._task(task_id)
+        if task is None:
+            return None
+        waiting = self._waiting() if task.render.status is TaskStatus.PENDING else None
+        self._recent.keep(task, waiting, stamp)
+        return Standing(task, bisect_left(waiting or [], task.render.number))
+
+    def _task(self, task_id: str) -> Task | None:
         query = (
-            sa.select(_renders, _tasks.c.created_at.label("task_created_at"))
+            sa.select(_renders, _tasks.c.created_at.label("task_created_at"), _tasks.c.owner)
             .join(_tasks, _tasks.c.render_id == _renders.c.id)
             .where(_tasks.c.id == task_id)
         )
         with self._db.connect() as db:
             row = db.execute(query).mappings().one_or_none()
-        return None if row is None else Task(task_id, row["task_created_at"], _to_render(row))
+        return None if row is None else Task(task_id, row["task_created_at"], _to_render(row), row["owner"])
 
     def render(self, render_id: str) -> Render | None:
         """The render with this id."""
@@ -150,10 +173,18 @@ class TaskStore:
         with self._db.connect() as db:
             return [_to_render(row) for row in db.execute(query).mappings()]
 
-    def waiting_before(self, number: int) -> int:
-        """How many waiting renders were accepted before render `number`."""
-        query = sa.select(sa.func.count()).where(
-            _renders.c.status == TaskStatus.PENDING.value, _renders.c.number < number
+    def _waiting(self) -> list[int]:
+        """The numbers of the renders that wait, in order."""
+        query = sa.select(_renders.c.number).where(_renders.c.status == TaskStatus.PENDING.value)
+        with self._db.connect() as db:
+            return sorted(db.scalars(query))
+
+    def waiting_of(self, owner: str) -> int:
+        """How many tasks of one owner wait."""
+        query = (
+            sa.select(sa.func.count())
+            .join_from(_tasks, _renders)
+            .where(_tasks.c.owner == owner, _renders.c.status == TaskStatus.PENDING.value)
         )
         with self._db.connect() as db:
             return int(db.scalar(query) or 0)
@@ -171,7 +202,9 @@ class TaskStore:
             .values(status=status.value, progress=grown, **values)
         )
         with self._db.begin() as db:
-            return db.execute(statement).rowcount == 1
+            changed = db.execute(statement).rowcount == 1
+        self._recent.forget(render_id, status)
+        return changed
 
     def expired(self, before: datetime) -> list[str]:
         """Ids of the renders that ended before that time and that no later task claims."""
@@ -186,11 +219,33 @@ class TaskStore:
         with self._db.begin() as db:
             db.execute(_tasks.delete().where(_tasks.c.created_at < before, _tasks.c.render_id.in_(old)))
             db.execute(_renders.delete().where(_ended(before), ~has_task))
+        self._recent.forget_all()
 
     def render_ids(self) -> set[str]:
         """Of all renders."""
         with self._db.connect() as db:
             return set(db.scalars(sa.select(_renders.c.id)))
+
+
+def _migrate(db: sa.Connection) -> int:
+    """Brings the tables to this release's version, all or nothing; a version that is not known is left alone."""
+    if db.dialect.name == "sqlite":
+        db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+    found = version = db.scalar(sa.select(_schema.c.version))
+    if found is None:
+        db.execute(_schema.insert().values(version=SCHEMA_VERSION))
+        return SCHEMA_VERSION
+    while version in MIGRATIONS:
+        for statement in MIGRATIONS[version]:
+            db.exec_driver_sql(statement)
+        version += 1
+    if version != found:
+        db.execute(_schema.update().values(version=version))
+    return int(version or 0)
+
+
+def _claim(task: Task) -> sa.Insert:
+    return _tasks.insert().values(id=task.id, render_id=task.render.id, created_at=task.created_at, owner=task.owner)
 
 
 def _ended(before: datetime) -> sa.ColumnElement[bool]:

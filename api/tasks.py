@@ -8,13 +8,13 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from dice_talk.options import RenderOptions
 
 
-class TaskStatus(str, Enum):
+class TaskStatus(StrEnum):
     """The documented states. PROCESSING goes back to PENDING when an engine process is lost."""
 
     PENDING = "PENDING"
@@ -64,6 +64,7 @@ class Task:
     id: str  # UUID4
     created_at: datetime
     render: Render
+    owner: str | None = None  # name of the API key it was made with; None without keys
 
 
 def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str) -> str:

@@ -1,9 +1,9 @@
 """The eight emotions that DICE-Talk is trained on, in the order of its API document."""
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Emotion(str, Enum):
+class Emotion(StrEnum):
     """Value: the name used by clients and by the emotion priors' file names."""
 
     CONTEMPT = "contempt"

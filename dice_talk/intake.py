@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from dice_talk import priority
 from dice_talk.audio import load_speech
 from dice_talk.errors import DiceTalkError
 from dice_talk.image import load_portrait
@@ -27,6 +28,7 @@ def main() -> None:
     limit(resource.RLIMIT_AS, MEMORY_BYTES)
     limit(resource.RLIMIT_CPU, CPU_SECONDS)
     limit(resource.RLIMIT_CORE, 0)
+    priority.give_way(priority.INTAKE)
     try:
         height, width, _ = load_portrait(image).shape
         _say(width=width, height=height)

@@ -18,15 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dice_talk import video
+from dice_talk import priority, video
 from dice_talk.engine import Engine, Progress, RenderJob, load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_room
 from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
-
-NICENESS = 10
-"""Engines leave the cores to whoever answers clients."""
 
 Message = dict[str, Any]
 Say = Callable[[Message], None]
@@ -130,7 +127,7 @@ def main() -> None:
     """Entry point: serves the engine named on the command line."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(NICENESS)
+    priority.give_way(priority.ENGINE)
     name, checkpoints = sys.argv[1], Path(sys.argv[2])
     serve(lambda: load_engine(name, checkpoints))
 

@@ -10,6 +10,8 @@ import requests
 
 SERVER = os.environ.get("DICE_TALK_SERVER", "http://localhost:8000")
 TASKS = f"{SERVER}/api/v1/synthesis"
+KEY = os.environ.get("DICE_TALK_API_KEY")
+HEADERS = {"Authorization": f"Bearer {KEY}"} if KEY else {}
 
 
 def main() -> None:
@@ -22,7 +24,9 @@ def main() -> None:
     try:
         task = start(arguments.portrait, arguments.speech, arguments.emotion)
         wait(task)
-        arguments.output.write_bytes(checked(requests.get(f"{TASKS}/{task}/download", timeout=60)).content)
+        arguments.output.write_bytes(
+            checked(requests.get(f"{TASKS}/{task}/download", headers=HEADERS, timeout=60)).content
+        )
     except requests.ConnectionError:
         sys.exit(f"No server answers at {SERVER}. Start it with ./start_server.sh, or set DICE_TALK_SERVER.")
     except OSError as error:
@@ -34,14 +38,14 @@ def start(portrait: Path, speech: Path, emotion: str) -> str:
     """Submits a task and gives its id."""
     with portrait.open("rb") as image, speech.open("rb") as audio:
         files = {"image": image, "audio": audio}
-        answer = requests.post(f"{TASKS}/start", files=files, data={"emotion": emotion}, timeout=60)
+        answer = requests.post(f"{TASKS}/start", files=files, data={"emotion": emotion}, headers=HEADERS, timeout=60)
     return str(checked(answer).json()["task_id"])
 
 
 def wait(task: str) -> None:
     """Shows how the task stands until it is completed."""
     while True:
-        state = checked(requests.get(f"{TASKS}/{task}/status", timeout=10)).json()
+        state = checked(requests.get(f"{TASKS}/{task}/status", headers=HEADERS, timeout=10)).json()
         print(f"{state['progress']:4.0%}  {state['message']}")
         if state["status"] == "FAILED":
             sys.exit(f"Failed. {state['detail'] or ''}")

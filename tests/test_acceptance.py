@@ -186,4 +186,4 @@ def test_no_supported_python_gives_one_clear_line(clean_copy: Path, tmp_path: Pa
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "Python 3.10 to 3.12 is needed, found Python 3.8.1" in done.stderr
+    assert "Python 3.11 to 3.12 is needed, found Python 3.8.1" in done.stderr

@@ -1,0 +1,56 @@
+"""Who may ask, and how often."""
+
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+from fastapi.security.utils import get_authorization_scheme_param
+
+from api.errors import Forbidden, TooManyRequests, Unauthorized
+from api.keys import KeyFile
+
+MINUTE_S = 60.0
+HINT = "Send the header Authorization: Bearer KEY, with a key from whoever runs this server."
+
+
+class Access:
+    """Lets everybody in where there is no file of keys, else who has a key, so many times a minute."""
+
+    def __init__(
+        self, keys: KeyFile | None, requests_per_minute: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock`: seconds."""
+        self.keys = keys
+        self._limit, self._clock = requests_per_minute, clock
+        self._admitted: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=requests_per_minute))
+
+    def admit(self, authorization: str | None) -> str | None:
+        """Name of the key in the header; None where none is needed.
+
+        Raises `Unauthorized`, `Forbidden` or `TooManyRequests`.
+        """
+        if self.keys is None:
+            return None
+        scheme, secret = get_authorization_scheme_param(authorization)
+        if scheme.lower() != "bearer" or not secret:
+            raise Unauthorized("An API key is needed", HINT, {"WWW-Authenticate": "Bearer"})
+        key = self.keys.find(secret)
+        if key is None:
+            raise Unauthorized("The API key is not known", HINT, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        if key.revoked:
+            raise Forbidden("The API key was revoked", "Ask whoever runs this server for another.")
+        self._count(key.name)
+        return key.name
+
+    def _count(self, name: str) -> None:
+        """Raises `TooManyRequests` when the last minute was as full as it may be. What is refused does not count."""
+        admitted, now = self._admitted[name], self._clock()
+        if len(admitted) == self._limit and now - admitted[0] < MINUTE_S:
+            wait = math.ceil(admitted[0] + MINUTE_S - now)
+            raise TooManyRequests(
+                "Too many requests",
+                f"At most {self._limit} a minute are taken with one key. Ask less often.",
+                {"Retry-After": str(max(1, wait))},
+            )
+        admitted.append(now)

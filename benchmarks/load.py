@@ -1,0 +1,255 @@
+"""How the API bears a crowd: two renders in work, 100 tasks waiting, 200 clients asking, large uploads beside them.
+
+Run: python benchmarks/load.py [--against CHECKOUT], where CHECKOUT is another state of this project to measure first.
+Starts servers of its own, in a temporary folder, with the real lite engine. It takes some minutes, for both cores are
+busy. Exit code 1 when a promise is broken: an answer that is not documented, a slow status, memory that grows.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import requests
+from PIL import Image
+
+HERE = Path(__file__).parent.parent
+EXAMPLES = HERE / "examples"
+QUEUE, CLIENTS, UPLOADS = 100, 200, 8
+INTERVAL_S = 1.0
+"""Between two questions of one client; the documented client asks every five seconds."""
+P99_MS, GROWTH_MB = 50, 64
+"""What is promised: how quick a status is, and how little eight uploads of 60 MB add to the API's memory."""
+BOUNDARY = b"boundary"
+
+
+@dataclass
+class Load:
+    """What happened during one phase."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def percentile(self, share: float) -> float:
+        return sorted(self.milliseconds)[int(share * (len(self.milliseconds) - 1))]
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def health(self) -> dict[str, int]:
+        return dict(requests.get(f"{self.url}/api/health", timeout=60).json())
+
+    def memory_mb(self, kind: str) -> float:
+        """`VmRSS`: now; `VmHWM`: the most since `forget_peak`."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(rf"{kind}:\s+(\d+)", text)[0]) / 1024
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--against", type=Path, help="another checkout, measured first")
+    parser.add_argument("--seconds", type=float, default=20, help="length of each phase")
+    arguments = parser.parse_args()
+    kept = [measure(checkout, arguments.seconds) for checkout in (arguments.against, HERE) if checkout]
+    sys.exit(not kept[-1])
+
+
+def measure(checkout: Path, seconds: float) -> bool:
+    """Prints the figures of one checkout. Whether every promise is kept."""
+    print(f"\n{checkout.resolve()}")
+    with tempfile.TemporaryDirectory() as folder:
+        with running(checkout, folder, queue_size=QUEUE) as server:
+            tasks, refused = asyncio.run(fill(server))
+        print(f"{QUEUE + 1} submissions at the same time, {QUEUE} may wait: {len(tasks)} accepted, others {refused}")
+        kept = len(tasks) == QUEUE and set(refused) == {503}
+        with running(checkout, folder, queue_size=QUEUE + UPLOADS) as server:  # the tasks are still there
+            wait_until_busy(server)
+            everyone = [tasks[number % QUEUE] for number in range(CLIENTS)]
+            kept &= asyncio.run(crowd(server, everyone, seconds))
+    print("All promises kept" if kept else "A PROMISE IS BROKEN")
+    return kept
+
+
+async def crowd(server: Server, tasks: list[str], seconds: float) -> bool:
+    """The phases with many clients. `tasks`: which one each client asks about."""
+    print(f"{'status, ms':44} requests    a second   median      p99      max   others than 200")
+    calm = await poll(server, tasks, seconds, INTERVAL_S)
+    report(f"{CLIENTS} clients, each once a second", calm, seconds)
+    hasty = await poll(server, tasks, seconds, 0)
+    report(f"{CLIENTS} clients, each as fast as it can", hasty, seconds)
+    before = server.memory_mb("VmRSS")
+    server.forget_peak()
+    large = form(portrait(), speech(50 * 2**20 - 1000))
+    begun = time.perf_counter()
+    uploading = asyncio.gather(*(send(server, large) for _ in range(UPLOADS * 3 // 2)))
+    beside = await poll(server, tasks, seconds, INTERVAL_S, until=uploading)
+    report(f"the same once a second, beside {UPLOADS * 3 // 2} uploads", beside, time.perf_counter() - begun)
+    taken = Counter(status for status, _ in await uploading)
+    peak = server.memory_mb("VmHWM")
+    print(
+        f"uploads of {len(large) / 2**20:.0f} MB: {dict(taken)}; the API's memory: {before:.0f} MB, then {peak:.0f} MB"
+    )
+    health = server.health()
+    print(f"slots busy at the end: {health['slots_busy']}, waiting: {health['queue_length']}")
+    quick = max(calm.percentile(0.99), beside.percentile(0.99)) < P99_MS
+    honest = all(set(load.statuses) == {200} for load in (calm, hasty, beside)) and set(taken) <= {200, 503}
+    return quick and honest and taken[200] == UPLOADS and peak - before < GROWTH_MB and health["slots_busy"] == 2
+
+
+def report(name: str, load: Load, seconds: float) -> None:
+    count = len(load.milliseconds)
+    figures = "".join(f"{load.percentile(share):9.1f}" for share in (0.5, 0.99, 1))
+    others = {status: number for status, number in load.statuses.items() if status != 200}
+    print(f"{name:44} {count:8} {count / seconds:11.0f}{figures}   {others or 'none'}", flush=True)
+
+
+async def fill(server: Server) -> tuple[list[str], Counter[int]]:
+    """Two long renders, then one more submission than may wait. Gives the ids of those that wait."""
+    long = form((EXAMPLES / "portrait.jpg").read_bytes(), speech(40 * 2**20), min_resolution=1024, fps=60)
+    for _ in range(2):
+        await send(server, long)
+    await asyncio.to_thread(wait_until_busy, server)
+    short = form((EXAMPLES / "portrait.jpg").read_bytes(), (EXAMPLES / "speech.wav").read_bytes())
+    answers = await asyncio.gather(*(send(server, short) for _ in range(QUEUE + 1)))
+    refused = Counter(status for status, _ in answers if status != 200)
+    return [str(json.loads(body)["task_id"]) for status, body in answers if status == 200], refused
+
+
+async def poll(
+    server: Server, tasks: list[str], seconds: float, interval: float, until: asyncio.Future[object] | None = None
+) -> Load:
+    """Every client asks about its task, for `seconds` and until `until` is done."""
+    load, end = Load(), time.perf_counter() + seconds
+
+    async def ask(number: int, task: str) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        request = f"GET /api/v1/synthesis/{task}/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+        await asyncio.sleep(interval * number / len(tasks))
+        while time.perf_counter() < end or (until and not until.done()):
+            begun = time.perf_counter()
+            writer.write(request)
+            status, _ = await answer(reader)
+            took = time.perf_counter() - begun
+            load.milliseconds.append(took * 1000)
+            load.statuses[status] += 1
+            await asyncio.sleep(max(0, interval - took))
+        writer.close()
+
+    await asyncio.gather(*(ask(number, task) for number, task in enumerate(tasks)))
+    return load
+
+
+async def send(server: Server, body: bytes) -> tuple[int, bytes]:
+    """One upload, on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = (
+        "POST /api/v1/synthesis/start HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY.decode()}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode())
+    for start in range(0, len(body), 2**18):
+        writer.write(body[start : start + 2**18])
+        await writer.drain()
+    result = await answer(reader)
+    writer.close()
+    return result
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Status code and body of one answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(re.findall(rb"content-length: (\d+)", head)[0])
+    return int(head[9:12]), await reader.readexactly(length)
+
+
+def form(image: bytes, audio: bytes, **options: float) -> bytes:
+    """A multipart body."""
+    parts = {"emotion": b"happy", "image": image, "audio": audio}
+    parts |= {name: str(value).encode() for name, value in options.items()}
+    files = {"image": b'; filename="image"', "audio": b'; filename="audio"'}
+    body = b""
+    for name, value in parts.items():
+        head = b'--%b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n'
+        body += head % (BOUNDARY, name.encode(), files.get(name, b"")) + value + b"\r\n"
+    return body + b"--%b--\r\n" % BOUNDARY
+
+
+def portrait() -> bytes:
+    """A PNG of nearly 10 MB: noise does not shrink."""
+    noise = np.random.default_rng(0).integers(0, 256, (1860, 1860, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+def speech(size: int) -> bytes:
+    """The example's speech, again and again, as a WAV of about `size` bytes."""
+    file = io.BytesIO()
+    with wave.open(str(EXAMPLES / "speech.wav")) as source, wave.open(file, "wb") as target:
+        target.setparams(source.getparams())
+        once = source.readframes(source.getnframes())
+        target.writeframes((once * (size // len(once) + 1))[: size // 2 * 2])
+    return file.getvalue()
+
+
+@contextmanager
+def running(checkout: Path, folder: str, queue_size: int) -> Iterator[Server]:
+    """A server from that checkout, ready to render."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = {"PORT": port, "DATA_DIR": folder, "LOG_DIR": folder, "QUEUE_SIZE": queue_size, "SHUTDOWN_SECONDS": 0}
+    variables = {f"DICE_TALK_{name}": str(value) for name, value in settings.items()}
+    environment = {**os.environ, **variables, "PYTHONPATH": str(checkout.resolve())}
+    command = [sys.executable, "-m", "api.server"]
+    process = subprocess.Popen(command, cwd=checkout, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        server = Server(port, process.pid)
+        wait_until_loaded(server)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_until_busy(server: Server) -> None:
+    while server.health()["slots_busy"] < 2:
+        time.sleep(0.1)
+
+
+def wait_until_loaded(server: Server) -> None:
+    for _ in range(600):
+        try:
+            if server.health()["model_loaded"]:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    sys.exit("the server did not start")
+
+
+if __name__ == "__main__":
+    main()

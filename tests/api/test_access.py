@@ -1,0 +1,293 @@
+"""API keys, their limits, CORS and security headers, over real HTTP."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from api import keys
+from api.access import Access
+from api.errors import TooManyRequests
+from api.keys import KeyFile
+from api.server import StartError, create_app
+from api.settings import Settings
+from tests.api.test_http import error_of
+from tests.conftest import ROOT, Service, running
+from tests.waiting import wait_for
+
+
+class Client:
+    """Speaks to a service with a key, or without one."""
+
+    def __init__(self, service: Service, key: str | None = None) -> None:
+        self.service = service
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def start(self, portrait: Path, speech: Path, **fields: Any) -> requests.Response:
+        files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
+        data = {"emotion": "happy", "duration": 0.5, **fields}
+        return requests.post(self.url("start"), files=files, data=data, headers=self.headers, timeout=30)
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url(path), headers=self.headers, timeout=10)
+
+    def url(self, path: str) -> str:
+        return f"{self.service.url}/api/v1/synthesis/{path}"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def guarded(serve: Any, file: Path) -> Callable[..., tuple[Service, Client, Client]]:
+    """Starts a service with two keys; gives it and a client for each: guarded(kind, **settings)."""
+
+    def start(kind: str = "quick", **settings: Any) -> tuple[Service, Client, Client]:
+        secrets = [keys.add(file, name) for name in ("alice", "bob")]
+        service = serve(kind, api_keys_file=file, **settings)
+        return service, Client(service, secrets[0]), Client(service, secrets[1])
+
+    return start
+
+
+def test_without_a_key_nothing_is_told_or_taken(guarded: Any, portrait: Path, speech: Path) -> None:
+    service, _, _ = guarded()
+    for key in (None, "dtk_wrong", "é"):
+        client = Client(service, key and key.encode().decode("latin-1"))
+        for answer in (client.start(portrait, speech), client.get("x/status"), client.get("x/download")):
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert error_of(answer) == ("The API key is not known" if key else "An API key is needed")
+    basic = requests.get(Client(service).url("x/status"), auth=("alice", "secret"), timeout=5)
+    assert (basic.status_code, error_of(basic)) == (401, "An API key is needed")
+    assert service.files() == []
+
+
+def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> None:
+    service, _, _ = guarded()
+    audio = bytes(20 * 2**20)
+    with ThreadPoolExecutor(1) as pool:
+        files = {"image": portrait.read_bytes(), "audio": audio}
+        sending = pool.submit(requests.post, Client(service).url("start"), files=files, timeout=30)
+        while not sending.done():
+            assert service.files() == []
+        assert sending.result().status_code == 401
+
+
+def test_what_stays_open(guarded: Any) -> None:
+    service, _, _ = guarded()
+    for path in ("/", "/docs", "/redoc", "/openapi.json", "/api/health", "/static-offline-docs/swagger-ui.css"):
+        assert requests.get(service.url + path, timeout=5).status_code == 200, path
+
+
+def test_a_task_is_seen_with_the_key_that_made_it_only(guarded: Any, portrait: Path, speech: Path) -> None:
+    _, alice, bob = guarded()
+    task = alice.start(portrait, speech, seed=5).json()["task_id"]
+    assert bob.get(f"{task}/status").status_code == 404
+    wait_for_end(alice, task)
+    for verb in ("status", "download"):
+        answer = bob.get(f"{task}/{verb}")
+        assert (answer.status_code, error_of(answer)) == (404, "Task not found")
+    assert alice.get(f"{task}/download").status_code == 200
+    shared = bob.start(portrait, speech, seed=5).json()
+    assert (shared["status"], shared["task_id"] != task) == ("COMPLETED", True)
+    assert bob.get(f"{shared['task_id']}/download").content == alice.get(f"{task}/download").content
+    assert alice.get(f"{shared['task_id']}/status").status_code == 404
+
+
+def test_keys_turned_on_and_off(file: Path, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    """What was made with a key is seen with it only, also while none is needed; and the other way round."""
+    key = keys.add(file, "alice")
+    seen = []
+    made: list[str] = []
+    for needed in (None, file, None):
+        settings = Settings(data_dir=tmp_path, log_dir=tmp_path, shutdown_seconds=0, api_keys_file=needed)
+        with running(settings, "quick", tmp_path / "gate") as service:
+            client = Client(service, key if needed else None)
+            if len(made) < 2:
+                made.append(client.start(portrait, speech).json()["task_id"])
+            seen.append([client.get(f"{task}/status").status_code for task in made])
+    assert seen == [[200], [404, 200], [200, 404]]
+
+
+def test_revoked_and_new_keys_count_at_once(guarded: Any, file: Path) -> None:
+    service, alice, bob = guarded()
+    assert alice.get("x/status").status_code == 404
+    keys.revoke(file, "alice")
+    refused = alice.get("x/status")
+    assert (refused.status_code, error_of(refused)) == (403, "The API key was revoked")
+    assert bob.get("x/status").status_code == 404
+    again = Client(service, keys.add(file, "alice"))
+    assert again.get("x/status").status_code == 404
+    assert alice.get("x/status").status_code == 403
+    file.unlink()
+    assert again.get("x/status").status_code == 401
+
+
+def test_requests_a_minute(guarded: Any) -> None:
+    _, alice, bob = guarded(key_requests_per_minute=5)
+    assert [alice.get("x/status").status_code for _ in range(7)] == [404] * 5 + [429] * 2
+    refused = alice.get("x/status")
+    assert error_of(refused) == "Too many requests"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert bob.get("x/status").status_code == 404
+
+
+def test_no_minute_has_more_requests_than_allowed(file: Path) -> None:
+    now = [0.0]
+    key = keys.add(file, "alice")
+    access = Access(KeyFile(file), 3, clock=lambda: now[0])
+    admitted = []
+    for step in range(2000):
+        now[0] = step / 10
+        try:
+            access.admit(f"Bearer {key}")
+        except TooManyRequests as error:
+            assert error.headers
+            assert 0 < int(error.headers["Retry-After"]) <= 60
+        else:
+            admitted.append(now[0])
+    assert all(fourth - first >= 60 for first, fourth in zip(admitted, admitted[3:], strict=False))
+    assert len(admitted) == 12
+
+
+def test_waiting_tasks_of_one_key(guarded: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    _, alice, bob = guarded("gated", workers=1, key_queue_size=3)
+    wait_for_end(bob, bob.start(portrait, speech).json()["task_id"], "PROCESSING")
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: alice.start(portrait, speech), range(6)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 3
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert error_of(refused) == "Too many of your tasks are waiting"
+    assert int(refused.headers["retry-after"]) > 0
+    assert bob.start(portrait, speech).status_code == 200
+    (tmp_path / "gate").touch()
+    for answer in answers:
+        if answer.status_code == 200:
+            wait_for_end(alice, answer.json()["task_id"])
+    assert alice.start(portrait, speech).status_code == 200
+
+
+def test_openapi_tells_of_keys_where_they_are_needed(guarded: Any, serve: Any, tmp_path: Path) -> None:
+    service, _, _ = guarded()
+    document = requests.get(f"{service.url}/openapi.json", timeout=5).json()
+    assert document["components"]["securitySchemes"] == {"API key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert ("security" in operation) == (path != "/api/health")
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path != "/api/health")
+    open_document = requests.get(f"{serve(data_dir=tmp_path / 'open').url}/openapi.json", timeout=5).text
+    assert "securitySchemes" not in open_document
+    assert '"401"' not in open_document
+
+
+def test_only_the_hash_is_kept_and_only_for_the_owner(file: Path) -> None:
+    secret = keys.add(file, "alice")
+    text = file.read_text()
+    assert secret not in text
+    assert keys.KeyFile(file).find(secret) == keys.read_keys(file)[0]
+    assert file.stat().st_mode & 0o777 == 0o600
+    for name in ("a b", "", "x" * 65, "a\nb"):
+        with pytest.raises(ValueError, match="a name has 1 to 64 letters"):
+            keys.add(file, name)
+    with pytest.raises(ValueError, match="alice has a key already"):
+        keys.add(file, "alice")
+
+
+def test_lines_that_are_no_keys_are_passed_over(file: Path, caplog: Any) -> None:
+    secret = keys.add(file, "alice")
+    file.write_text("# whose are they?\n\nrubbish\n" + file.read_text())
+    assert KeyFile(file).find(secret)
+    assert "line 3 is not a key" in caplog.text
+    keys.add(file, "bob")
+    assert file.read_text().startswith("# whose are they?\n\nrubbish\nalice ")
+
+
+def test_a_missing_file_of_keys_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="cannot be read: No such file or directory; python -m "):
+        create_app(Settings(data_dir=tmp_path, api_keys_file=tmp_path / "nothing"))
+
+
+def command(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.keys", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command(tmp_path: Path) -> None:
+    assert "Set api_keys_file" in command(tmp_path, "add", "alice").stderr
+    setting = {"DICE_TALK_API_KEYS_FILE": "deep/keys"}
+    made = command(tmp_path, "add", "alice", **setting)
+    assert KeyFile(tmp_path / "deep/keys").find(made.stdout.strip())
+    assert command(tmp_path, "add", "alice", **setting).returncode == 1
+    assert command(tmp_path, "revoke", "alice", **setting).returncode == 0
+    assert "alice has no key" in command(tmp_path, "revoke", "alice", **setting).stderr
+    assert "revoked" in command(tmp_path, "list", **setting).stdout
+
+
+def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    page = {"Origin": "https://page.example"}
+    closed = serve(data_dir=tmp_path / "closed")
+    answer = requests.get(f"{closed.url}/api/health", headers=page, timeout=5)
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+    service = serve(cors_origins="https://other.example, https://page.example")
+    for path in ("/api/health", "/api/v1/synthesis/x/status", "/nowhere"):
+        answer = requests.get(service.url + path, headers=page, timeout=5)
+        assert answer.headers["access-control-allow-origin"] == "https://page.example", path
+        stranger = requests.get(service.url + path, headers={"Origin": "https://evil.example"}, timeout=5)
+        assert "access-control-allow-origin" not in stranger.headers
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    url = f"{service.url}/api/v1/synthesis/start"
+    preflight = requests.options(url, headers=page | asked, timeout=5)
+    assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (200, "authorization")
+    refused = requests.options(url, headers={"Origin": "https://evil.example"} | asked, timeout=5)
+    assert (refused.status_code, error_of(refused)) == (400, "Bad Request")
+
+
+def test_an_unforeseen_error_has_all_headers_too(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = serve(cors_origins="*")
+    monkeypatch.setattr(service.synthesis, "health", lambda: 1 / 0)
+    answer = requests.get(f"{service.url}/api/health", headers={"Origin": "https://page.example"}, timeout=5)
+    assert (answer.status_code, error_of(answer)) == (500, "Internal server error")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/api/health", "/nowhere", "/static-offline-docs/swagger-ui.css"])
+def test_security_headers(real_service: Any, path: str) -> None:
+    headers = requests.get(real_service.url + path, timeout=5).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    policy = headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert ("unsafe-inline" in policy) == (path == "/docs")
+
+
+@pytest.mark.parametrize("origins", ["https://page.example/", "page.example", "https://a.example https://b.example"])
+def test_origins_that_no_browser_sends_are_refused(origins: str) -> None:
+    with pytest.raises(ValueError, match="scheme, host and port"):
+        Settings(cors_origins=origins)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_an_open_door_is_warned_about(serve: Any, caplog: Any, host: str, warned: bool) -> None:
+    serve(host=host)
+    assert ("Whoever reaches 0.0.0.0 may use this server" in caplog.text) == warned
+
+
+def wait_for_end(client: Client, task: str, *statuses: str) -> None:
+    wait_for(lambda: client.get(f"{task}/status").json().get("status") in (statuses or ("COMPLETED", "FAILED")))

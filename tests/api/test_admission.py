@@ -1,0 +1,34 @@
+"""Many submissions at the same moment."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from api.settings import Settings
+
+
+@pytest.mark.timeout(300)
+def test_of_101_submissions_at_once_exactly_100_may_wait(
+    serve: Any, portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    service = serve("gated")
+    for _ in range(2):
+        service.wait(service.submit(portrait, speech), "PROCESSING")
+    assert service.settings.queue_size == Settings(data_dir=tmp_path).queue_size == 100
+    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
+
+    def submit(_: int) -> requests.Response:
+        url = f"{service.url}/api/v1/synthesis/start"
+        return requests.post(url, files=files, data={"emotion": "sad"}, timeout=250)  # each upload is looked at
+
+    with ThreadPoolExecutor(101) as pool:
+        answers = list(pool.map(submit, range(101)))
+    assert Counter(answer.status_code for answer in answers) == {200: 100, 503: 1}
+    positions = [service.status(answer.json()["task_id"])["queue_position"] for answer in answers if answer.ok]
+    assert sorted(positions) == list(range(1, 101))
+    assert requests.get(f"{service.url}/api/health", timeout=5).json()["queue_length"] == 100
+    assert len([name for name in service.files() if name.endswith("/image")]) == 102

@@ -1,0 +1,134 @@
+"""The database of an earlier release, and what is remembered of the present one."""
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from api.clock import Clock
+from api.store import SCHEMA_VERSION, TaskStore, sqlite_url
+from api.tasks import Render, Task, TaskStatus
+from dice_talk.options import RenderOptions
+
+NOW = Clock()
+VERSION_1 = """
+CREATE TABLE renders (
+    number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, id VARCHAR(36) NOT NULL, options JSON NOT NULL,
+    engine VARCHAR(32) NOT NULL, cache_key VARCHAR(64), seconds FLOAT NOT NULL, created_at DATETIME NOT NULL,
+    updated_at DATETIME NOT NULL, status VARCHAR(16) NOT NULL, progress FLOAT NOT NULL, stage VARCHAR(32) NOT NULL,
+    message TEXT NOT NULL, detail TEXT, attempts INTEGER NOT NULL, started_at DATETIME, finished_at DATETIME,
+    result JSON NOT NULL, UNIQUE (id)
+);
+CREATE TABLE schema_version (version INTEGER NOT NULL, PRIMARY KEY (version));
+CREATE TABLE tasks (
+    id VARCHAR(36) NOT NULL, render_id VARCHAR(36) NOT NULL, created_at DATETIME NOT NULL,
+    PRIMARY KEY (id), FOREIGN KEY(render_id) REFERENCES renders (id)
+);
+CREATE INDEX ix_renders_cache_key ON renders (cache_key);
+CREATE INDEX ix_renders_status ON renders (status);
+CREATE INDEX ix_tasks_render_id ON tasks (render_id);
+INSERT INTO schema_version VALUES(1);
+INSERT INTO renders VALUES (7, 'old', '{"emotion": "sad", "seed": 5}', 'lite', NULL, 1.5, '2024-01-15 10:30:00.000000',
+    '2024-01-15 10:30:00.000000', 'PENDING', 0.0, 'queued', 'Waiting in queue', NULL, 0, NULL, NULL, '{}');
+INSERT INTO tasks VALUES ('old', 'old', '2024-01-15 10:30:00.000000');
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "dice_talk.db"
+
+
+def make_task(task_id: str, owner: str | None = None) -> Task:
+    now = NOW()
+    render = Render(task_id, RenderOptions(emotion="sad", seed=5), "lite", None, 1.0, now, now)
+    return Task(task_id, now, render, owner)
+
+
+def schema(file: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(file)) as database:
+        rows = database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'").fetchall()
+        columns = database.execute("SELECT name FROM pragma_table_info('tasks')").fetchall()
+    return {("table or index", name) for (name,) in rows} | {("column", name) for (name,) in columns}
+
+
+def test_a_database_of_version_1_is_taken_over(file: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(VERSION_1)
+    for _ in range(2):  # and once more, as each start does
+        store = TaskStore(sqlite_url(file))
+        standing = store.standing("old")
+        assert standing
+        assert (standing.task.owner, standing.task.render.number, standing.ahead) == (None, 7, 0)
+        assert [render.id for render in store.unfinished()] == ["old"]
+        store.close()
+    store = TaskStore(sqlite_url(file))
+    store.add(make_task("new", "alice"))
+    assert store.waiting_of("alice") == 1
+    store.close()
+    TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
+    assert schema(file) == schema(tmp_path / "fresh.db")
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT version FROM schema_version").fetchall() == [(SCHEMA_VERSION,)]
+
+
+def test_a_migration_that_fails_changes_nothing(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(VERSION_1)
+        database.execute("CREATE INDEX ix_tasks_owner ON tasks (id)")  # in the way of the second step
+    before = schema(file)
+    with pytest.raises(Exception, match="cannot be opened"):
+        TaskStore(sqlite_url(file))
+    assert schema(file) == before
+
+
+def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
+    """After every kind of write, memory and database say the same, for each task."""
+    store, names = TaskStore(sqlite_url(file)), ["a", "b", "c", "d"]
+
+    def told() -> list[tuple[str, TaskStatus, float, int] | None]:
+        fresh = TaskStore(sqlite_url(file))
+        answers = []
+        for name in names:
+            truth, said = fresh.standing(name), store.recall(name) or store.standing(name)
+            assert said == truth
+            assert store.recall(name) == truth
+            answers.append(truth and (name, truth.task.render.status, truth.task.render.progress, truth.ahead))
+        fresh.close()
+        return answers
+
+    assert told() == [None] * 4
+    for name in "abc":
+        store.add(make_task(name))
+        told()
+    store.join(Task("d", NOW(), store.standing("b").task.render, "alice"))  # type: ignore[union-attr]
+    assert [answer and answer[3] for answer in told()] == [0, 1, 2, 1]
+    store.update("a", TaskStatus.PROCESSING, updated_at=NOW())
+    assert [answer and answer[3] for answer in told()] == [0, 0, 1, 0]
+    store.update("a", TaskStatus.PROCESSING, progress=0.5, updated_at=NOW())
+    told()
+    store.update("a", TaskStatus.PENDING, updated_at=NOW())
+    assert [answer and answer[3] for answer in told()] == [0, 1, 2, 1]
+    for name in "ab":
+        store.update(name, TaskStatus.PROCESSING, updated_at=NOW())
+        store.update(name, TaskStatus.COMPLETED, progress=1.0, finished_at=NOW())
+        assert not store.update(name, TaskStatus.FAILED), "final"
+        told()
+    store.purge(NOW() + timedelta(days=1))
+    assert [answer and answer[0] for answer in told()] == [None, None, "c", None]
+    store.close()
+
+
+def test_what_was_read_before_a_write_is_not_remembered_after_it(file: Path) -> None:
+    store = TaskStore(sqlite_url(file))
+    store.add(make_task("a"))
+    recent = store._recent
+    stamp = recent.stamp()
+    before = store.standing("a")
+    assert before
+    store.update("a", TaskStatus.PROCESSING, updated_at=NOW())
+    recent.keep(before.task, [1], stamp)  # a reader that was held up meanwhile
+    assert store.recall("a") is None
+    store.close()
