@@ -16,18 +16,16 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-import h11
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import errors, routes
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
-from api.errors import respond
-from api.middleware import ErrorForm, LingeringClose
+from api.middleware import ErrorForm, LingeringClose, RequestLimits
+from api.protocol import Http
 from api.schemas import BOUNDS
 from api.service import Synthesis, clear_leftovers, render_folder
 from api.settings import Settings
@@ -108,6 +106,7 @@ def create_app(
     app.include_router(routes.router)
     routes.document(app)
     errors.install(app, BOUNDS)
+    app.add_middleware(RequestLimits)
     app.add_middleware(LingeringClose)
     app.add_middleware(ErrorForm)
     return app
@@ -198,18 +197,6 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-class Http(H11Protocol):
-    """Gives also the bytes that are no HTTP the documented error form."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Called in place of the app."""
-        body = respond(400, "The request is not valid HTTP", msg).body
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=bytes(body)), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-
 class Server(uvicorn.Server):
     """Tells the service of SIGTERM and SIGINT at once: uvicorn itself first waits for connections to end."""
 
@@ -225,7 +212,9 @@ class Server(uvicorn.Server):
 
 def http_server(app: FastAPI) -> uvicorn.Server:
     """What serves an app made by `create_app`."""
-    config = uvicorn.Config(app, http=Http, log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False)
+    config = uvicorn.Config(
+        app, http=Http, ws="none", log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False
+    )
     return Server(config, app.state.synthesis)
 
 
