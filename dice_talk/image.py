@@ -43,7 +43,7 @@ def load_portrait(path: Path) -> Pixels:
         raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']") from error
     except (InvalidImage, MemoryError, ImportError):
         raise
-    except Exception as error:  # Pillow has no one word for broken files: OSError, SyntaxError, ValueError, TypeError...
+    except Exception as error:  # Pillow's words for broken files: OSError, SyntaxError, ValueError, TypeError...
         raise InvalidImage(
             "The image can't be decoded", "The file is damaged or incomplete. Send a whole JPEG or PNG."
         ) from error

@@ -1,7 +1,8 @@
 """Checks a portrait and a speech recording in a process of its own: `python -m dice_talk.intake IMAGE AUDIO SECONDS`.
 
 Uploads are hostile until proven otherwise, so whatever decodes them for the first time may run out of memory, hang or
-crash without harm. Of the recording, the first SECONDS are read. One JSON line per file goes to standard output, the image's first, and ends at the first refusal.
+crash without harm. Of the recording the first SECONDS are read. One JSON line per file goes to standard output, the
+image's first, and ends at the first refusal.
 """
 
 import json
