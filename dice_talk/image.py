@@ -41,6 +41,8 @@ def load_portrait(path: Path) -> Pixels:
             return np.asarray(_to_rgb(_upright(image)))
     except UnidentifiedImageError as error:
         raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']") from error
+    except Image.DecompressionBombError as error:  # so many that Pillow refuses even to look
+        raise _too_many("hundreds of millions") from error
     except (InvalidImage, MemoryError, ImportError):
         raise
     except Exception as error:  # Pillow's words for broken files: OSError, SyntaxError, ValueError, TypeError...
@@ -49,13 +51,15 @@ def load_portrait(path: Path) -> Pixels:
         ) from error
 
 
+def _too_many(pixels: str) -> InvalidImage:
+    allowed = f"At most {MAX_PIXELS // 10**6} megapixels are allowed."
+    return InvalidImage(f"The image has too many pixels: {pixels}", allowed)
+
+
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise InvalidImage(
-            f"The image has too many pixels: {width} x {height}",
-            f"At most {MAX_PIXELS // 10**6} megapixels are allowed.",
-        )
+        raise _too_many(f"{width} x {height}")
     if min(size) < MIN_SIDE:
         raise InvalidImage(
             f"The image is too small: {width} x {height}", f"Each side must have at least {MIN_SIDE} pixels."
