@@ -88,13 +88,13 @@ def sound(kind: str = "WAV", subtype: str | None = None, samples: Any = TONE, ra
 
 
 def wav(
+    body: bytes = bytes(8000),
     *,
     tag: int = 1,
     channels: int = 1,
     rate: int = RATE,
     bits: int = 16,
     size: int | None = None,
-    body: bytes = bytes(8000),
 ) -> bytes:
     """A WAV file that says whatever one likes about `body`."""
     size = len(body) if size is None else size
