@@ -131,6 +131,7 @@ def get_status(task_id: str, synthesis: Service) -> TaskState:
     return synthesis.status(task_id)
 
 
+@tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)  # after GET, which `Allow` then names
 @tasks.get(
     "/v1/synthesis/{task_id}/download",
     summary="Download the finished video",
@@ -152,7 +153,6 @@ def get_status(task_id: str, synthesis: Service) -> TaskState:
         ),
     },
 )
-@tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)
 def download(task_id: str, request: Request, synthesis: Service) -> Response:
     """Takes Range and conditional requests."""
     file = synthesis.result(task_id)
@@ -184,6 +184,8 @@ def document(app: FastAPI) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
+        for field in fields.values():  # a form has no null: what is optional is left out
+            field |= field.pop("anyOf", [{}])[0]
         schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 
