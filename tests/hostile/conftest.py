@@ -17,6 +17,7 @@ from api.tasks import utc_now
 from tests.conftest import Service, running
 from tests.waiting import wait_for
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system has no /proc to look into")
 START = "/api/v1/synthesis/start"
 UPLOAD_S = 2.0
 """How long an upload may take at the shared server."""

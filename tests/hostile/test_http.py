@@ -14,7 +14,7 @@ import requests
 from api import protocol
 from tests.conftest import Service
 from tests.forms import BOUNDARY, END, HEADERS, part
-from tests.hostile.conftest import START, UPLOAD_S, Answer, connect, exchange, open_files, refused
+from tests.hostile.conftest import START, UPLOAD_S, Answer, connect, exchange, needs_proc, open_files, refused
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("honest_at_the_end")
@@ -407,6 +407,7 @@ def test_absurd_ranges(server: Service, portrait: Path, speech: Path) -> None:
         assert len(answer.content) < len(whole) + 100 * 200, f"{name}: no more than the file, and a line for each part"
 
 
+@needs_proc
 @pytest.mark.parametrize("taken", [0, 100, 1_000_000])
 def test_downloads_that_are_broken_off(
     server: Service, large: tuple[str, Path], taken: int, caplog: pytest.LogCaptureFixture
@@ -420,6 +421,7 @@ def test_downloads_that_are_broken_off(
     assert "Traceback" not in caplog.text
 
 
+@needs_proc
 def test_downloads_that_are_not_read_are_ended(server: Service, large: tuple[str, Path], impatient: float) -> None:
     task, file = large
     with connect(server) as connection:

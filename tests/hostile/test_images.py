@@ -22,7 +22,7 @@ from dice_talk import intake
 from dice_talk.errors import InvalidImage
 from dice_talk.image import load_portrait
 from tests.conftest import ROOT, Service
-from tests.hostile.conftest import START, refused
+from tests.hostile.conftest import START, needs_proc, refused
 from tests.hostile.samples import (
     COLOUR,
     MARK,
@@ -231,6 +231,7 @@ def test_cut_off_at_every_kilobyte(server: Service, portrait: Path, speech: Path
         assert refused(upload(server, whole[:length], speech, "portrait.png"), 400) == DAMAGED
 
 
+@needs_proc
 def test_memory_and_time_are_limited_while_files_are_inspected(tmp_path: Path, speech: Path) -> None:
     """As the system says of the real child process, which waits here for a picture that does not come."""
     os.mkfifo(tmp_path / "pipe")
@@ -249,6 +250,7 @@ def test_memory_and_time_are_limited_while_files_are_inspected(tmp_path: Path, s
         child.wait()
 
 
+@needs_proc
 @pytest.mark.parametrize("limit", ["-v 700000", "-t 1"], ids=["memory", "time"])
 def test_whoever_reaches_a_limit_is_told(
     server: Service, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
@@ -266,6 +268,7 @@ def test_whoever_reaches_a_limit_is_told(
     monkeypatch.undo()
 
 
+@needs_proc
 def test_an_inspection_that_hangs_is_ended(
     server: Service, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +300,7 @@ def test_metadata_never_reach_the_result(real_service: Any, portrait: Path) -> N
 @pytest.mark.parametrize(
     ("size", "options"),
     [((5000, 5200), {}), ((64, 256), {}), ((64, 64), {"crop": True})],
-    ids=["49 MP", "narrow", "tiny"],
+    ids=["26 MP", "narrow", "tiny"],
 )
 def test_extreme_pictures_harm_no_engine(real_service: Any, portrait: Path, size: Any, options: Any) -> None:
     engines = real_service.synthesis._dispatcher.engines.pids()

@@ -16,7 +16,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 def test_the_service_keeps_to_its_document(server: Service, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis")
     program = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"
-    options = ["--checks", "all", "--max-examples", "12", "--max-time", "30", "--no-color"]
+    options = ["--checks", "all", "--max-examples", "12", "--max-time", "25", "--no-color"]
     done = subprocess.run(
         [sys.executable, "-c", program, "--config-file", CONFIG, "run", f"{server.url}/openapi.json", *options],
         cwd=tmp_path,  # where it keeps a cache
