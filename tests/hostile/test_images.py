@@ -303,9 +303,10 @@ def test_metadata_never_reach_the_result(real_service: Any, portrait: Path) -> N
     ids=["26 MP", "narrow", "tiny"],
 )
 def test_extreme_pictures_harm_no_engine(real_service: Any, portrait: Path, size: Any, options: Any) -> None:
-    engines = real_service.synthesis._dispatcher.engines.pids()
+    pool = real_service.synthesis._dispatcher.engines
+    engines = wait_for(lambda: pids if len(pids := pool.pids()) == real_service.settings.workers else None)
     picture = encode(Image.open(portrait).resize(size), "JPEG", quality=60)
     state = real_service.wait(real_service.submit(picture, wav(), duration=0.2, min_resolution=128, **options))
     assert state["status"] == "COMPLETED" or state["detail"], state
     assert state["attempts"] == 1
-    assert real_service.synthesis._dispatcher.engines.pids() == engines
+    assert pool.pids() == engines
