@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from dice_talk.errors import DiceTalkError, InvalidAudio, InvalidImage
+from dice_talk.options import MAX_DURATION_S
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class Inspector:
     async def inspect(self, image: Path, audio: Path) -> Inputs:
         """Raises `DiceTalkError` for whichever file can't be used, `InspectionFailed` when the child is to blame."""
         async with self._places:
-            lines = await _run([sys.executable, "-m", "dice_talk.intake", str(image), str(audio)])
+            # The length is told, not imported there: pydantic alone would take a third of the child's time.
+            lines = await _run([sys.executable, "-m", "dice_talk.intake", str(image), str(audio), str(MAX_DURATION_S)])
         facts: dict[str, Any] = {}
         for line in lines:
             facts |= json.loads(line)

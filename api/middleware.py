@@ -4,6 +4,7 @@ import asyncio
 from http import HTTPStatus
 
 import anyio
+from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +12,34 @@ from api.errors import respond
 
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
+MAX_TARGET_BYTES = 8 * 1024
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
+"""What other servers allow. h11 has a limit of its own, but only for heads that arrive in pieces."""
+
+
+class RequestLimits:
+    """Refuses heads that no honest client sends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        answer = _refusal(scope) if scope["type"] == "http" else None
+        await (answer or self._app)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> JSONResponse | None:
+    headers, close = scope["headers"], {"Connection": "close"}
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        return respond(414, "The address is too long", f"At most {MAX_TARGET_BYTES} bytes are allowed.", close)
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        allowed = f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes are allowed."
+        return respond(431, "The request has too many headers", allowed, close)
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
+        # A proxy may believe the one and this server the other: then a body can hide a second request (RFC 9112, 6.3).
+        return respond(400, "The request states its length twice", "Send either a length or chunks.", close)
+    return None
 
 
 class ErrorForm:

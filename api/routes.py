@@ -170,6 +170,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
     return await synthesis.status(task_id, owner)
 
 
+@tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)  # after GET, which `Allow` then names
 @tasks.get(
     "/v1/synthesis/{task_id}/download",
     summary="Download the finished video",
@@ -191,7 +192,6 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         ),
     },
 )
-@tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)
 def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -> Response:
     """Takes Range and conditional requests."""
     file = synthesis.result(task_id, owner)
@@ -232,6 +232,8 @@ def _tidy(app: FastAPI) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
+        for field in fields.values():  # a form has no null: what is optional is left out
+            field |= field.pop("anyOf", [{}])[0]
         schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 

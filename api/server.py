@@ -18,22 +18,20 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-import h11
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api import errors, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
-from api.errors import respond
 from api.keys import KeyFile
-from api.middleware import SECURE, ErrorForm, LastResort, LingeringClose, SecureHeaders
+from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
+from api.protocol import Http
 from api.schemas import BOUNDS
 from api.service import Synthesis, clear_leftovers, render_folder, storage_problem
 from api.settings import Settings
@@ -112,6 +110,7 @@ def create_app(
     app.state.access = Access(keys, settings.key_requests_per_minute)
     routes.install(app, keys=keys is not None)
     errors.install(app, BOUNDS)
+    app.add_middleware(RequestLimits)
     app.add_middleware(LingeringClose)  # each one added goes around those before it
     app.add_middleware(LastResort)
     if settings.allowed_origins:
@@ -233,19 +232,6 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-class Http(H11Protocol):
-    """Gives also the bytes that are no HTTP the documented error form."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Called in place of the app."""
-        body = respond(400, "The request is not valid HTTP", msg).body
-        headers = [(name.encode(), value.encode()) for name, value in SECURE.items()]
-        headers += [(b"content-type", b"application/json"), (b"connection", b"close")]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=bytes(body)), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-
 class Server(uvicorn.Server):
     """Goes on answering while running tasks are given time to end: uvicorn itself closes the door first."""
 
@@ -270,7 +256,9 @@ class Server(uvicorn.Server):
 
 def http_server(app: FastAPI) -> uvicorn.Server:
     """What serves an app made by `create_app`."""
-    config = uvicorn.Config(app, http=Http, log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False)
+    config = uvicorn.Config(
+        app, http=Http, ws="none", log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False
+    )
     return Server(config, app.state.synthesis)
 
 

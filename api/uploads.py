@@ -180,13 +180,13 @@ def _discard(sink: FormSink, folder: Path) -> None:
 
 
 async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> FormData:
-    parser = MultipartParser(_boundary(request), sink.callbacks())
     allowed = sum(limits.values()) + FRAMING_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > allowed:
         raise _too_large("The upload", limits)
     received = 0
     try:
+        parser = MultipartParser(_boundary(request), sink.callbacks())
         async for chunk in request.stream():
             received += len(chunk)
             if received > allowed:

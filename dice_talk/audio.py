@@ -1,5 +1,6 @@
 """Reading speech: any WAV or MP3 becomes mono samples in [-1, 1]."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +50,7 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
     _check_type(path)
     try:
         with soundfile.SoundFile(path) as file:
-            if file.format not in FORMATS:  # an ID3 tag may stand before other types as well
+            if file.format not in FORMATS:
                 raise InvalidAudio(WRONG_TYPE)
             rate = _checked_rate(file.samplerate, file.channels)
             wanted = round(max_seconds * rate)
@@ -79,9 +80,13 @@ def _check_type(path: Path) -> None:
     """Told by the first bytes, so that no other of libsndfile's many readers is ever reached."""
     with path.open("rb") as file:
         head = file.read(12)
+        while head[:3] == b"ID3" and len(head) == 12:  # a tag; what comes after it counts
+            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+            file.seek(10 + size - len(head), os.SEEK_CUR)
+            head = file.read(12)
     is_wav = head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE"
-    # An ID3 tag, or an MPEG frame's eleven sync bits with the layer bits that mean layer III.
-    is_mp3 = head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0b1110_0110 == 0b1110_0010)
+    # An MPEG frame's eleven sync bits with the layer bits that mean layer III.
+    is_mp3 = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0b1110_0110 == 0b1110_0010
     if not (is_wav or is_mp3):
         raise InvalidAudio(WRONG_TYPE)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from dice_talk.errors import InvalidImage
 
@@ -14,6 +14,17 @@ MAX_PIXELS = 50_000_000
 """Above what phone cameras send (48 MP); a decoded picture then takes at most 150 MB."""
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
 
 Pixels = NDArray[np.uint8]
 
@@ -27,27 +38,28 @@ def load_portrait(path: Path) -> Pixels:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             _check_size(image.size)
             image.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            return np.asarray(_to_rgb(_upright(image)))
     except UnidentifiedImageError as error:
         raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # Pillow's words for broken files
+    except Image.DecompressionBombError as error:  # so many that Pillow refuses even to look
+        raise _too_many("hundreds of millions") from error
+    except (InvalidImage, MemoryError, ImportError):
+        raise
+    except Exception as error:  # Pillow's words for broken files: OSError, SyntaxError, ValueError, TypeError...
         raise InvalidImage(
             "The image can't be decoded", "The file is damaged or incomplete. Send a whole JPEG or PNG."
         ) from error
 
 
+def _too_many(pixels: str) -> InvalidImage:
+    allowed = f"At most {MAX_PIXELS // 10**6} megapixels are allowed."
+    return InvalidImage(f"The image has too many pixels: {pixels}", allowed)
+
+
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise InvalidImage(
-            f"The image has too many pixels: {width} x {height}",
-            f"At most {MAX_PIXELS // 10**6} megapixels are allowed.",
-        )
+        raise _too_many(f"{width} x {height}")
     if min(size) < MIN_SIDE:
         raise InvalidImage(
             f"The image is too small: {width} x {height}", f"Each side must have at least {MIN_SIDE} pixels."
@@ -57,6 +69,15 @@ def _check_size(size: tuple[int, int]) -> None:
             f"The image is too long and narrow: {width} x {height}",
             f"The longer side may be at most {MAX_ASPECT:g} times the shorter one.",
         )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held. `ImageOps.exif_transpose` would also rewrite the EXIF data, and trip over broken ones."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - whatever is wrong with what is said about the pixels, they are still good
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -12,18 +12,8 @@ import pytest
 import requests
 
 from api.middleware import LINGER_BYTES
+from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
-
-BOUNDARY = "x1y2z3"
-
-
-def part(name: str, body: bytes, filename: str | None = None) -> bytes:
-    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
-    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + body + b"\r\n"
-
-
-END = f"--{BOUNDARY}--\r\n".encode()
-HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 def post(service: Any, body: Any, **headers: str) -> requests.Response:
@@ -90,74 +80,6 @@ def test_chunked_bodies_without_length_are_counted(small: Any) -> None:
 def test_a_client_that_sends_all_before_reading_gets_its_answer(small: Any) -> None:
     answer = post(small, part("image", bytes(20_000_000)) + END)
     assert answer.status_code == 413
-
-
-def test_many_parts_twice_the_same_and_long_texts(small: Any) -> None:
-    many = b"".join(part(f"f{number}", b"1") for number in range(1000)) + END
-    assert post(small, many).json()["error"] == "The form has too many parts"
-    twice = part("emotion", b"sad") * 2 + END
-    assert post(small, twice).json()["error"] == "emotion was sent twice"
-    assert post(small, part("emotion", b"s" * 100_000) + END).json()["error"] == "emotion is too long"
-    files = b"".join(part(f"f{number}", bytes(3000), "../../etc/passwd") for number in range(20)) + END
-    answer = post(small, files)
-    assert (answer.status_code, answer.json()["error"].count("Unknown form field")) == (422, 20)
-    assert small.files() == []
-
-
-def test_cut_off_and_slow_uploads_leave_nothing(serve: Any) -> None:
-    service = serve(upload_seconds=0.5)
-    head = f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 90000"
-    status, body = raw(service, head, part("image", b"x"))
-    assert (status, body["error"]) == (408, "The upload took too long")
-    address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port)) as connection:
-        connection.sendall(
-            f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + part("image", bytes(5000))
-        )
-    time.sleep(0.8)
-    assert service.files() == []
-    assert requests.get(f"{service.url}/api/health", timeout=5).status_code == 200
-
-
-def test_names_from_the_client_are_never_paths(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve()
-    body = b"".join(
-        [
-            part("image", portrait.read_bytes(), "../../../tmp/evil\x00.png"),
-            part("audio", speech.read_bytes(), "-rf ; $(touch evil) `touch evil` | x.wav"),
-            part("emotion", b"sad"),
-            part("duration", b"0.3"),
-            END,
-        ]
-    )
-    task = post(service, body).json()["task_id"]
-    assert service.wait(task)["status"] == "COMPLETED"
-    names = {Path(name).name for name in service.files()}
-    assert names == {task, "image", "audio", "result.mp4"}
-
-
-def test_what_is_no_http_gets_the_error_form(serve: Any) -> None:
-    address = urlsplit(serve().url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
-        connection.sendall(b"GARBAGE\r\n\r\n")
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
-    top, _, text = answer.partition(b"\r\n\r\n")
-    assert top.startswith(b"HTTP/1.1 400")
-    assert json.loads(text)["error"] == "The request is not valid HTTP"
-
-
-def test_an_upload_that_is_broken_off_is_no_crash(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
-    service = serve()
-    address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port)) as connection:
-        head = f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 90000"
-        connection.sendall(f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
-        connection.sendall(part("image", bytes(5000)))
-        wait_for(lambda: any("incoming/" in name for name in service.files()))
-    wait_for(lambda: not service.files())
-    assert "Traceback" not in caplog.text
 
 
 def test_too_many_uploads_at_once(serve: Any, portrait: Path, speech: Path) -> None:

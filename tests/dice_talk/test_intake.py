@@ -6,7 +6,7 @@ from typing import Any
 
 
 def inspect(image: Path, audio: Path) -> Any:
-    command = [sys.executable, "-m", "dice_talk.intake", str(image), str(audio)]
+    command = [sys.executable, "-m", "dice_talk.intake", str(image), str(audio), "300"]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     return [json.loads(line) for line in output.splitlines()]
 

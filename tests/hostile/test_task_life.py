@@ -1,0 +1,165 @@
+"""A task's life in any order of requests, good and bad, over restarts and sweeps. LIVES=100 tries so many, not 6."""
+
+import os
+import sys
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from api.clock import Clock
+from api.settings import Settings
+from api.tasks import LEGAL, TaskStatus
+from tests.conftest import Service, running
+from tests.hostile.conftest import refused
+from tests.hostile.samples import pictures, sound
+from tests.waiting import wait_for
+
+NOW = Clock()
+LIVES = int(os.environ.get("LIVES", "6"))
+PICTURE, SOUND = pictures()["RGB PNG"], sound()
+BAD = {
+    "no emotion": {"emotion": None},
+    "out of range": {"fps": 99},
+    "no number": {"seed": "1e3"},
+    "unknown field": {"colour": "red"},
+    "no picture": {"image": b"GIF89a"},
+    "half a picture": {"image": PICTURE[:-30]},
+    "no sound": {"audio": b"#EXTM3U\nhttp://127.0.0.1/"},
+    "no engine": {"engine": "best"},
+}
+UNKNOWN = ["f47ac10b-58cc-4372-a567-0e02b2c3d479", "x", "%00", "..%2f..%2fetc%2fpasswd"]
+
+
+class Life(RuleBasedStateMachine):
+    """Knows which tasks there are, and how each was when it was last seen."""
+
+    folder: Path
+    lives = 0
+
+    @initialize(kind=st.sampled_from(["quick", "refuses"]))
+    def start(self, kind: str) -> None:
+        self.kind, self.late = kind, timedelta()
+        self.seen: dict[str, dict[str, Any]] = {}
+        self.stack = ExitStack()
+        type(self).lives += 1
+        self.home = self.folder / str(self.lives)
+        self.service = self.run()
+
+    def run(self) -> Service:
+        chosen = Settings(
+            data_dir=self.home / "data",
+            log_dir=self.home / "logs",
+            shutdown_seconds=0.05,
+            sweep_seconds=0.05,
+            queue_size=4,
+        )
+        return self.stack.enter_context(running(chosen, self.kind, self.home / "gate", self.now))
+
+    def now(self) -> datetime:
+        return NOW() + self.late
+
+    def teardown(self) -> None:
+        if hasattr(self, "stack"):
+            self.stack.close()
+
+    @rule(seed=st.sampled_from([None, 1, 2]))
+    def submit(self, seed: int | None) -> None:
+        answer = self.service.start(PICTURE, SOUND, duration=0.1, seed=seed)
+        if answer.status_code == 503:
+            assert len(self.seen) >= 4
+            assert answer.headers["retry-after"]
+            return
+        assert answer.status_code == 200, answer.text
+        task = answer.json()["task_id"]
+        assert task not in self.seen
+        self.seen[task] = {"status": "PENDING", "progress": 0.0}
+        self.look(task)
+
+    @rule(bad=st.sampled_from(sorted(BAD)))
+    def submit_badly(self, bad: str) -> None:
+        fields = {"image": PICTURE, "audio": SOUND, **BAD[bad]}
+        answer = self.service.start(fields.pop("image"), fields.pop("audio"), **fields)
+        assert answer.status_code == 503 or refused(answer, 400, 422)
+
+    @rule(unknown=st.sampled_from(UNKNOWN), verb=st.sampled_from(["status", "download"]))
+    def ask_for_another(self, unknown: str, verb: str) -> None:
+        refused(requests.get(f"{self.service.url}/api/v1/synthesis/{unknown}/{verb}", timeout=5), 404)
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def download(self, data: Any) -> None:
+        task = data.draw(st.sampled_from(sorted(self.seen)))
+        answer = self.service.download(task, Range="bytes=4-7")
+        state = self.look(task)["status"]
+        if answer.status_code == 206:
+            assert (answer.content, state) == (b"ftyp", "COMPLETED")
+        else:
+            assert refused(answer, 400) == "Task not completed yet"
+
+    @precondition(lambda self: self.seen)
+    @rule()
+    def restart(self) -> None:
+        self.stack.close()
+        self.service = self.run()
+
+    @rule()
+    def wait(self) -> None:
+        wait_for(lambda: all(self.look(task)["status"] in ("COMPLETED", "FAILED") for task in self.seen))
+
+    @precondition(lambda self: self.seen)
+    @rule()
+    def a_day_passes(self) -> None:
+        self.wait()
+        self.late += timedelta(hours=25)
+        for task in self.seen:
+            wait_for(lambda task=task: self.service.download(task).status_code == 404)  # type: ignore[misc]
+        self.seen.clear()
+        wait_for(lambda: not self.service.files())
+
+    def look(self, task: str) -> dict[str, Any]:
+        state, before = self.service.status(task), self.seen[task]
+        way = (TaskStatus(before["status"]), TaskStatus(state["status"]))
+        # Between two looks a task may have gone several steps, but never out of an end.
+        assert way[0] == way[1] or LEGAL[way[0]], way
+        assert state["progress"] >= before["progress"]
+        assert (state["status"] == "COMPLETED") == (state["progress"] == 1.0)
+        assert (state["queue_position"] is None) == (state["status"] != "PENDING")
+        assert state["status"] != "COMPLETED" or self.kind == "quick"
+        self.seen[task] = state
+        return dict(state)
+
+    @invariant()
+    def every_task_is_there_and_no_file_too_many(self) -> None:
+        if hasattr(self, "service"):
+            for task in self.seen:
+                self.look(task)
+            assert not [file for file in self.service.files() if file.startswith("incoming/")]
+            assert {Path(file).parts[1] for file in self.service.files()} <= set(self.seen)
+
+
+def test_any_order_of_requests(tmp_path: Path) -> None:
+    Life.folder = tmp_path
+    quick = settings(
+        max_examples=LIVES,
+        stateful_step_count=15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Life, settings=quick)
+    sys.stdout.write(f"{Life.lives} lives\n")
