@@ -366,7 +366,7 @@ def large(server: Service, portrait: Path, speech: Path) -> Iterator[tuple[str, 
     """A finished task whose video has 64 MB, more than the system keeps for a client that does not read."""
     task = server.submit(portrait, speech, seed=2)
     server.wait(task)
-    file = server.synthesis.result_file(task)
+    file = server.synthesis.result(task, None)
     whole = file.read_bytes()
     with file.open("r+b") as video:
         video.truncate(64 * 1024 * 1024)
