@@ -57,7 +57,7 @@ class Figures:
 def measure(engine: LiteEngine, portrait: Path, speech: Path, other: Path, folder: Path) -> Figures:
     """Renders one video and looks at it."""
     options = RenderOptions(emotion="neutral", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED)
-    video = folder / f"{portrait.stem}-{speech.stem}.mp4"
+    video = folder / f"{portrait.name}-{speech.stem}.mp4"
     engine.render(RenderJob(portrait, speech, video, options), lambda _: None)
     seen = look(video)
     sound = load_speech(speech, 300)
@@ -134,7 +134,7 @@ def main() -> None:
         for portrait in args.portraits:
             for i, speech in enumerate(args.speech):
                 other = args.speech[i - 1]
-                rows[f"{portrait.stem} / {speech.stem}"] = measure(engine, portrait, speech, other, args.out)
+                rows[f"{portrait.name} / {speech.stem}"] = measure(engine, portrait, speech, other, args.out)
         print_table(rows)
     if args.only in (None, "speed"):
         print_speed(args.portraits[0], args.speech[0])

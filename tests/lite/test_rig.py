@@ -117,6 +117,17 @@ def test_an_open_mouth_shows_a_dark_inside_and_a_closed_one_none(rig: Rig) -> No
     assert dark < 0.6 * rig.mouth.source.mean()
 
 
+def test_shut_lips_leave_nothing_of_an_open_mouth(rig: Rig) -> None:
+    """The example smiles; its landmarks cut the dark corners of its mouth."""
+    canvas = rig.canvas.pixels.copy()
+    draw_mouth(rig.mouth, canvas, 0.0, 0.0)
+    left, right, seam = rig.mouth.left, rig.mouth.left + len(rig.mouth.across), round(float(rig.canvas.points[13, 1]))
+    around = slice(seam - round(0.05 * rig.canvas.unit), seam + round(0.05 * rig.canvas.unit))
+    before, after = (pixels[around, left:right].max(axis=2) for pixels in (rig.canvas.pixels, canvas))
+    skin = np.median(before)
+    assert (before < 0.4 * skin).sum() > 20 * (after < 0.4 * skin).sum()
+
+
 def test_teeth_stay_with_the_head_while_the_jaw_drops(rig: Rig) -> None:
     canvas, other = rig.canvas.pixels.copy(), rig.canvas.pixels.copy()
     draw_mouth(rig.mouth, canvas, 0.07, 0.0)
