@@ -40,7 +40,9 @@ _LID_SHARE = 0.85
 lashes and make-up as streaks."""
 _PLAIN_SHARE = 0.5
 """Of the pixels around the eye, the lightest: they are taken for plain skin."""
-_LID_LIGHT = (0.72, 1.05)
+_PLAIN_OVER = 0.75
+"""Quantile of the lightness above the crease that is taken for the skin's: lids are often painted dark."""
+_LID_LIGHT = (0.75, 1.05)
 """Limits on the lid's lightness against that: where it is measured there may be a brow's hair or a shine."""
 _SHADE_HUE = 1.6
 """How much more colourful skin is in the shade; marble stays as it is."""
@@ -186,7 +188,8 @@ def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, ab
     skin = np.median(around[plain >= np.quantile(plain, 1 - _PLAIN_SHARE)], axis=0)
     usual = float(skin.mean())
     begins = np.maximum(crease - _OVER_CREASE * unit, upper - 0.8 * (above + _LASHES * unit))
-    over = np.median(_rows(source, begins + np.linspace(-0.006, 0.006, 5, dtype=np.float32)[:, None] * unit), axis=0)
+    over = _rows(source, begins + np.linspace(-0.025, 0.005, 7, dtype=np.float32)[:, None] * unit)
+    over = np.quantile(over, _PLAIN_OVER, axis=0)
     under = np.median(_rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit), axis=0)
     top, below = (np.clip(part.mean(axis=1) / max(usual, 1), *_LID_LIGHT) for part in (over, under))
     top = smooth(top.astype(np.float32), 0.03 * unit)
