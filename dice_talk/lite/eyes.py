@@ -54,6 +54,8 @@ _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
 """Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
 _DARK = 0.7
 """Of the lightest skin below it, what is no longer skin."""
+_MOST_TURN = 1.1
+"""`Canvas.turn` from which on the far eye lies on the face's outline, where a lid would tear it."""
 _AROUND_EYES, _CHEEKS, _LENS = (230, 450, 119, 348), (50, 280, 205, 425), 0.35
 """Landmarks below the eyes and on the cheeks, and how dark, against these, those are behind dark lenses."""
 _PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
@@ -79,7 +81,7 @@ class Eye:
     lid: Floats  # (2, w, 3) colour of lid skin at its fold and at its lashes
     iris: tuple[float, float]  # centre in the box
     spread: float  # pixels; how much of the eye turns with the iris
-    still: bool  # shut in the portrait, behind dark lenses, or drawn so that the landmarks don't fit: it is left alone
+    still: bool  # shut in the portrait, hidden, or drawn so that the landmarks don't fit: it is left alone
 
 
 def make_eye(
@@ -125,9 +127,7 @@ def make_eye(
         lid=_lid_colour(source, top_edge, low_edge, fold, above, unit),
         iris=(float(centre[0]), float(centre[1])),
         spread=float(high[0] - low[0]) * 0.26,
-        still=fit is None
-        or dark_lenses(canvas)
-        or float((low_edge - top_edge).max()) < _SHUT * float(high[0] - low[0]),
+        still=fit is None or float((low_edge - top_edge).max()) < _SHUT * float(high[0] - low[0]),
     )
 
 
@@ -212,7 +212,7 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
     right = make_eye(
         canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS
     )
-    still = left.still or right.still
+    still = left.still or right.still or dark_lenses(canvas) or canvas.turn > _MOST_TURN
     return replace(left, still=still), replace(right, still=still)
 
 
