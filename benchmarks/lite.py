@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.align import bilabials
+from benchmarks.emotions import emotion_shifts, print_emotions
 from benchmarks.measure import blinks_seen, correlation, gaps_at, look, loudness_per_frame, psnr
 from benchmarks.sheet import contact_sheet
 from benchmarks.speed import real_time_factor
@@ -57,7 +58,7 @@ class Figures:
 def measure(engine: LiteEngine, portrait: Path, speech: Path, other: Path, folder: Path) -> Figures:
     """Renders one video and looks at it."""
     options = RenderOptions(emotion="neutral", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED)
-    video = folder / f"{portrait.stem}-{speech.stem}.mp4"
+    video = folder / f"{portrait.name}-{speech.stem}.mp4"
     engine.render(RenderJob(portrait, speech, video, options), lambda _: None)
     seen = look(video)
     sound = load_speech(speech, 300)
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--portraits", nargs="+", type=Path, default=sorted(EXAMPLES.glob("portrait*")))
     parser.add_argument("--speech", nargs="+", type=Path, default=sorted(EXAMPLES.glob("*.wav")))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
-    parser.add_argument("--only", choices=("figures", "speed", "sheet"))
+    parser.add_argument("--only", choices=("figures", "emotions", "speed", "sheet"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     engine = LiteEngine(load_models())
@@ -134,8 +135,10 @@ def main() -> None:
         for portrait in args.portraits:
             for i, speech in enumerate(args.speech):
                 other = args.speech[i - 1]
-                rows[f"{portrait.stem} / {speech.stem}"] = measure(engine, portrait, speech, other, args.out)
+                rows[f"{portrait.name} / {speech.stem}"] = measure(engine, portrait, speech, other, args.out)
         print_table(rows)
+    if args.only in (None, "emotions"):
+        print_emotions(emotion_shifts(engine, args.portraits))
     if args.only in (None, "speed"):
         print_speed(args.portraits[0], args.speech[0])
     if args.only in (None, "sheet"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dice_talk.audio import SAMPLE_RATE, Samples
+from dice_talk.image import Pixels
 
 Track = NDArray[np.float64]
 
@@ -43,24 +45,27 @@ class Seen:
 
 def look(video: Path) -> Seen:
     """Every frame on its own, as a stranger who opens the file there."""
-    mesh = mp.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.5
-    )
-    seen = []
     with av.open(str(video)) as container:
-        for frame in container.decode(video=0):
-            picture = frame.to_ndarray(format="rgb24")
-            found = mesh.process(picture).multi_face_landmarks
-            seen.append(_pixels(found[0], picture.shape) if found else np.full((478, 2), np.nan, np.float32))
-    points = np.stack(seen)
+        points = np.stack([landmarks(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)])
     height = np.linalg.norm(points[:, _FACE[0]] - points[:, _FACE[1]], axis=1)
     gap = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=1) / height
     eyes = np.mean([_openness(points, eye) for eye in _EYES], axis=0)
     return Seen(gap.astype(float), eyes.astype(float), points)
 
 
-def _pixels(face: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.array([(p.x * shape[1], p.y * shape[0]) for p in face.landmark], np.float32)
+def landmarks(picture: Pixels) -> NDArray[np.float32]:
+    """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
+    found = _mesh().process(picture).multi_face_landmarks
+    if not found:
+        return np.full((478, 2), np.nan, np.float32)
+    return np.array([(p.x * picture.shape[1], p.y * picture.shape[0]) for p in found[0].landmark], np.float32)
+
+
+@cache
+def _mesh() -> Any:
+    return mp.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.5
+    )
 
 
 def _openness(points: NDArray[np.float32], eye: tuple[int, int, int, int]) -> NDArray[np.float32]:

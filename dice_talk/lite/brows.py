@@ -9,7 +9,7 @@ import numpy as np
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import smoothstep
-from dice_talk.lite.eyes import fitted
+from dice_talk.lite.eyes import dark_lenses, fitted
 from dice_talk.lite.grid import Grid
 
 _ABOVE = 0.075
@@ -24,7 +24,7 @@ _ARCH_SKEW = 1.3
 """Above 1 a raised arch is highest in the outer half of the brow."""
 _LARGE_EYES = 0.08
 """Face heights above the landmarks at which the brows of drawn eyes are that are larger than the mesh's eyes."""
-_GLASSES = 0.62
+_GLASSES = 0.66
 """Of the lightness of the nose above and below it, what is the bridge of a pair of glasses."""
 _BEHIND_GLASSES = 0.35
 """Of the brows' motion, that is left behind glasses: their rim would bend with the skin."""
@@ -38,15 +38,16 @@ def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
         ("left", 1, at.LEFT_BROW_UPPER, at.LEFT_BROW_LOWER, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER),
         ("right", -1, at.RIGHT_BROW_UPPER, at.RIGHT_BROW_LOWER, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER),
     )
-    for side, inwards, upper, lower, lid, rim in sides:
-        along, hill = _brow(canvas, grid, upper, lower, fitted(canvas, lid, rim) is None)
+    large_eyes = any(fitted(canvas, lid, rim) is None for *_, lid, rim in sides)
+    for side, inwards, upper, lower, _, _ in sides:
+        along, hill = _brow(canvas, grid, upper, lower, large_eyes)
         outer = smoothstep(along)
         fields["brow_inner"][..., 1] -= hill * (1 - outer)
         fields[f"brow_outer_{side}"] = _up(hill * outer)
         arch = np.sin(np.pi * np.clip(along, 0, 1) ** _ARCH_SKEW) ** 2
         fields[f"brow_arch_{side}"] = _up(hill * arch)
         fields["brow_in"][..., 0] += inwards * hill * (1 - outer)
-    if wears_glasses(canvas):
+    if wears_glasses(canvas) or dark_lenses(canvas):
         fields = {name: field * np.float32(_BEHIND_GLASSES) for name, field in fields.items()}
     return fields
 

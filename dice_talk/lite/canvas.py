@@ -41,6 +41,12 @@ class Canvas:
     affine: Floats
     softness: float
 
+    @property
+    def turn(self) -> float:
+        """How far the head is turned aside: 0 from the front, 0.5 in three-quarter view, above 1 towards a profile."""
+        left, nose, right = (float(self.points[i, 0]) for i in (at.LEFT_EAR, at.NOSE_TIP, at.RIGHT_EAR))
+        return abs(2 * nose - left - right) / max(right - left, 1.0)
+
 
 def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Canvas:
     """Cuts the head out of an RGB picture, turns it upright and scales it for a video of `width` x `height`.

@@ -97,10 +97,10 @@ EXPRESSIONS = {
     ),
     Emotion.CONTEMPT: Expression(
         skin={
-            "corner_out_right": 0.030,
-            "corner_up_right": 0.046,
+            "corner_out_right": 0.034,
+            "corner_up_right": 0.052,
             "corner_out_left": -0.006,
-            "corner_up_left": -0.018,
+            "corner_up_left": -0.022,
             "lip_volume": -0.006,
             "chin_up": 0.008,
             "cheek_up": 0.006,

@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import contour, fade, smooth, smoothstep
+
+Mask = NDArray[np.bool_]
 
 _SIDE, _BELOW = 0.03, 0.07
 """Face heights by which the box exceeds the eye to the sides and below; above it ends at the brow."""
@@ -35,16 +38,26 @@ _TUCK = 0.006
 _LID_SHARE = 0.85
 """Of plain lid skin in what a blink unfolds; the rest is the portrait's own skin, stretched, which alone would show
 lashes and make-up as streaks."""
-_LID_LIGHT = (0.9, 1.2)
-"""Limits on the lid's lightness against the skin below the eye: above it there may be a brow's hair or a shine."""
+_PLAIN_SHARE = 0.5
+"""Of the pixels around the eye, the lightest: they are taken for plain skin."""
+_PLAIN_OVER = 0.75
+"""Quantile of the lightness above the crease that is taken for the skin's: lids are often painted dark."""
+_LID_LIGHT = (0.75, 1.05)
+"""Limits on the lid's lightness against that: where it is measured there may be a brow's hair or a shine."""
+_SHADE_HUE = 1.6
+"""How much more colourful skin is in the shade; marble stays as it is."""
 _LID_BELOW = 0.3
-"""Of the colour of the skin below the eye in the lid at its lashes."""
+"""Of the lightness of the skin below the eye in the lid at its lashes."""
 _CORNER = 0.7
 """How far a lid moves, of its middle, where what it unfolds is all there: towards the corners it fades."""
 _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
 """Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
 _DARK = 0.7
 """Of the lightest skin below it, what is no longer skin."""
+_MOST_TURN = 1.1
+"""`Canvas.turn` from which on the far eye lies on the face's outline, where a lid would tear it."""
+_AROUND_EYES, _CHEEKS, _LENS = (230, 450, 119, 348), (50, 280, 205, 425), 0.35
+"""Landmarks below the eyes and on the cheeks, and how dark, against these, those are behind dark lenses."""
 _PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
 """Landmarks on cheeks, brow and the ridge of the nose."""
 _WHITE = 1.18, 0.04
@@ -68,7 +81,7 @@ class Eye:
     lid: Floats  # (2, w, 3) colour of lid skin at its fold and at its lashes
     iris: tuple[float, float]  # centre in the box
     spread: float  # pixels; how much of the eye turns with the iris
-    still: bool  # shut in the portrait, or drawn in a way that the landmarks don't fit: it is left alone
+    still: bool  # shut in the portrait, hidden, or drawn so that the landmarks don't fit: it is left alone
 
 
 def make_eye(
@@ -124,16 +137,30 @@ def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats
     centre = canvas.points[rim].mean(0)
     around = canvas.points[[*_PLAIN_SKIN]].astype(int)
     skin = np.median(canvas.pixels[around[:, 1], around[:, 0]].min(axis=1))
-    darkest = canvas.pixels.min(axis=2)
+    white = canvas.pixels.min(axis=2) > _WHITE[0] * skin + 12
     for growth in _GROWTH:
         points = canvas.points.copy()
         points[rim] = centre + (points[rim] - centre) * growth
-        ring = np.concatenate([centre + (points[rim] - centre) * wider for wider in (1.15, 1.25)])
-        ring = np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round().astype(int)
-        around = darkest[ring[:, 1].clip(0, len(darkest) - 1), ring[:, 0].clip(0, darkest.shape[1] - 1)]
-        if (around > _WHITE[0] * skin + 12).mean() <= _WHITE[1]:
+        rings = [_on_ring(white, points[rim], wider) for wider in (0.95, 1.0, 1.05, 1.15, 1.25)]
+        out = np.logical_and.reduce(rings[:3])  # from the eyeball outwards: a shine on the skin is not the eye's white
+        if np.mean([out & rings[3], out & rings[4]]) <= _WHITE[1]:
             return points
     return None
+
+
+def _on_ring(mask: Mask, rim: Floats, size: float) -> Mask:
+    """`mask` along a contour scaled by `size` about its middle."""
+    centre = rim.mean(0)
+    ring = centre + (rim - centre) * size
+    x, y = np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round().astype(int).T
+    found: Mask = mask[y.clip(0, len(mask) - 1), x.clip(0, mask.shape[1] - 1)]
+    return found
+
+
+def dark_lenses(canvas: Canvas) -> bool:
+    """Whether sunglasses hide the eyes: all around them it is dark, and not on the cheeks."""
+    light = [float(canvas.pixels[int(y), int(x)].mean()) for x, y in canvas.points[[*_AROUND_EYES, *_CHEEKS]]]
+    return max(light[: len(_AROUND_EYES)]) < _LENS * float(np.median(light[len(_AROUND_EYES) :]))
 
 
 def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: float) -> float:
@@ -151,18 +178,24 @@ def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: f
 
 
 def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, above: float, unit: float) -> Floats:
-    """Plain skin per column where the lid begins and at its lashes, `(2, w, 3)`: like the skin above the crease, which
-    it continues, and towards the lashes a little like that below the eye.
+    """Plain skin per column where the lid begins and at its lashes, `(2, w, 3)`: as light as the skin above the crease,
+    which it continues, and towards the lashes a little like that below the eye. Its hue is that of the lightest skin
+    around the eye: brows, lashes and make-up have others.
     """
+    y = np.arange(len(source), dtype=np.float32)[:, None]
+    around = source[(y < upper - _LASHES * unit) | (y > lower + _LASHES * unit)].astype(np.float32)
+    plain = around.mean(axis=1)
+    skin = np.median(around[plain >= np.quantile(plain, 1 - _PLAIN_SHARE)], axis=0)
+    usual = float(skin.mean())
     begins = np.maximum(crease - _OVER_CREASE * unit, upper - 0.8 * (above + _LASHES * unit))
-    over = np.median(_rows(source, begins + np.linspace(-0.006, 0.006, 5, dtype=np.float32)[:, None] * unit), axis=0)
-    under = _rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit)
-    below = np.median(under, axis=(0, 1))
-    light = over.mean(axis=1, keepdims=True)
-    hue = over / np.maximum(light, 1) + below / max(float(below.mean()), 1)  # half of either: brows tint the one
-    over = hue / 2 * np.clip(light, *(limit * below.mean() for limit in _LID_LIGHT))
-    top = np.stack([smooth(over[:, channel].astype(np.float32), 0.03 * unit) for channel in range(3)], axis=-1)
-    colour: Floats = np.stack([top, top + (below - top) * _LID_BELOW]).astype(np.float32)
+    over = _rows(source, begins + np.linspace(-0.025, 0.005, 7, dtype=np.float32)[:, None] * unit)
+    over = np.quantile(over, _PLAIN_OVER, axis=0)
+    under = np.median(_rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit), axis=0)
+    top, below = (np.clip(part.mean(axis=1) / max(usual, 1), *_LID_LIGHT) for part in (over, under))
+    top = smooth(top.astype(np.float32), 0.03 * unit)
+    light = np.stack([top, top + (np.median(below) - top) * _LID_BELOW])[..., None]
+    deeper = 1 + _SHADE_HUE * (1 - light)
+    colour: Floats = (light * usual * (skin / max(usual, 1)) ** deeper).astype(np.float32)
     return colour
 
 
@@ -179,7 +212,7 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
     right = make_eye(
         canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS
     )
-    still = left.still or right.still
+    still = left.still or right.still or dark_lenses(canvas) or canvas.turn > _MOST_TURN
     return replace(left, still=still), replace(right, still=still)
 
 
@@ -226,7 +259,7 @@ def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
     fold = eye.upper - _FOLD * eye.unit
     fold = fold + gone * np.minimum(eye.crease - _OVER_CREASE * eye.unit - fold, 0)
     lashes = upper - _LASHES * eye.unit * 0.8
-    window = smoothstep((y - fold) / (soft * (1 + 1.5 * gone))) * np.clip((lashes - y) / soft, 0, 1)
+    window = smoothstep((y - fold) / (soft * (1 + 2.5 * gone))) * np.clip((lashes - y) / soft, 0, 1)
     window = window * smoothstep(eye.bow / _CORNER)
     share = _LID_SHARE * window * np.clip(travel / (0.02 * eye.unit) - 0.15, 0, 1)
     across = np.clip((y - fold) / np.maximum(lashes - fold, 1), 0, 1)[..., None]

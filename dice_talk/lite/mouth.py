@@ -8,7 +8,7 @@ import numpy as np
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.curves import contour, fade
+from dice_talk.lite.curves import contour, fade, smooth
 from dice_talk.lite.interior import OPEN, Interior, make_interior, paint
 
 _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
@@ -19,12 +19,22 @@ _MEETING = 0.35
 """Where the lips of a portrait with an open mouth meet: share of its opening, from above."""
 _SMOOTH = 0.008
 """Face heights; sigma over which the landmarks' corners are rounded."""
+_DARK, _DARK_REACH = 0.5, 0.024
+"""Of the skin's lightness, what belongs to the inside of an open mouth, and the face heights that it may reach beyond
+the landmarks, which cut its corners.
+"""
+_INSET = 0.004
+"""Face heights of an open mouth's lips at their edge that blur has mixed with teeth: they are left inside."""
 _OUTER_SHARE = 0.85
 """Of the opening at the lower lip's outer edge, whose curve is wider than the inner edge's: lips stretch over teeth."""
-_SEAM, _SEAM_GAP = (0.35, 0.004), 0.012
-"""Depth and sigma (face heights) of the shadow between lips that were apart in the portrait and so have no line where
-they meet, and the opening at which it is gone.
+_SEAM, _SEAM_GAP = 0.004, 0.012
+"""Sigma in face heights of the shadow between lips that were apart in the portrait and so have no line where they meet,
+and the opening at which it is gone.
 """
+_SEAM_DEPTH = np.array([0.30, 0.42, 0.42], np.float32)
+"""Of red, green and blue: lips shine through."""
+_MEETING_SMOOTH = 0.02
+"""Face heights; sigma over which the line where they meet is smoothed."""
 _NARROW = (0.72, 0.045)
 """Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
 
@@ -74,6 +84,8 @@ def make_mouth(canvas: Canvas) -> Mouth:
         (x - middle) / max(right_corner[0] - middle, 1),
     ).astype(np.float32)
     source = canvas.pixels[top:bottom, left:right].copy()
+    if (lower - upper).max() > OPEN * unit:
+        upper, lower = _around_the_dark(canvas, source, upper, lower)
     upper_lip = max(float(point[13, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
     lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[14, 1]), 0.02 * unit)
     return Mouth(
@@ -84,13 +96,29 @@ def make_mouth(canvas: Canvas) -> Mouth:
         across=across,
         upper=upper,
         lower=lower,
-        meeting=upper + np.float32(_MEETING) * (lower - upper),
+        meeting=smooth(upper + np.float32(_MEETING) * (lower - upper), _MEETING_SMOOTH * unit),
         upper_lip=upper_lip,
         lower_lip=lower_lip,
         above=max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit),
         below=max(float(point[at.CHIN, 1] - point[at.LIP_BOTTOM, 1]) * 0.9, 0.08 * unit),
         interior=make_interior(canvas, source, across, upper, lower),
     )
+
+
+def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
+    """The edges of an open mouth moved outwards over what is as dark as its inside: it would stay between shut lips."""
+    light = source.max(axis=2)
+    reach = round(_DARK_REACH * canvas.unit)
+    dark = light < _DARK * np.median(light)
+    columns = np.arange(source.shape[1])
+
+    def more(edge: Floats, step: int) -> Floats:
+        rows = edge.round().astype(np.intp) + step * np.arange(reach + 1)[:, None]
+        run = dark[rows.clip(0, len(source) - 1), columns].cumprod(axis=0).sum(axis=0)
+        return smooth(np.where(run > reach, 0, run).astype(np.float32), _SMOOTH * canvas.unit / 2)
+
+    inset = np.minimum(np.float32(_INSET * canvas.unit), (lower - upper) / 4)
+    return upper - more(upper, -1) - inset, lower + more(lower, 1) + inset
 
 
 def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
@@ -130,10 +158,10 @@ def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Float
 
 
 def _shade_seam(mouth: Mouth, target: Pixels, seam: Floats, strength: float) -> None:
-    depth, sigma = _SEAM
-    first = max(int(seam.min() - 4 * sigma * mouth.unit), 0)
-    last = int(seam.max() + 4 * sigma * mouth.unit) + 1
+    sigma = _SEAM * mouth.unit
+    first = max(int(seam.min() - 4 * sigma), 0)
+    last = int(seam.max() + 4 * sigma) + 1
     y = np.arange(first, min(last, len(target)), dtype=np.float32)[:, None]
-    line = np.exp(-(((y - seam) / (sigma * mouth.unit)) ** 2)) * np.clip(1.05 - mouth.across**4, 0, 1)
+    line = np.exp(-(((y - seam) / sigma) ** 2)) * np.clip(1.05 - mouth.across**4, 0, 1)
     area = target[first : first + len(y)]
-    area[:] = (area * (1 - np.float32(depth * strength) * line[..., None])).astype(np.uint8)
+    area[:] = (area * (1 - np.float32(strength) * line[..., None] * _SEAM_DEPTH)).astype(np.uint8)

@@ -35,6 +35,10 @@ limits, and the mouth's are the nearest.
 """
 _WIDE, _GAP_ROOM = 0.085, 0.03
 """Opening in face heights from which on the jaw resists, and what it gives at most beyond."""
+_TURNED, _TURNED_LEAST = (0.7, 1.4), 0.3
+"""`Canvas.turn` between which all motion shrinks, and what is left of it: a face seen from the side has its mouth and
+an eye on the outline, which tears when they move far.
+"""
 _BROW_SINK = 1.35
 """Of `brow_room`: further down, the skin above the lid would fold."""
 
@@ -64,14 +68,16 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
     times = (np.arange(frames) + 0.5) / options.fps
     rng = np.random.default_rng(options.seed)
     hold = 1 / (1 + _HOLD_PER_REF * max(options.ref_scale - _REF_SCALE, -_REF_SCALE))
-    emotional = _at_most(options.emo_scale / _EMO_SCALE * hold, _EMOTION_ROOM)
+    least, most = _TURNED
+    calm = 1 - (1 - _TURNED_LEAST) * float(np.clip((rig.canvas.turn - least) / (most - least), 0, 1))
+    emotional = calm * _at_most(options.emo_scale / _EMO_SCALE * hold, _EMOTION_ROOM)
     strength = emotional * ease(times, _ONSET_S)
     starts = blinks(frames / options.fps, expression.blinks, rng)
     gaze = glances(times, rng)
     motion = head_motion(times, speaking.energy, rng)
-    lively = np.float32(_at_most(options.dynamic_scale * hold, _MOTION_ROOM))
+    lively = np.float32(calm * _at_most(options.dynamic_scale * hold, _MOTION_ROOM))
     opening = 1 + (expression.opening - 1) * emotional
-    opening *= _at_most(0.5 + 0.5 * options.dynamic_scale * hold, _MOUTH_ROOM)
+    opening *= calm * _at_most(0.5 + 0.5 * options.dynamic_scale * hold, _MOUTH_ROOM)
     track = _Tracks(speaking, times)
     gap = limited(track(speaking.gap) * np.float32(opening), _WIDE, _GAP_ROOM)
     head = np.stack([motion.yaw, motion.pitch, motion.roll, motion.shift_x, motion.shift_y], axis=1)

@@ -5,10 +5,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from dice_talk.engine import Progress, RenderJob, RenderResult
-from dice_talk.errors import Cancelled, NoFaceFound
+from dice_talk.errors import Cancelled
 from dice_talk.lite.engine import LiteEngine
 from dice_talk.options import RenderOptions
 from dice_talk.video import verify
@@ -42,21 +41,10 @@ def test_the_face_moves(render: Render) -> None:
     assert np.abs(frames[-1] - frames[0]).max() > 40
 
 
-def test_no_face_fails_with_what_to_try(render: Render, tmp_path: Path) -> None:
-    plain = tmp_path / "plain.png"
-    Image.new("RGB", (300, 300), "teal").save(plain)
-    with pytest.raises(NoFaceFound, match="No face") as failure:
-        render(image=plain)
-    assert failure.value.detail and "Use a sharp" in failure.value.detail
-
-
-def test_progress_never_goes_back_and_ends_whole(render: Render) -> None:
+def test_progress_names_its_stages_and_counts_frames(render: Render) -> None:
     seen: list[Progress] = []
     render(report=seen.append)
-    fractions = [progress.fraction for progress in seen]
-    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
-    assert [progress.stage for progress in seen][:1] == ["prepare"]
-    assert {progress.stage for progress in seen} == {"prepare", "listen", "render"}
+    assert list(dict.fromkeys(progress.stage for progress in seen)) == ["prepare", "listen", "render"]
     assert seen[-1].step == seen[-1].steps == 24
 
 

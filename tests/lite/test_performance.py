@@ -1,9 +1,11 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dice_talk.lite import topology as at
+from dice_talk.lite.eyes import make_eyes
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.performance import Performance, perform
 from dice_talk.lite.rig import Rig
@@ -88,3 +90,14 @@ def test_only_a_smile_that_does_not_belong_is_taken_back(rig: Rig, speaking: Spe
     corner = SKIN.index("corner_up_left")
     assert act(rig, speaking, emotion="happy").skin[-1, corner] > 0
     assert act(rig, speaking, emotion="neutral").skin[-1, corner] < -0.2 * lifted
+
+
+def test_a_face_seen_from_the_side_moves_less(rig: Rig, speaking: Speaking) -> None:
+    points = rig.canvas.points.copy()
+    points[at.NOSE_TIP, 0] = points[at.RIGHT_EAR, 0] + 0.3 * rig.canvas.unit
+    aside = replace(rig, canvas=replace(rig.canvas, points=points))
+    assert rig.canvas.turn < 0.4 < 1.2 < aside.canvas.turn
+    front, side = (act(r, speaking, emotion="happy") for r in (rig, aside))
+    assert np.abs(side.gap).max() < 0.5 * np.abs(front.gap).max()
+    assert np.abs(side.head).max() < 0.5 * np.abs(front.head).max()
+    assert all(eye.still for eye in make_eyes(aside.canvas))

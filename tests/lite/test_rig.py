@@ -1,12 +1,13 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.brows import wears_glasses
-from dice_talk.lite.eyes import draw_eye, lid_edges
+from dice_talk.lite.eyes import dark_lenses, draw_eye, fitted, lid_edges
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.head import HEAD
 from dice_talk.lite.mouth import draw_mouth, lip_edges
@@ -117,6 +118,17 @@ def test_an_open_mouth_shows_a_dark_inside_and_a_closed_one_none(rig: Rig) -> No
     assert dark < 0.6 * rig.mouth.source.mean()
 
 
+def test_shut_lips_leave_nothing_of_an_open_mouth(rig: Rig) -> None:
+    """The example smiles; its landmarks cut the dark corners of its mouth."""
+    canvas = rig.canvas.pixels.copy()
+    draw_mouth(rig.mouth, canvas, 0.0, 0.0)
+    left, right, seam = rig.mouth.left, rig.mouth.left + len(rig.mouth.across), round(float(rig.canvas.points[13, 1]))
+    around = slice(seam - round(0.05 * rig.canvas.unit), seam + round(0.05 * rig.canvas.unit))
+    before, after = (pixels[around, left:right].max(axis=2) for pixels in (rig.canvas.pixels, canvas))
+    skin = np.median(before)
+    assert (before < 0.4 * skin).sum() > 20 * (after < 0.4 * skin).sum()
+
+
 def test_teeth_stay_with_the_head_while_the_jaw_drops(rig: Rig) -> None:
     canvas, other = rig.canvas.pixels.copy(), rig.canvas.pixels.copy()
     draw_mouth(rig.mouth, canvas, 0.07, 0.0)
@@ -175,6 +187,27 @@ def test_a_bar_across_the_nose_is_a_pair_of_glasses(rig: Rig) -> None:
     pixels[row : row + thick] = 20
     assert wears_glasses(replace(rig.canvas, pixels=pixels))
     assert not wears_glasses(rig.canvas)
+
+
+def test_sunglasses_are_noticed(rig: Rig) -> None:
+    pixels = rig.canvas.pixels.copy()
+    for iris in (468, 473):
+        x, y = rig.canvas.points[iris].round().astype(int)
+        cv2.circle(pixels, (int(x), int(y)), round(0.2 * rig.canvas.unit), (10, 10, 12), -1)
+    assert dark_lenses(replace(rig.canvas, pixels=pixels))
+    assert not dark_lenses(rig.canvas)
+
+
+def test_a_shine_below_an_eye_is_not_its_white_but_what_flows_over_the_lid_is(rig: Rig) -> None:
+    rim = rig.canvas.points[[*at.LEFT_EYE_UPPER, *at.LEFT_EYE_LOWER]]
+    (x, y), wide = rim.mean(0).round().astype(int), float(np.ptp(rim[:, 0]))
+    shining, enlarged = rig.canvas.pixels.copy(), rig.canvas.pixels.copy()
+    low = int(rim[:, 1].max() + 0.05 * wide)
+    shining[low : low + round(0.1 * wide), x - round(0.4 * wide) : x + round(0.4 * wide)] = 255
+    cv2.circle(enlarged, (int(x), int(y)), round(1.3 * wide), (255, 255, 255), -1)
+    eye = at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER
+    assert fitted(replace(rig.canvas, pixels=shining), *eye) is not None
+    assert fitted(replace(rig.canvas, pixels=enlarged), *eye) is None
 
 
 def test_the_head_is_held_where_the_frame_cuts_it_off(rig: Rig) -> None:
