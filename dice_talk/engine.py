@@ -26,6 +26,7 @@ class RenderJob:
     audio: Path
     output: Path  # written whole by the engine; the caller renames it into place
     options: RenderOptions  # `seed` is set
+    state: Path | None = None  # where an engine may note how far it is, and goes on from; the caller deletes it
 
 
 @dataclass(frozen=True)

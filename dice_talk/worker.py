@@ -35,7 +35,8 @@ Say = Callable[[Message], None]
 def encode_job(number: int, job: RenderJob) -> Message:
     """The message that asks a worker for `job`; `number` (from 1) is repeated in all that it says about it."""
     paths = {"image": str(job.image), "audio": str(job.audio), "output": str(job.output)}
-    return {"job": number, "render": {**paths, "options": job.options.model_dump(mode="json")}}
+    state = str(job.state) if job.state else None
+    return {"job": number, "render": {**paths, "options": job.options.model_dump(mode="json"), "state": state}}
 
 
 def encode_cancel(number: int) -> Message:
@@ -49,6 +50,7 @@ def _decode_job(message: Message) -> RenderJob:
         audio=Path(message["audio"]),
         output=Path(message["output"]),
         options=RenderOptions.model_validate(message["options"]),
+        state=Path(message["state"]) if message["state"] else None,
     )
 
 

@@ -33,7 +33,8 @@ from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import Portion, is_out_of_memory
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
-from dice_talk.engine import Progress, RenderJob, RenderResult, Report
+from dice_talk.diffusion.state import state_of
+from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint
 from dice_talk.errors import NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, crop_square
 from dice_talk.image import Pixels, load_portrait
@@ -51,19 +52,22 @@ def load(checkpoints: Path) -> "DiffusionEngine":
     models = load_models(checkpoints, device, precision(device))
     weights = weights_label(checkpoints)
     logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
-    return DiffusionEngine(models, choose_detector(checkpoints), weights)
+    identity = f"{fingerprint(DiffusionEngine.name, checkpoints)}; {device} {models.dtype}"
+    return DiffusionEngine(models, choose_detector(checkpoints), weights, identity)
 
 
 @dataclass(frozen=True)
 class DiffusionEngine:
     """DICE-Talk. `render` may run in several threads at once: they share the weights and nothing else.
 
-    `weights`: "published", or what they are instead, such as "tiny random weights".
+    `weights`: "published", or what they are instead, such as "tiny random weights". `identity`: changes with anything
+    that changes results.
     """
 
     models: Models
     detect: Detector
     weights: str
+    identity: str = ""
     name: str = "diffusion"
     _detecting: threading.Lock = field(default_factory=threading.Lock)
     _threads: int = field(default_factory=torch.get_num_threads)
@@ -78,7 +82,7 @@ class DiffusionEngine:
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
             report(Progress("listen", "Listening to the speech...", 0.02))
             task = prepare_task(self.models, picture, _audible(speech), options.emotion, options.dynamic_scale)
-            latents = self._sample(task, picture, options, report)
+            latents = self._sample(task, picture, job, report)
             frames = decode(self.models.vae, latents, task.frames, Portion(CHUNK, TIGHT_CHUNK))
             return self._write(frames, speech, job, report)
 
@@ -94,20 +98,30 @@ class DiffusionEngine:
         clip_size = self.models.image_encoder.config.image_size
         return prepare_picture(portrait, face, job.options.min_resolution, clip_size)
 
-    def _sample(self, task: Task, picture: Picture, options: RenderOptions, report: Report) -> Tensor:
-        """Latents (1, T, 4, h, w) on the CPU; T includes the padding."""
+    def _sample(self, task: Task, picture: Picture, job: RenderJob, report: Report) -> Tensor:
+        """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
+        options = job.options
         schedule, windows = karras_schedule(options.inference_steps), Windows()
         total = task.frames + WINDOW
         shape = tuple(picture.reference.shape)
-        latents = initial_latents(
-            task.reference.cpu(),
-            draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu(),
-            schedule,
+        state = state_of(job, self.identity)
+        first_step, latents = state.load() or (
+            0,
+            initial_latents(
+                task.reference.cpu(),
+                draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu(),
+                schedule,
+            ),
         )
         guidance = Guidance(options.ref_scale, options.emo_scale)
         predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
-        progress = _Progress(report, self._message, len(schedule), windows.count(total))
-        latents = denoise(progress.counting(predict), latents, schedule, windows, progress.on_step)
+        progress = _Progress(report, self._message, len(schedule), windows.count(total), first_step)
+
+        def on_step(step: int, latents: Tensor) -> None:
+            state.save(step, latents)
+            progress.on_step(step)
+
+        latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step)
         if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
         return latents
@@ -148,8 +162,8 @@ class _Progress:
     message: str
     steps: int
     windows: int  # per step
-    _done: int = 0
-    _step: int = 0
+    step: int  # done
+    _done: int = 0  # windows of the step that is being made
 
     def counting(self, predict: Predict) -> Predict:
         """`predict` that reports after each window."""
@@ -162,14 +176,14 @@ class _Progress:
 
         return counted
 
-    def on_step(self, step: int, latents: Tensor) -> None:
-        """Reports a finished step; a later release saves `latents` here."""
-        self._step = step
+    def on_step(self, step: int) -> None:
+        """Reports a finished step."""
+        self.step, self._done = step, 0
         self._say()
 
     def _say(self) -> None:
-        fraction = _PREPARED + (_DENOISED - _PREPARED) * self._done / (self.steps * self.windows)
-        self.report(Progress("denoise", self.message, fraction, self._step, self.steps))
+        fraction = _PREPARED + (_DENOISED - _PREPARED) * (self.step + self._done / self.windows) / self.steps
+        self.report(Progress("denoise", self.message, fraction, self.step, self.steps))
 
 
 def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, Box]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from dice_talk.face import Box
 from dice_talk.image import Pixels
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe, verify
+from tests.diffusion.recorder import Recorder
 
 SIDE = 64
 STEPS = 2
@@ -56,24 +57,6 @@ def make_job(inputs: tuple[Path, Path], output: Path, **options: Any) -> RenderJ
     wanted = {"emotion": "happy", "seed": 7, "duration": 0.5, **options}
     small = {"inference_steps": STEPS, "min_resolution": SIDE}
     return RenderJob(*inputs, output, RenderOptions(**wanted).model_copy(update=small))
-
-
-class Recorder:
-    """Takes the place of the video writer: x264's threads may change a packet, and here only pictures count."""
-
-    pictures: ClassVar[dict[str, list[Pixels]]] = {}
-
-    def __init__(self, path: Path, **_promised: Any) -> None:
-        self.written = self.pictures[path.stem] = []
-
-    def __enter__(self) -> "Recorder":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def write(self, frame: Pixels) -> None:
-        self.written.append(frame)
 
 
 Pictures = Callable[..., NDArray[np.uint8]]

@@ -1,6 +1,7 @@
 """What the engine hands to its parts: the published constants, and every number of a request in its own place."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from dice_talk.diffusion.decode import CHUNK
 from dice_talk.diffusion.denoise import Guidance, Windows, draw_noise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.schedule import karras_schedule
+from dice_talk.engine import RenderJob
 from dice_talk.face import Box
 from dice_talk.options import RenderOptions
 from tests.diffusion.cases import Case
@@ -42,7 +44,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen["guidance"] = guidance
         return lambda *given: given
 
-    def denoise(_predict: Any, latents: Tensor, schedule: Any, windows: Windows, _on_step: Any) -> Tensor:
+    def denoise(_predict: Any, latents: Tensor, schedule: Any, windows: Windows, *_rest: Any) -> Tensor:
         seen.update(latents=latents.clone(), steps=len(schedule), windows=windows)
         return latents
 
@@ -52,7 +54,8 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     engine = DiffusionEngine(models, lambda picture: [], "none")
     task: Any = SimpleNamespace(frames=FRAMES, reference=torch.full((1, 4, 2, 3), 0.5))
     picture: Any = SimpleNamespace(reference=torch.zeros(1, 3, 16, 24))
-    engine._sample(task, picture, OPTIONS, lambda progress: None)
+    job = RenderJob(Path(), Path(), Path(), OPTIONS)
+    engine._sample(task, picture, job, lambda progress: None)
     return seen
 
 

@@ -1,0 +1,217 @@
+"""Denoising goes on where it was cut off: in the same engine, and in another process after kill -9."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.diffusion.conftest import NO_TORCH
+from tests.diffusion.recorder import Recorder
+
+torch = pytest.importorskip("torch", reason=NO_TORCH)
+
+from safetensors.torch import load_file, save_file
+
+from dice_talk.diffusion import state as states
+from dice_talk.diffusion.engine import DiffusionEngine
+from dice_talk.diffusion.state import State
+from dice_talk.engine import Progress, RenderJob
+from dice_talk.options import RenderOptions
+from dice_talk.worker import encode_job
+
+LEAST = RenderOptions(emotion="happy", seed=3, duration=0.3, inference_steps=8, min_resolution=128)
+"""What clients may ask for."""
+SMALL = LEAST.model_copy(update={"min_resolution": 64})
+ALWAYS = "from dice_talk import worker; from dice_talk.diffusion import state; state.SAVE_SECONDS = 0; worker.main()"
+"""The engine's own process, which saves after every step."""
+CUT_AT = 3
+
+
+Frames = NDArray[np.uint8]
+
+
+def decoded(path: Path) -> Frames:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.fixture(autouse=True)
+def recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
+
+
+@pytest.fixture
+def job(portrait: Path, speech: Path, tmp_path: Path) -> RenderJob:
+    return RenderJob(portrait, speech, tmp_path / "out.mp4", SMALL, tmp_path / "state")
+
+
+class PowerCut(BaseException):
+    pass
+
+
+def cut_at(step: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.step == step:
+            raise PowerCut
+
+    return report
+
+
+def rendered(engine: DiffusionEngine, job: RenderJob) -> tuple[int, Frames]:
+    """The first step that was made, and the frames."""
+    reports: list[Progress] = []
+    engine.render(job, reports.append)
+    fractions = [progress.fraction for progress in reports]
+    assert fractions == sorted(fractions)
+    return next(progress.step for progress in reports if progress.stage == "denoise"), np.stack(
+        Recorder.pictures.pop("out")
+    )
+
+
+@pytest.fixture
+def cut_off(engine: DiffusionEngine, job: RenderJob, monkeypatch: pytest.MonkeyPatch) -> RenderJob:
+    """A job whose state was saved after `CUT_AT` steps."""
+    monkeypatch.setattr(states, "SAVE_SECONDS", 0)
+    with pytest.raises(PowerCut):
+        engine.render(job, cut_at(CUT_AT))
+    return job
+
+
+@pytest.fixture
+def whole(engine: DiffusionEngine, job: RenderJob) -> Frames:
+    """The frames of a render that nothing interrupts."""
+    return rendered(engine, replace(job, state=None))[1]
+
+
+def test_the_rest_gives_the_same_frames(
+    engine: DiffusionEngine, cut_off: RenderJob, whole: Frames, tmp_path: Path
+) -> None:
+    (tmp_path / "state.part").touch()  # it was being saved again
+    first, frames = rendered(engine, cut_off)
+    assert first == CUT_AT
+    assert np.array_equal(frames, whole)
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def scribbled(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+def foreign(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+@pytest.mark.parametrize("damage", [truncated, emptied, scribbled, foreign])
+def test_a_state_that_is_no_use_is_passed_over(
+    engine: DiffusionEngine,
+    cut_off: RenderJob,
+    whole: Frames,
+    damage: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert cut_off.state
+    damage(cut_off.state)
+    first, frames = rendered(engine, cut_off)
+    assert first == 0
+    assert "starts anew" in caplog.text
+    assert np.array_equal(frames, whole)
+
+
+def test_it_fits_no_other_render(engine: DiffusionEngine, cut_off: RenderJob, tmp_path: Path) -> None:
+    (tmp_path / "speech.wav").write_bytes(cut_off.audio.read_bytes() + b"\0")
+    others = (
+        (engine, replace(cut_off, options=SMALL.model_copy(update={"seed": 4}))),
+        (engine, replace(cut_off, audio=tmp_path / "speech.wav")),
+        (replace(engine, identity="with other weights"), cut_off),
+    )
+    for other, its_job in others:
+        assert states.state_of(its_job, other.identity).load() is None
+    assert states.state_of(cut_off, engine.identity).load() is not None
+
+
+def test_a_state_that_cannot_be_saved_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    State(tmp_path / "gone" / "state", "", _saved=-1e9).save(1, torch.zeros(1, 1, 4, 2, 2))
+    assert "can't be saved" in caplog.text
+
+
+def test_it_is_saved_now_and_then(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", "")
+    state.save(1, torch.zeros(1, 1, 4, 2, 2))
+    assert state.load() is None
+    state._saved -= states.SAVE_SECONDS
+    state.save(2, torch.ones(1, 1, 4, 2, 2))
+    state.save(3, torch.zeros(1, 1, 4, 2, 2))
+    step, latents = state.load() or (0, None)
+    assert step == 2 and torch.equal(latents, torch.ones(1, 1, 4, 2, 2))
+
+
+@contextmanager
+def worker(job: RenderJob, checkpoints: Path) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
+    """A real engine process that is given `job`, and what it says."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ALWAYS, "diffusion", str(checkpoints)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    try:
+        process.stdin.write(json.dumps(encode_job(1, job)) + "\n")
+        process.stdin.flush()
+        yield process, process.stdout
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def steps_until(said: IO[str], enough: Callable[[dict[str, Any]], bool]) -> list[int]:
+    """The steps that were reported as denoising went on, until an event that is `enough`."""
+    steps = []
+    for line in said:
+        event = json.loads(line)
+        if event.get("stage") == "denoise":
+            steps.append(event["step"])
+        if enough(event):
+            return steps
+    raise AssertionError("the process ended")
+
+
+@pytest.mark.timeout(300)
+def test_kill_9_and_go_on(
+    job: RenderJob, tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    job = replace(job, options=LEAST)
+    with worker(job, tiny_checkpoints) as (process, said):
+        steps_until(said, lambda event: event.get("step") == CUT_AT)
+        process.kill()
+    assert not job.output.exists()
+    with worker(job, tiny_checkpoints) as (_, said):
+        steps = steps_until(said, lambda event: event["event"] == "done")
+    assert steps[0] >= CUT_AT and steps[-1] == LEAST.inference_steps
+    unbroken = replace(job, state=None, output=tmp_path / "unbroken.mp4")
+    with worker(unbroken, tiny_checkpoints) as (_, said):
+        assert steps_until(said, lambda event: event["event"] == "done")[0] == 0
+    assert np.array_equal(decoded(job.output), decoded(unbroken.output))
