@@ -160,8 +160,9 @@ def compare_memory(arguments: argparse.Namespace) -> int:
     """Peak memory of 30 s and of 300 s, each in a process of its own."""
     peaks = []
     for seconds in (30, 300):
-        size = ["--steps", str(arguments.steps), "--resolution", str(arguments.resolution), "--size", arguments.size]
-        command = [sys.executable, __file__, "--seconds", str(seconds), *size]
+        same = ["size", "resolution", "steps", "fps", "dtype"]
+        given = [f"--{name}={value}" for name in same if (value := getattr(arguments, name))]
+        command = [sys.executable, __file__, f"--seconds={seconds}", *given]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         print(said)
         gpu = [line for line in said.splitlines() if line.startswith("peak")]

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
 
 from dice_talk.diffusion.condition import MODEL_FPS
+from dice_talk.diffusion.memory import retried
 from dice_talk.diffusion.rife import IFNet, Motion, warp
 
 MODEL_RATE = Fraction(MODEL_FPS)
@@ -28,8 +30,8 @@ def resample(net: IFNet, frames: Iterable[Tensor], fps: int, count: int) -> Iter
             if second is None or place == 0:
                 yield first[0]
             else:
-                motion = motion or net(first, second)
-                yield between(first, second, motion, place)[0]
+                motion = motion or retried(partial(net.forward, first, second))
+                yield retried(partial(between, first, second, motion, place))[0]
             made += 1
         if made == count:
             return

@@ -73,7 +73,7 @@ def picture() -> Picture:
 def task(engine: DiffusionEngine, picture: Picture) -> condition.Task:
     sound = torch.randn(FRAMES * 1280, generator=torch.Generator().manual_seed(1)).numpy() / 4
     with torch.inference_mode():
-        return prepare_task(engine.models, picture, sound, Emotion.SAD, 1.0)
+        return prepare_task(engine.models, picture, sound, Emotion.SAD, 1.0, lambda share: None)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
