@@ -118,6 +118,7 @@ class DiffusionEngine:
             state.save(step, latents)
             progress.on_step(step)
 
+        progress.on_step(first_step)
         latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step)
         if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
@@ -180,7 +181,7 @@ class _Progress:
         return counted
 
     def on_step(self, step: int) -> None:
-        """Reports a finished step."""
+        """Reports a finished step, or with the first one's number that denoising begins."""
         self.step, self._done = step, 0
         self._say()
 
