@@ -33,11 +33,10 @@ class TokenProjector(nn.Module):
 
 
 class _Codebook(nn.Module):
-    """64 learned emotion codes. The layer brings a prior to their width, to find the nearest; inference takes all."""
+    """64 learned emotion codes."""
 
     def __init__(self, codes: int, width: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(PRIOR_WIDTH, width)
         self.codebook = nn.Embedding(codes, width)
 
 
@@ -60,7 +59,7 @@ class _TokenAttention(nn.Module):
 
 
 class EmotionModel(nn.Module):
-    """`emo_model.pth` without its classifier, which inference never uses."""
+    """`emo_model.pth` without what inference never uses: its classifier, and the search for a prior's own code."""
 
     def __init__(self, hidden: int = 1024, tokens: int = 32, width: int = 1024, codes: int = 64) -> None:
         super().__init__()
