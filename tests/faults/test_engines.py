@@ -26,7 +26,7 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
-STALL_S = 4.0
+STALL_S = 10.0
 BACK_S = 20.0
 """Until a slot works again, on a machine that is busy."""
 
