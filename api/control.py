@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import JsonValue
 
 from api.events import Feed
 from api.routes import (
@@ -22,6 +23,7 @@ from api.schemas import MAX_PAGE, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.storage import staging_folder
 from api.tasks import TaskStatus
 from api.uploads import receive_fields
+from dice_talk.options import LEFT_EMPTY
 
 ENDED = {"error": "The task has ended already"}
 BAD_LIMIT = {"error": "limit must be between 1 and 100, got 0"}
@@ -114,16 +116,17 @@ async def remove(task_id: str, synthesis: Service, owner: Owner) -> None:
     await synthesis.remove(task_id, owner)
 
 
-def _all_optional() -> dict[str, Any]:
-    """OpenAPI's description of a body with any of a task's options."""
+def _all_optional(example: dict[str, JsonValue]) -> dict[str, Any]:
+    """OpenAPI's description of a body with any of a task's options; what is left out stays as it was."""
     schema = TaskOptions.model_json_schema(ref_template="#/components/schemas/{model}")
-    fields = {name: field | {"default": None} for name, field in schema["properties"].items()}
-    for field in fields.values():
-        del field["default"]  # what is left out stays as it was
-    return {"type": "object", "title": "RetryForm", "properties": fields, "additionalProperties": False}
+    shown = {
+        name: {word: value for word, value in field.items() if word not in ("default", "example", "examples")} | example
+        for name, field in schema["properties"].items()
+    }
+    return {"type": "object", "title": "RetryForm", "properties": shown, "additionalProperties": False}
 
 
-FIELDS = _all_optional()
+FORM, MEMBERS = _all_optional(LEFT_EMPTY), _all_optional({})
 
 
 async def changes(request: Request, synthesis: Service) -> dict[str, Any]:
@@ -148,9 +151,9 @@ async def changes(request: Request, synthesis: Service) -> dict[str, Any]:
         "requestBody": {
             "description": "Options that are to differ; all others stay. A seed that was drawn is drawn anew.",
             "content": {
-                "application/json": {"schema": FIELDS, "example": {"emotion": "sad", "seed": 7}},
-                "multipart/form-data": {"schema": FIELDS},
-                "application/x-www-form-urlencoded": {"schema": FIELDS},
+                "application/json": {"schema": MEMBERS, "example": {"emotion": "sad", "seed": 7}},
+                "multipart/form-data": {"schema": FORM},
+                "application/x-www-form-urlencoded": {"schema": FORM},
             },
         }
     },

@@ -246,6 +246,9 @@ def _tidy(app: FastAPI) -> None:
         for operation in (operation for path in schema["paths"].values() for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+            for response in operation["responses"].values():  # errors of a stream are no stream
+                if misplaced := "examples" in str(response) and response["content"].pop("text/event-stream", None):
+                    response["content"]["application/json"] |= misplaced
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

@@ -321,17 +321,20 @@ class Synthesis:
         async with self._admission:
             task = await self._find(task_id, owner)
             await asyncio.to_thread(self._store.remove, task, self._clock())
-            await self._call_off_unwanted(task.render.id)
+            unwanted = await self._call_off_unwanted(task.render.id)
         log.info("task %s removed by its client", task_id)
-        with anyio.move_on_after(RELEASE_S):
-            await self._dispatcher.released(task.render.id)
+        if unwanted:
+            with anyio.move_on_after(RELEASE_S):
+                await self._dispatcher.released(task.render.id)
         await self.sweep()
 
-    async def _call_off_unwanted(self, render_id: str) -> None:
-        """After a task gave a render up, on which the store may have ended it."""
+    async def _call_off_unwanted(self, render_id: str) -> bool:
+        """After a task gave a render up, on which the store may have ended it. Gives whether it did."""
         render = await asyncio.to_thread(self._store.render, render_id)
-        if render and render.status is TaskStatus.FAILED:
-            self._dispatcher.call_off(render_id)
+        if render is None or render.status is not TaskStatus.FAILED:
+            return False
+        self._dispatcher.call_off(render_id)
+        return True
 
     def result(self, task_id: str, owner: str | None) -> Path:
         """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
