@@ -1,9 +1,9 @@
 """Verbs and paths to calls. No logic here."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response, Security
+from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -13,7 +13,8 @@ from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
-from api.service import Synthesis, staging_folder
+from api.service import Synthesis
+from api.storage import staging_folder
 from api.uploads import receive_form
 
 NOT_FOUND = {"error": "Task not found"}
@@ -27,6 +28,10 @@ NO_ENGINE = {
 TOO_LARGE = {"error": "image is too large", "detail": "Allowed: image at most 10 MB, audio at most 50 MB."}
 MALFORMED = {"error": "emotion is not one of the known values", "detail": "Allowed: emotion: 'contempt', 'sad', ..."}
 QUEUE_FULL = {"error": "Too many tasks are waiting", "detail": "At most 100 may wait. Try again later."}
+KEY_USED = {
+    "error": "The Idempotency-Key was used for another request",
+    "detail": "Use a new key for each request that differs.",
+}
 TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
 DAMAGED = {
     "error": "The image can't be decoded",
@@ -42,7 +47,7 @@ TOO_MANY = {
 UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
 
 
-def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
+def documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
@@ -91,7 +96,7 @@ class FormRoute(APIRoute):
             settings = synthesis.settings
             limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
             async with (
-                synthesis.uploading(await owner(request)),
+                synthesis.uploading(await owner(request), request.headers.get("idempotency-key")),
                 receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form,
             ):
                 request.state.form = form
@@ -118,6 +123,15 @@ async def owner(request: Request) -> str | None:
 
 Service = Annotated[Synthesis, Depends(service)]
 Owner = Annotated[str | None, Depends(owner)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        pattern="^[!-~]([ -~]*[!-~])?$",
+        description="Any text of your own: the same request sent again with it gives the same task, not a second one.",
+        examples=["0b7c3c1e-order-17"],
+    ),
+]
 pages, service_routes = APIRouter(), APIRouter()
 uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
 
@@ -138,7 +152,7 @@ def get_health(synthesis: Service) -> Health:
     "/v1/synthesis/start",
     summary="Start a talking-head task",
     tags=["Synthesis"],
-    responses=_documented(
+    responses=documented(
         {
             400: {
                 "wrong file type": WRONG_TYPE,
@@ -147,6 +161,7 @@ def get_health(synthesis: Service) -> Health:
                 "engine not there": NO_ENGINE,
             },
             408: {"too slow": TIMED_OUT},
+            409: {"another request": KEY_USED},
             413: {"file too large": TOO_LARGE},
             422: {"malformed form": MALFORMED},
             503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
@@ -154,17 +169,20 @@ def get_health(synthesis: Service) -> Health:
     ),
 )
 async def start(
-    form: Annotated[RenderForm, Form(media_type="multipart/form-data")], synthesis: Service, owner: Owner
+    form: Annotated[RenderForm, Form(media_type="multipart/form-data")],
+    synthesis: Service,
+    owner: Owner,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskCreated:
     """Checks the files, stores the task and answers at once; rendering goes on behind."""
-    return await synthesis.start(form, owner)
+    return await synthesis.start(form, owner, idempotency_key)
 
 
 @tasks.get(
     "/v1/synthesis/{task_id}/status",
     summary="How a task stands",
     tags=["Synthesis"],
-    responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     """Ask every few seconds until `status` is COMPLETED or FAILED."""
@@ -184,7 +202,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         },
         206: {"description": "The part asked for with Range."},
         304: {"description": "Not changed since the last download."},
-        **_documented(
+        **documented(
             {
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
@@ -206,16 +224,16 @@ def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -
     return response
 
 
-def install(app: FastAPI, *, keys: bool) -> None:
+def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
-    unexpected = _documented({500: {"unexpected": UNEXPECTED}})
-    refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    unexpected = documented({500: {"unexpected": UNEXPECTED}})
+    refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     app.include_router(pages)
     app.include_router(service_routes, prefix="/api", responses=unexpected)
-    for guarded in (uploads, tasks):
+    for guarded in (uploads, tasks, *more):
         if keys:
-            documented = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[documented])
+            scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[scheme])
         else:
             app.include_router(guarded, prefix="/api", responses=unexpected)
     _tidy(app)
@@ -230,6 +248,9 @@ def _tidy(app: FastAPI) -> None:
         for operation in (operation for path in schema["paths"].values() for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+            for response in operation["responses"].values():  # errors of a stream are no stream
+                if misplaced := "examples" in str(response) and response["content"].pop("text/event-stream", None):
+                    response["content"]["application/json"] |= misplaced
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

@@ -106,3 +106,65 @@ def test_at_random_moments_in_a_stream_of_submissions(tmp_path: Path, portrait: 
     promised = [task for stream in streams for task in stream.promised]
     assert len(promised) > KILLS
     assert all(set(stream.promised) == stream.completed for stream in streams), "no input here fails by itself"
+
+
+class Changes(Stream):
+    """Clients that also cancel and remove what they submitted, or submit it again."""
+
+    def __init__(self, folder: Path, portrait: Path, speech: Path, seed: int) -> None:
+        super().__init__(folder, portrait, speech, seed)
+        self.cancelled: set[str] = set()
+        self.removed: set[str] = set()
+        self.unsure: set[str] = set()
+
+    def run(self, kills: int) -> ServerProcess:
+        for _ in range(kills):
+            with server_process(self.folder, "quick", attempts=TRIES, workers=1) as service:
+                killer = threading.Timer(self.random.uniform(0.5, 3), service.kill)
+                killer.start()
+                with ThreadPoolExecutor(CLIENTS) as pool:
+                    list(pool.map(self.change_until_it_dies, [service] * CLIENTS))
+                killer.join()
+        with server_process(self.folder, "quick", attempts=TRIES, workers=1) as service:
+            for task in set(self.promised) - self.unsure:
+                url = f"{service.url}/api/v1/synthesis/{task}/status"
+                if task in self.removed:
+                    assert requests.get(url, timeout=10).status_code == 404
+                elif task in self.cancelled:
+                    assert service.status(task)["cancelled"]
+                else:
+                    assert service.wait(task, seconds=120)["status"] == "COMPLETED"
+            wait_for(lambda: not service.rows("SELECT id FROM renders WHERE finished_at IS NULL"))
+            service.check_files()
+            assert service.terminate() == 0
+            return service
+
+    def change_until_it_dies(self, service: ServerProcess) -> None:
+        base, task = f"{service.url}/api/v1/synthesis", ""
+        while True:
+            try:
+                answer = service.start(*self.inputs, seed=self.random.choice([None, 1]))
+                task = answer.json()["task_id"]
+                self.promised.append(task)
+                self.unsure.add(task)  # until it is known whether the call was heard
+                time.sleep(self.random.uniform(0, 0.5))
+                call = self.random.choice(["cancel", "remove", "retry", "nothing"])
+                if call == "cancel" and requests.post(f"{base}/{task}/cancel", timeout=30).status_code == 200:
+                    self.cancelled.add(task)
+                if call == "remove":
+                    assert requests.delete(f"{base}/{task}", timeout=30).status_code == 204
+                    self.removed.add(task)
+                if call == "retry":
+                    self.promised.append(requests.post(f"{base}/{task}/retry", timeout=30).json()["task_id"])
+                self.unsure.discard(task)
+            except requests.RequestException:
+                if service.process.poll() is not None:
+                    return
+
+
+@pytest.mark.timeout(400)
+def test_at_random_moments_while_tasks_are_cancelled_and_removed(tmp_path: Path, portrait: Path, speech: Path) -> None:
+    stream = Changes(tmp_path / "data", portrait, speech, 7)
+    stream.run(12)
+    assert stream.cancelled
+    assert stream.removed
