@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from api.errors import QueueFull
 from dice_talk.errors import DiceTalkError, InvalidAudio, InvalidImage
 from dice_talk.options import MAX_DURATION_S
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 60.0
 MAX_COMPLAINT = 4096
+WAIT_S = 120.0
+"""For files that take all the time they may, sent by many, would keep everybody else waiting for as long."""
 AT_ONCE = 2
 """Children at the same time: more would only compete for the cores that render."""
 
@@ -42,10 +45,19 @@ class Inspector:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def inspect(self, image: Path, audio: Path) -> Inputs:
-        """Raises `DiceTalkError` for whichever file can't be used, `InspectionFailed` when the child is to blame."""
-        async with self._places:
+        """Raises `DiceTalkError` for whichever file can't be used, `InspectionFailed` when the child is to blame, or
+        `QueueFull` after having waited for long.
+        """
+        try:
+            with anyio.fail_after(WAIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise QueueFull("Too many uploads are being looked at", "Try again later.", {"Retry-After": "60"}) from None
+        try:
             # The length is told, not imported there: pydantic alone would take a third of the child's time.
             lines = await _run([sys.executable, "-m", "dice_talk.intake", str(image), str(audio), str(MAX_DURATION_S)])
+        finally:
+            self._places.release()
         facts: dict[str, Any] = {}
         for line in lines:
             facts |= json.loads(line)

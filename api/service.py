@@ -212,8 +212,8 @@ class Synthesis:
     async def _accept(self, task: Task, upload: Path) -> None:
         """Files first, then the row: a row without files never exists."""
         folder = self.folder(task.render.id)
-        await asyncio.to_thread(settle, upload, folder)
         try:
+            await asyncio.to_thread(settle, upload, folder)
             stored = await asyncio.to_thread(self._store.add, task)
         except Exception:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
