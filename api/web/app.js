@@ -2,6 +2,8 @@
 
 import * as api from "./api.js";
 import { face } from "./faces.js";
+import { acceptDrops, useSample } from "./files.js";
+import * as health from "./health.js";
 import * as history from "./history.js";
 import * as keys from "./keys.js";
 import * as options from "./options.js";
@@ -15,12 +17,10 @@ import * as tasks from "./task.js";
 import { task } from "./task.js";
 import { currentLanguage, durationRange, emotionName, switchLanguage, t, translate } from "./texts.js";
 
-const HEALTH_MS = 20_000;
 const FIRST_EMOTION = "happy";
 let emotions = [];
 let view = "portrait";
 let sending = false;
-let health = null;
 let uploaded = null; // which files the server has, and as which task
 let submission = null; // the same key goes with the same form, so that a repeated one is not rendered twice
 
@@ -254,77 +254,7 @@ function onInput(answer, error) {
   drawSubmit();
 }
 
-// --- Files from anywhere
-
-function takeFiles(files) {
-  const kind = (file) => (/^image\//.test(file.type) ? "image" : /^(audio|video)\//.test(file.type) || /\.(wav|mp3|m4a|ogg|opus|flac)$/i.test(file.name) ? "audio" : null);
-  let taken = false;
-  for (const file of files) {
-    if (kind(file) === "image") portraits.take(file);
-    else if (kind(file) === "audio") speeches.take(file);
-    taken ||= kind(file) !== null;
-  }
-  if (files.length && !taken) complain("portrait-error", t("error.drop"));
-  if (files.length && !taken) showView("portrait");
-}
-
-function acceptDrops() {
-  const over = (event) => event.dataTransfer?.types.includes("Files");
-  let depth = 0; // enter and leave come for every element that is crossed
-  const mark = (change) => {
-    depth = Math.max(0, depth + change);
-    document.body.classList.toggle("dropping", depth > 0);
-  };
-  document.addEventListener("dragenter", (event) => over(event) && mark(1));
-  document.addEventListener("dragleave", (event) => over(event) && mark(-1));
-  document.addEventListener("dragover", (event) => over(event) && event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    if (!over(event)) return;
-    event.preventDefault();
-    mark(-depth);
-    takeFiles([...event.dataTransfer.files]);
-  });
-  document.addEventListener("paste", (event) => {
-    const files = [...(event.clipboardData?.files ?? [])];
-    if (!files.length) return;
-    event.preventDefault();
-    takeFiles(files);
-  });
-}
-
-async function useSample() {
-  try {
-    const files = [["portrait.jpg", "image/jpeg"], ["speech.wav", "audio/wav"]];
-    const [image, audio] = await Promise.all(files.map(async ([name, type]) => new File([await api.blob(`web/sample/${name}`)], name, { type })));
-    if (!portrait.file) await portraits.take(image);
-    if (!speech.file) await speeches.take(audio);
-  } catch (error) {
-    explain(error);
-  }
-}
-
 // --- The server
-
-async function lookAtServer() {
-  try {
-    health = await api.health();
-  } catch {
-    health = null;
-  }
-  drawHealth();
-}
-
-function drawHealth() {
-  const pill = byId("health");
-  show(pill, health !== null);
-  if (health) {
-    pill.textContent = health.model_loaded ? t("health.engine", { engine: health.engine ?? "–" }) : t("health.loading");
-    pill.classList.toggle("ready", health.model_loaded && health.status === "healthy");
-  }
-  const problem = !health ? t("health.unreachable") : health.status === "healthy" ? "" : `${t("health.unhealthy")} ${health.detail ?? ""}`;
-  if (byId("notice").textContent !== problem) byId("notice").textContent = problem;
-  show(byId("notice"), Boolean(problem));
-}
 
 async function connect() {
   await api.discover();
@@ -360,7 +290,7 @@ function speak() {
   shelf.draw();
   drawStage();
   drawSubmit();
-  drawHealth();
+  health.draw();
 }
 
 async function main() {
@@ -376,7 +306,7 @@ async function main() {
     showView("portrait");
     byId("image-file").focus();
   });
-  byId("sample").addEventListener("click", useSample);
+  byId("sample").addEventListener("click", () => useSample().catch((error) => explain(error)));
   portraits.setUp(onInput);
   speeches.setUp(onInput);
   tasks.setUp({
@@ -403,8 +333,7 @@ async function main() {
   });
   acceptDrops();
   drawEmotion();
-  await lookAtServer();
-  setInterval(lookAtServer, HEALTH_MS);
+  health.watch();
   while (true) {
     try {
       await connect();

@@ -32,3 +32,12 @@ export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
 export function bringIntoView(target) {
   target.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "nearest" });
 }
+
+// What looks like a button is tried with Enter as well, which browsers leave to the form.
+export function openOnEnter(input) {
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    input.click();
+  });
+}

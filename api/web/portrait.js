@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import * as capture from "./capture.js";
 import { preparePicture, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
-import { byId, complain, element, show } from "./page.js";
+import { byId, complain, element, openOnEnter } from "./page.js";
 import { fromServer, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
@@ -18,6 +18,7 @@ let asked = "";
 
 export function setUp(changed) {
   onChange = changed;
+  openOnEnter(byId("image-file"));
   byId("image-file").addEventListener("change", (event) => {
     if (event.target.files[0]) take(event.target.files[0]);
     event.target.value = ""; // so that the same file can be chosen once more

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import * as capture from "./capture.js";
 import { FileTooLarge, MAX_SECONDS, prepareSpeech, UnreadableFile } from "./media.js";
-import { byId, complain, element, show } from "./page.js";
+import { byId, complain, element, openOnEnter, show } from "./page.js";
 import { warnings } from "./portrait.js";
 import { clock, t } from "./texts.js";
 
@@ -15,6 +15,7 @@ let checking = null;
 export function setUp(changed) {
   onChange = changed;
   const audio = byId("audio");
+  openOnEnter(byId("audio-file"));
   byId("audio-file").addEventListener("change", (event) => {
     if (event.target.files[0]) take(event.target.files[0]);
     event.target.value = "";
