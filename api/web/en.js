@@ -16,6 +16,7 @@ export const en = {
 
   "portrait.title": "Portrait",
   "portrait.drop": "Drop a portrait here",
+  "portrait.add": "Add a portrait",
   "portrait.how": "A sharp picture of one face, seen from the front. You can also paste one.",
   "portrait.choose": "Choose a picture",
   "portrait.camera": "Use the camera",
@@ -36,6 +37,7 @@ export const en = {
 
   "speech.title": "Speech",
   "speech.drop": "Drop a recording here",
+  "speech.add": "Add a recording",
   "speech.how": "WAV, MP3 or what your phone records, up to 5 minutes.",
   "speech.choose": "Choose a file",
   "speech.record": "Record",

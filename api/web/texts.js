@@ -85,5 +85,9 @@ export function ago(time) {
 // Elements say by data-t which text is theirs; data-t-label and the like are for attributes.
 export function translate(root) {
   for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  // Nothing can be dropped with a finger.
+  if (matchMedia("(pointer: coarse)").matches) {
+    for (const element of root.querySelectorAll("[data-t-touch]")) element.textContent = t(element.dataset.tTouch);
+  }
   for (const element of root.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", t(element.dataset.tLabel));
 }

@@ -16,6 +16,7 @@ export const zh = {
 
   "portrait.title": "肖像",
   "portrait.drop": "把肖像拖到这里",
+  "portrait.add": "添加肖像",
   "portrait.how": "一张清晰的正面人脸照片，也可以直接粘贴。",
   "portrait.choose": "选择图片",
   "portrait.camera": "使用摄像头",
@@ -36,6 +37,7 @@ export const zh = {
 
   "speech.title": "语音",
   "speech.drop": "把录音拖到这里",
+  "speech.add": "添加录音",
   "speech.how": "WAV、MP3 或手机录音，最长 5 分钟。",
   "speech.choose": "选择文件",
   "speech.record": "录音",

@@ -21,7 +21,7 @@ def shorten(page: Any, seconds: float = 0.5) -> None:
     page.fill("#option-duration", str(seconds))
 
 
-def until(page: Any, condition: str, seconds: float = 60) -> None:
+def until(page: Any, condition: str, seconds: float = 150) -> None:
     """Playwright's own `wait_for_function` evaluates strings inside the page, which our policy forbids."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(condition):
@@ -31,7 +31,7 @@ def until(page: Any, condition: str, seconds: float = 60) -> None:
 
 def watch_video(page: Any) -> float:
     """Waits until the video plays; gives its length."""
-    page.locator(VIDEO).wait_for(timeout=60_000)
+    page.locator(VIDEO).wait_for(timeout=150_000)
     until(page, "video.duration > 0 && video.readyState >= 2")
     return float(page.evaluate("video.duration"))
 
