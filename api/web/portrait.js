@@ -5,7 +5,7 @@ import * as capture from "./capture.js";
 import { preparePicture, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
 import { byId, complain, element, openOnEnter } from "./page.js";
-import { fromServer, t } from "./texts.js";
+import { advice, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
 const LOOKED_AT = ["crop", "expand_ratio", "min_resolution", "engine"]; // options that change what is found
@@ -146,8 +146,11 @@ export function draw() {
   findings.append(...warnings(portrait.found));
 }
 
+// That there are several faces is said by the picture itself, in other words than those for programs.
 export const warnings = (answer) =>
-  (answer.warnings ?? []).map(({ message }) => element("p", { className: "warning", textContent: fromServer(message) }));
+  (answer.warnings ?? [])
+    .filter(({ code }) => code !== "several_faces")
+    .map((one) => element("p", { className: one.blocking ? "error" : "warning", textContent: advice(one) }));
 
 function faceButton(face, count) {
   const chosen = face.index === portrait.faceIndex;

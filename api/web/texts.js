@@ -1,7 +1,7 @@
 // Words in the language of the page, and how numbers and times are said in it.
 
 import { en } from "./en.js";
-import { zh, zhServer } from "./zh.js";
+import { zh, zhAdvice, zhServer } from "./zh.js";
 
 export const tables = { en, zh };
 const STORED = "dice-talk.language";
@@ -48,6 +48,10 @@ export function fromServer(sentence) {
       return rule ? part.replace(rule[0], rule[1]) : part;
     })
     .join("；");
+}
+
+export function advice({ code, message }) {
+  return (language === "zh" && zhAdvice[code]) || fromServer(message);
 }
 
 export function emotionName(emotion) {

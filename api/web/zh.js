@@ -227,3 +227,22 @@ export const zhServer = [
   [/^Internal server error/, "服务器内部错误"],
   [/^Cancelled/, "已取消"],
 ];
+
+// The preflight's advice, by its code. Figures in it are left out; the English sentence has them.
+export const zhAdvice = {
+  face_at_edge: "图片边缘几乎切到了脸。请使用头部完整、四周留有空间的照片。",
+  small_face: "脸太小，视频会显得模糊。请使用脸更大的照片，或降低短边像素数。",
+  face_small_in_video: "视频中的脸会很小，几乎看不清嘴唇和眼睛。请裁剪照片，或提高短边像素数。",
+  tilted_face: "头部倾斜。请先把照片转正，效果会更好。",
+  closed_eyes: "眼睛看起来是闭着的，视频里也会一直闭着。请使用睁眼的照片。",
+  blurred_face: "脸部模糊，视频也会模糊。请使用清晰的照片。",
+  dark_face: "脸部很暗。请使用光线更充足的照片。",
+  glaring_face: "脸部大片过曝。请使用光线更柔和的照片。",
+  silent_audio: "录音没有声音，嘴会一直闭着。请检查麦克风。",
+  long_audio: "录音过长，只使用前 5 分钟。",
+  short_audio: "录音太短，几乎不到一个词。请发送更长的录音。",
+  mostly_silence: "录音大部分是静音，这时嘴会闭着。请剪掉没有说话的部分。",
+  background_noise: "背景噪声或音乐较大，可能带动嘴唇。请只录人声。",
+  quiet_audio: "声音很小。请靠近麦克风录音，或提高音量。",
+  clipped_audio: "录音过载失真。请降低录音增益后重录。",
+};

@@ -115,7 +115,10 @@ ANSWER = {
         "overlay": "data:,",
     },
     "audio": None,
-    "warnings": [{"code": "dark_image", "message": "The picture is dark. Use one with more light on the face."}],
+    "warnings": [
+        {"code": "several_faces", "message": "Choose with face_index."},
+        {"code": "dark_face", "message": "The picture is dark. Use one with more light on the face."},
+    ],
     "engine": "lite",
     "eta_seconds": {"low": 2.0, "high": 4.0},
 }
@@ -150,6 +153,10 @@ def test_what_the_preflight_finds(
     page.get_by_text("2 faces found").wait_for()
     page.get_by_text("The picture is dark.").wait_for()
     page.get_by_text("It will take about 2–4 s.").wait_for()
+    assert page.locator(".warning").count() == 1
+    page.click("#language")
+    page.get_by_text("脸部很暗。").wait_for()
+    page.click("#language")
     picture, box = page.locator("#picture").bounding_box(), page.locator(".face-box").first.bounding_box()
     assert box["x"] - picture["x"] == pytest.approx(picture["width"] * 160 / 512, abs=1)
     assert box["height"] == pytest.approx(picture["height"] * 180 / 512, abs=1)
