@@ -4,11 +4,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
+from api import pages
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
@@ -132,14 +133,8 @@ IdempotencyKey = Annotated[
         examples=["0b7c3c1e-order-17"],
     ),
 ]
-pages, service_routes = APIRouter(), APIRouter()
+service_routes = APIRouter()
 uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
-
-
-@pages.get("/", include_in_schema=False)
-def index() -> RedirectResponse:
-    """For people who open the server in a browser."""
-    return RedirectResponse("docs")
 
 
 @service_routes.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
@@ -228,7 +223,7 @@ def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
     unexpected = documented({500: {"unexpected": UNEXPECTED}})
     refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
-    app.include_router(pages)
+    pages.install(app)
     app.include_router(service_routes, prefix="/api", responses=unexpected)
     for guarded in (uploads, tasks, *more):
         if keys:
