@@ -8,11 +8,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 
 import anyio
 
 from api.engines import EngineLost, EnginePool, NoRoom, TaskFailed
 from api.files import settle
+from api.logs import working_on
+from api.metrics import Metrics
 from api.slots import Company, Slot
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
@@ -44,11 +47,12 @@ class Dispatcher:
         queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
+        metrics: Metrics,
     ) -> None:
         """`folder`: where a render's files lie, by its id. `storage_problem`: why nothing more can be stored there."""
         self.engines = engines
         self.slots = [Slot(number, engines) for number in range(1, slots + 1)]
-        self._store, self._folder, self._clock = store, folder, clock
+        self._store, self._folder, self._clock, self._metrics = store, folder, clock, metrics
         self._storage_problem, self._await_room = storage_problem, False
         self._queue_size, self._attempts = queue_size, attempts
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
@@ -120,7 +124,8 @@ class Dispatcher:
             with anyio.move_on_after(pause):
                 waiting = await self._queue.get()
             if waiting:
-                await self._run_or_put_back(slot, *waiting)
+                with working_on(waiting[1]):
+                    await self._run_or_put_back(slot, *waiting)
 
     async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
         try:
@@ -146,6 +151,7 @@ class Dispatcher:
         if render is None or render.status in FINAL:
             return
         if render.attempts >= self._attempts:
+            self._metrics.note_failure(render.engine, "gave_up")
             await self._finish(render, TaskStatus.FAILED, message="Rendering was interrupted too often")
         elif ENGINES[render.engine].one_process:
             async with self._company.join(alone=render.attempts > 0):
@@ -168,13 +174,16 @@ class Dispatcher:
         part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
         job = RenderJob(folder / "image", folder / "audio", part, render.options, state=folder / STATE_FILE)
         log.info("%s: render %s started with %s", slot.label, render.id, render.engine)
+        began = monotonic()
         try:
             result = await slot.run(render.engine, job, ProgressLog(self._store, render.id, self._clock))
             await self._put_in_place(part, folder / "result.mp4")
         except TaskFailed as error:
+            self._metrics.note_failure(render.engine, "input")
             await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
         except (EngineLost, NoRoom) as error:
             self._await_room = self._await_room or isinstance(error, NoRoom)
+            self._metrics.note_failure(render.engine, "disk" if isinstance(error, NoRoom) else "engine")
             await self._retry(render, str(error))
         except asyncio.CancelledError:
             # Through no fault of its own: the attempt does not count.
@@ -183,6 +192,7 @@ class Dispatcher:
             log.info("render %s goes on at the next start", render.id)
             raise
         else:
+            self._metrics.note_render(render.engine, monotonic() - began, result.seconds)
             await self._finish(render, TaskStatus.COMPLETED, progress=1.0, message="Completed", result=asdict(result))
         finally:
             part.unlink(missing_ok=True)
@@ -199,6 +209,7 @@ class Dispatcher:
         tried = render.attempts + 1
         log.error("render %s, attempt %d of %d: %s", render.id, tried, self._attempts, reason)
         if tried >= self._attempts:
+            self._metrics.note_failure(render.engine, "gave_up")
             await self._finish(
                 render,
                 TaskStatus.FAILED,

@@ -4,14 +4,17 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response, Security
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
+from api import logs
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
-from api.schemas import Health, RenderForm, TaskCreated, TaskState
+from api.metrics import Metrics
+from api.schemas import Alive, Health, Ready, RenderForm, TaskCreated, TaskState
 from api.service import Synthesis, staging_folder
 from api.uploads import receive_form
 
@@ -31,6 +34,8 @@ DAMAGED = {
     "error": "The image can't be decoded",
     "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
 }
+NOT_READY = {"error": "The service is not ready", "detail": "The database does not answer"}
+METRICS = 'dice_talk_queue_length 3.0\ndice_talk_video_seconds_total{engine="lite"} 182.5\n'
 STOPPING = {"error": "The server is shutting down", "detail": "Try again soon."}
 NO_KEY = {"error": "An API key is needed", "detail": HINT}
 REVOKED = {"error": "The API key was revoked", "detail": "Ask whoever runs this server for another."}
@@ -73,6 +78,7 @@ class KeyRoute(APIRoute):
         async def admit_then_handle(request: Request) -> Response:
             access: Access = request.app.state.access
             request.state.owner = access.admit(request.headers.get("authorization"))
+            logs.about(request.path_params.get("task_id", ""))
             return await handle(request)
 
         return admit_then_handle
@@ -117,8 +123,10 @@ async def owner(request: Request) -> str | None:
 
 Service = Annotated[Synthesis, Depends(service)]
 Owner = Annotated[str | None, Depends(owner)]
-pages, service_routes = APIRouter(), APIRouter()
-uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
+pages, service_routes = APIRouter(), APIRouter(prefix="/api")
+uploads = APIRouter(prefix="/api", route_class=UploadRoute)
+tasks = APIRouter(prefix="/api", route_class=KeyRoute)
+operation = APIRouter(route_class=KeyRoute)
 
 
 @pages.get("/", include_in_schema=False)
@@ -131,6 +139,37 @@ def index() -> RedirectResponse:
 def get_health(synthesis: Service) -> Health:
     """Answers also while all slots are busy."""
     return synthesis.health()
+
+
+@service_routes.get("/live", summary="Whether the process answers", tags=["Service"])
+async def live() -> Alive:
+    """For a supervisor that starts the service anew when this is not answered; it says nothing of what it can do."""
+    return Alive()
+
+
+@service_routes.get(
+    "/ready",
+    summary="Whether a task would be taken now",
+    tags=["Service"],
+    responses=_documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
+)
+def ready(synthesis: Service) -> Ready:
+    """For a load balancer. Healthy, and with room in the queue."""
+    synthesis.refuse_when_not_ready()
+    return Ready()
+
+
+@operation.get(
+    "/metrics",
+    summary="Counts and gauges for Prometheus",
+    tags=["Service"],
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {"example": METRICS}}}},
+)
+def get_metrics(request: Request, synthesis: Service) -> Response:
+    """Since the server's start. Where keys are needed, this needs one as well: it tells how much others do."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(synthesis.load()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @uploads.post(
@@ -209,13 +248,13 @@ def install(app: FastAPI, *, keys: bool) -> None:
     unexpected = _documented({500: {"unexpected": UNEXPECTED}})
     refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     app.include_router(pages)
-    app.include_router(service_routes, prefix="/api", responses=unexpected)
-    for guarded in (uploads, tasks):
+    app.include_router(service_routes, responses=unexpected)
+    for guarded in (uploads, tasks, operation):
         if keys:
             documented = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[documented])
+            app.include_router(guarded, responses=unexpected | refusals, dependencies=[documented])
         else:
-            app.include_router(guarded, prefix="/api", responses=unexpected)
+            app.include_router(guarded, responses=unexpected)
     _tidy(app)
 
 

@@ -71,6 +71,18 @@ class TaskState(BaseModel):
     attempts: int = Field(description="How often rendering was started.", examples=[1])
 
 
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """A task that is started now is taken."""
+
+    status: Literal["ready"] = "ready"
+
+
 class Health(BaseModel):
     """Whether the service can take and render tasks."""
 

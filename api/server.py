@@ -6,7 +6,6 @@ import fcntl
 import gc
 import ipaddress
 import logging
-import logging.handlers
 import os
 import signal
 import socket
@@ -24,12 +23,14 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import errors, routes
+from api import errors, logs, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
 from api.keys import KeyFile
+from api.logs import RequestLog
+from api.metrics import Metrics
 from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
 from api.protocol import Http
 from api.schemas import BOUNDS
@@ -44,7 +45,6 @@ from dice_talk.errors import EngineUnavailable
 
 log = logging.getLogger("api.server")  # also when run as __main__
 
-LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
 OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
 """Of the same family, but read elsewhere."""
 GRACEFUL_S = 5
@@ -81,6 +81,7 @@ def create_app(
     engines = EnginePool(
         command or _worker_command(settings), load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds
     )
+    metrics = Metrics()
     dispatcher = Dispatcher(
         store,
         engines,
@@ -90,6 +91,7 @@ def create_app(
         queue_size=settings.queue_size,
         attempts=settings.attempts,
         clock=clock,
+        metrics=metrics,
     )
     synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
 
@@ -106,7 +108,7 @@ def create_app(
         lock.close()
 
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
-    app.state.synthesis = synthesis
+    app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
     routes.install(app, keys=keys is not None)
     errors.install(app, BOUNDS)
@@ -119,10 +121,11 @@ def create_app(
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
+            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", logs.REQUEST_ID],
         )
     app.add_middleware(ErrorForm)
     app.add_middleware(SecureHeaders)
+    app.add_middleware(RequestLog, metrics=metrics)
     return app
 
 
@@ -180,17 +183,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Everything goes to standard error and to a rotating `api.log`. Raises `StartError`."""
+    """See `logs.configure`. Raises `StartError`."""
     try:
-        settings.log_dir.mkdir(parents=True, exist_ok=True)
-        file = logging.handlers.RotatingFileHandler(
-            settings.log_dir / "api.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-        )
+        logs.configure(settings)
     except OSError as error:
         raise StartError(f"the log folder {settings.log_dir} cannot be used: {error.strerror}") from error
-    logging.raiseExceptions = False  # a full disk or a closed terminal is no reason to print a traceback for each line
-    line = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    logging.basicConfig(level=settings.log_level, format=line, handlers=[logging.StreamHandler(), file])
 
 
 def load_settings() -> Settings:
@@ -257,7 +254,13 @@ class Server(uvicorn.Server):
 def http_server(app: FastAPI) -> uvicorn.Server:
     """What serves an app made by `create_app`."""
     config = uvicorn.Config(
-        app, http=Http, ws="none", log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False
+        app,
+        http=Http,
+        ws="none",
+        log_config=None,
+        access_log=False,  # see `logs.RequestLog`
+        timeout_graceful_shutdown=GRACEFUL_S,
+        server_header=False,
     )
     return Server(config, app.state.synthesis)
 

@@ -12,10 +12,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from api import logs
 from api.dispatcher import Dispatcher
 from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
 from api.files import settle
 from api.inspection import Inputs, Inspector
+from api.metrics import Load
 from api.recent import Standing
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.settings import MEGABYTE, Settings
@@ -105,6 +107,7 @@ class Synthesis:
         render = await asyncio.to_thread(self._plan, form, form.image, form.audio, engine, inputs)
         # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
         task = Task(render.id, render.created_at, render, owner)
+        logs.about(task.id)
         status = await asyncio.shield(asyncio.ensure_future(self._admit(task, form.image.path.parent)))
         return TaskCreated(task_id=task.id, status=status, message="Task created successfully")
 
@@ -206,6 +209,24 @@ class Synthesis:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
         return self.result_file(render.id)
+
+    def load(self) -> Load:
+        """How busy the service is."""
+        return Load(
+            queue_length=self._dispatcher.waiting,
+            queue_size=self.settings.queue_size,
+            slots=len(self._dispatcher.slots),
+            slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
+            uploads=self._uploads,
+            engine_pids=self._dispatcher.engines.pids(),
+        )
+
+    def refuse_when_not_ready(self) -> None:
+        """Raises `QueueFull` or `Unavailable` when no task can be taken now. Blocking."""
+        health = self.health()
+        if health.status != "healthy":
+            raise Unavailable("The service is not ready", health.detail, RETRY_LATER)
+        self.refuse_when_full()
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""

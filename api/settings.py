@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     checkpoints_dir: Path = Field(Path("checkpoints"), description="Weights of the diffusion engine.")
     log_dir: Path = Field(Path("logs"), description="Holds api.log.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Lines of the log: for people, or JSON objects.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
     engine: Literal["auto", "diffusion", "lite"] = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
