@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response, Security
+from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -14,13 +14,17 @@ from api import logs
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.metrics import Metrics
-from api.schemas import Alive, Health, Ready, RenderForm, TaskCreated, TaskState
+from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
 from api.service import Synthesis, staging_folder
 from api.uploads import receive_form
 
 NOT_FOUND = {"error": "Task not found"}
 NOT_COMPLETED = {"error": "Task not completed yet", "detail": "Ask for its status until COMPLETED."}
 WRONG_TYPE = {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
+CALLBACK = {
+    "error": "The address of callback_url is not allowed",
+    "detail": "It has to be public, or in a network that whoever runs this server allows.",
+}
 OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}
 NO_ENGINE = {
     "error": "Engine 'diffusion' is not available on this server",
@@ -126,7 +130,7 @@ Owner = Annotated[str | None, Depends(owner)]
 pages, service_routes = APIRouter(), APIRouter(prefix="/api")
 uploads = APIRouter(prefix="/api", route_class=UploadRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
-operation = APIRouter(route_class=KeyRoute)
+operation, callbacks = APIRouter(route_class=KeyRoute), APIRouter()
 
 
 @pages.get("/", include_in_schema=False)
@@ -183,6 +187,7 @@ def get_metrics(request: Request, synthesis: Service) -> Response:
                 "damaged file": DAMAGED,
                 "out of range": OUT_OF_RANGE,
                 "engine not there": NO_ENGINE,
+                "callback not allowed": CALLBACK,
             },
             408: {"too slow": TIMED_OUT},
             413: {"file too large": TOO_LARGE},
@@ -196,6 +201,22 @@ async def start(
 ) -> TaskCreated:
     """Checks the files, stores the task and answers at once; rendering goes on behind."""
     return await synthesis.start(form, owner)
+
+
+@callbacks.post(
+    "synthesis-ended",
+    summary="What is sent to callback_url",
+    tags=["Synthesis"],
+    status_code=204,
+    response_description="Any 2xx: delivered. 410: not wanted. All else, redirects too: it is tried again, for a day.",
+)
+def tell_end(
+    ended: SynthesisEnded,
+    webhook_id: Annotated[str, Header(description="The task's id; the same each time the callback is tried.")],
+    webhook_timestamp: Annotated[int, Header(description="When it was sent: seconds since 1970.")],
+    webhook_signature: Annotated[str, Header(description="v1, and the HMAC-SHA256 of id.timestamp.body in base64.")],
+) -> None:
+    """Sent once the task is COMPLETED or FAILED, at least once, signed as standardwebhooks.com has it."""
 
 
 @tasks.get(
@@ -248,6 +269,7 @@ def install(app: FastAPI, *, keys: bool) -> None:
     unexpected = _documented({500: {"unexpected": UNEXPECTED}})
     refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     app.include_router(pages)
+    app.webhooks.include_router(callbacks)
     app.include_router(service_routes, responses=unexpected)
     for guarded in (uploads, tasks, operation):
         if keys:
@@ -264,7 +286,8 @@ def _tidy(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = original()
-        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        paths = [*schema["paths"].values(), *schema["webhooks"].values()]
+        for operation in (operation for path in paths for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
         schemas = schema["components"]["schemas"]

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, Field, HttpUrl, PlainSerializer
 
 from api.tasks import TaskStatus
 from dice_talk.options import RenderOptions
@@ -22,8 +22,14 @@ class RenderForm(RenderOptions):
         "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
     )
 
+    callback_url: HttpUrl | None = Field(
+        None,
+        description="Told, with a signed POST, how the task ended: Standard Webhooks. A public http or https address.",
+        examples=["https://example.org/dice-talk"],
+    )
+
     def options(self) -> RenderOptions:
-        """The form without its files."""
+        """What is rendered, without the files."""
         return RenderOptions(**{name: getattr(self, name) for name in RenderOptions.model_fields})
 
 
@@ -69,6 +75,14 @@ class TaskState(BaseModel):
     duration: float = Field(description="Seconds of video: the audio's length or the requested one, whichever is less.")
     elapsed_seconds: float = Field(description="Seconds since rendering began, or that it took.", examples=[12.5])
     attempts: int = Field(description="How often rendering was started.", examples=[1])
+
+
+class SynthesisEnded(BaseModel):
+    """What a callback tells."""
+
+    type: Literal["synthesis.completed", "synthesis.failed"]
+    timestamp: datetime = Field(description="When it ended.", examples=["2024-01-15T10:32:30Z"])
+    data: TaskState
 
 
 class Alive(BaseModel):

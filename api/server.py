@@ -38,6 +38,7 @@ from api.service import Synthesis, clear_leftovers, render_folder, storage_probl
 from api.settings import Settings
 from api.store import StoreError, TaskStore, sqlite_url
 from api.sweeper import sweep_forever
+from api.webhooks import Webhooks, load_secret
 from dice_talk import __version__
 from dice_talk.device import gpu_available
 from dice_talk.engine import choose_engine
@@ -74,8 +75,9 @@ def create_app(
     keys = _open_keys(settings.api_keys_file)
     lock = _claim(settings.data_dir)
     try:
+        secret = load_secret(settings)
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
-    except StoreError as error:
+    except (StoreError, OSError, ValueError) as error:
         lock.close()
         raise StartError(str(error)) from error
     engines = EnginePool(
@@ -94,20 +96,38 @@ def create_app(
         metrics=metrics,
     )
     synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
+    webhooks = Webhooks(
+        store,
+        synthesis.status,
+        secret,
+        networks=settings.callback_allowed,
+        seconds=settings.webhook_seconds,
+        clock=clock,
+        metrics=metrics,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         clear_leftovers(settings, store)
         await dispatcher.start(engine)
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
+        delivering = asyncio.create_task(webhooks.run())
         _announce(settings, engine)
         yield
         sweeping.cancel()
         await synthesis.drain()
+        delivering.cancel()
+        await asyncio.wait([delivering])
         store.close()
         lock.close()
 
-    app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="DICE-Talk API",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
     routes.install(app, keys=keys is not None)

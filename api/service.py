@@ -18,6 +18,7 @@ from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequest
 from api.files import settle
 from api.inspection import Inputs, Inspector
 from api.metrics import Load
+from api.outbound import check_url
 from api.recent import Standing
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.settings import MEGABYTE, Settings
@@ -99,6 +100,7 @@ class Synthesis:
         """Accepts a request: once this returns, the task outlives any crash. `owner`: name of the key, if any."""
         if not isinstance(form.image, StoredFile) or not isinstance(form.audio, StoredFile):
             raise TypeError("the form was not read by receive_form")
+        callback_url = check_url(form.callback_url, self.settings.callback_allowed) if form.callback_url else None
         wish = self.settings.engine if form.engine == "auto" else form.engine
         engine = choose_engine(wish, self.settings.checkpoints_dir)
         inputs = await self._inspector.inspect(form.image.path, form.audio.path)
@@ -106,7 +108,7 @@ class Synthesis:
             output_size(inputs.width, inputs.height, form.min_resolution)
         render = await asyncio.to_thread(self._plan, form, form.image, form.audio, engine, inputs)
         # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
-        task = Task(render.id, render.created_at, render, owner)
+        task = Task(render.id, render.created_at, render, owner, callback_url)
         logs.about(task.id)
         status = await asyncio.shield(asyncio.ensure_future(self._admit(task, form.image.path.parent)))
         return TaskCreated(task_id=task.id, status=status, message="Task created successfully")

@@ -2,10 +2,11 @@
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 CONFIG_FILE = "config.toml"
@@ -45,6 +46,13 @@ class Settings(BaseSettings):
     key_requests_per_minute: int = Field(
         600, ge=1, le=100_000, description="Requests taken with one key; more are answered with 429."
     )
+    webhook_secret: SecretStr | None = Field(
+        None, description="Callbacks are signed with it: whsec_ and base64; default: made once, in the data folder."
+    )
+    webhook_seconds: float = Field(10.0, gt=0, le=60, description="How long a callback's receiver may take to answer.")
+    webhook_networks: str = Field(
+        "", description="Networks that are not public, yet callbacks may go there: 10.1.0.0/16, separated by commas."
+    )
     cors_origins: str = Field(
         "",
         description="Whose pages may use the API from a browser, such as https://example.org, separated by commas.",
@@ -74,6 +82,18 @@ class Settings(BaseSettings):
         """`cors_origins`, one by one."""
         return _split(self.cors_origins)
 
+    @field_validator("webhook_networks")
+    @classmethod
+    def _look_like_networks(cls, networks: str) -> str:
+        for network in _split(networks):
+            ip_network(network)
+        return networks
+
+    @property
+    def callback_allowed(self) -> list[IPv4Network | IPv6Network]:
+        """`webhook_networks`, one by one."""
+        return [ip_network(network) for network in _split(self.webhook_networks)]
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -91,5 +111,5 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
 
-def _split(origins: str) -> list[str]:
-    return [origin for part in origins.split(",") if (origin := part.strip())]
+def _split(text: str) -> list[str]:
+    return [item for part in text.split(",") if (item := part.strip())]

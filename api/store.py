@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine as Database
 
 from api.recent import Recent, Standing
-from api.tasks import FINAL, LEGAL, Render, Task, TaskStatus
+from api.tasks import FINAL, LEGAL, Callback, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
 SCHEMA_VERSION = 2
@@ -58,6 +58,14 @@ _tasks = sa.Table(
     sa.Column("created_at", sa.DateTime, nullable=False),
     sa.Column("owner", sa.String(64), index=True),
 )
+_callbacks = sa.Table(
+    "callbacks",  # that were not delivered yet; they go with their task
+    _metadata,
+    sa.Column("task_id", sa.String(36), sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.DateTime, index=True, nullable=False),
+)
 
 
 StoreFailure = sa.exc.SQLAlchemyError
@@ -80,7 +88,7 @@ class TaskStore:
         """Opens the database and creates what is missing. Raises `StoreError`."""
         self._recent = Recent()
         try:
-            self._db: Database = sa.create_engine(url)
+            self._db: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, values are not
         except (sa.exc.ArgumentError, ImportError) as error:
             raise StoreError(f"wrong setting: database_url: {error}") from error
         if self._db.dialect.name == "sqlite":
@@ -116,14 +124,14 @@ class TaskStore:
         row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
         with self._db.begin() as db:
             number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
-            db.execute(_claim(task))
+            _store_claim(db, task)
         self._recent.forget(render.id, render.status)
         return replace(render, number=int(number or 0))
 
     def join(self, task: Task) -> None:
         """Stores a task that shares a render which is there already."""
         with self._db.begin() as db:
-            db.execute(_claim(task))
+            _store_claim(db, task)
 
     def recall(self, task_id: str) -> Standing | None:
         """How a task stands, if that is known without asking the database. Does not block."""
@@ -221,6 +229,30 @@ class TaskStore:
             db.execute(_renders.delete().where(_ended(before), ~has_task))
         self._recent.forget_all()
 
+    def callbacks_due(self, now: datetime, limit: int) -> list[Callback]:
+        """Of tasks that have ended, those to send by now; what was tried least comes first."""
+        query = (
+            sa.select(_callbacks.c.task_id, _tasks.c.owner, _callbacks.c.url, _callbacks.c.attempts)
+            .join_from(_callbacks, _tasks)
+            .join(_renders)
+            .where(_callbacks.c.due_at <= now, _renders.c.status.in_(_values(FINAL)))
+            .order_by(_callbacks.c.attempts, _callbacks.c.due_at)
+            .limit(limit)
+        )
+        with self._db.connect() as db:
+            return [Callback(**row) for row in db.execute(query).mappings()]
+
+    def postpone_callback(self, task_id: str, attempts: int, due_at: datetime) -> None:
+        """Notes that so many attempts failed, and when to try again."""
+        row = _callbacks.update().where(_callbacks.c.task_id == task_id).values(attempts=attempts, due_at=due_at)
+        with self._db.begin() as db:
+            db.execute(row)
+
+    def drop_callback(self, task_id: str) -> None:
+        """It was delivered, or given up."""
+        with self._db.begin() as db:
+            db.execute(_callbacks.delete().where(_callbacks.c.task_id == task_id))
+
     def render_ids(self) -> set[str]:
         """Of all renders."""
         with self._db.connect() as db:
@@ -244,8 +276,12 @@ def _migrate(db: sa.Connection) -> int:
     return int(version or 0)
 
 
-def _claim(task: Task) -> sa.Insert:
-    return _tasks.insert().values(id=task.id, render_id=task.render.id, created_at=task.created_at, owner=task.owner)
+def _store_claim(db: sa.Connection, task: Task) -> None:
+    row = {"id": task.id, "render_id": task.render.id, "created_at": task.created_at, "owner": task.owner}
+    db.execute(_tasks.insert().values(row))
+    if task.callback_url:
+        callback = {"task_id": task.id, "url": task.callback_url, "attempts": 0, "due_at": task.created_at}
+        db.execute(_callbacks.insert().values(callback))
 
 
 def _ended(before: datetime) -> sa.ColumnElement[bool]:

@@ -65,6 +65,17 @@ class Task:
     created_at: datetime
     render: Render
     owner: str | None = None  # name of the API key it was made with; None without keys
+    callback_url: str | None = None  # told to the store once, and by it to `api.webhooks` only
+
+
+@dataclass(frozen=True)
+class Callback:
+    """What is to be told to a client's server once a task has ended."""
+
+    task_id: str
+    owner: str | None
+    url: str
+    attempts: int  # that failed
 
 
 def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str) -> str:

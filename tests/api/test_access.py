@@ -224,9 +224,11 @@ def test_a_missing_file_of_keys_keeps_the_server_from_starting(tmp_path: Path) -
         create_app(Settings(data_dir=tmp_path, api_keys_file=tmp_path / "nothing"))
 
 
-def command(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def command(
+    tmp_path: Path, *arguments: str, module: str = "api.keys", **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "api.keys", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
