@@ -65,14 +65,14 @@ def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
     if url.username or url.password:
         raise InvalidValue("callback_url must not hold a user name or password", "Callbacks are signed; see the docs.")
     if url.port is None or (url.port not in WELL_KNOWN_PORTS and url.port < FREE_PORTS):
-        raise InvalidValue("The port of callback_url is not allowed", f"Allowed: 80, 443, {FREE_PORTS} to 65535.")
+        raise InvalidValue("callback_url names a port that is not allowed", f"Allowed: 80, 443, {FREE_PORTS} to 65535.")
     try:
         address = ip_address(_host(url))
     except ValueError:
         return str(url)  # a name; what it stands for by then counts when it is connected to
     if not is_allowed(address, networks):
         raise InvalidValue(
-            "The address of callback_url is not allowed",
+            "callback_url points to an address that is not allowed",
             "It has to be public, or in a network that whoever runs this server allows.",
         )
     return str(url)

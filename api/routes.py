@@ -22,7 +22,7 @@ NOT_FOUND = {"error": "Task not found"}
 NOT_COMPLETED = {"error": "Task not completed yet", "detail": "Ask for its status until COMPLETED."}
 WRONG_TYPE = {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
 CALLBACK = {
-    "error": "The address of callback_url is not allowed",
+    "error": "callback_url points to an address that is not allowed",
     "detail": "It has to be public, or in a network that whoever runs this server allows.",
 }
 OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}

@@ -4,12 +4,16 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, Field, HttpUrl, PlainSerializer
+from pydantic import BaseModel, Field, HttpUrl, PlainSerializer, WithJsonSchema
 
 from api.tasks import TaskStatus
 from dice_talk.options import RenderOptions
 
-Timestamp = Annotated[datetime, PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S"), return_type=str)]
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S")),
+    WithJsonSchema({"type": "string"}),  # JSON Schema's date-time has a zone
+]
 """UTC to the second, without a zone, as documented."""
 
 

@@ -121,13 +121,7 @@ def create_app(
         store.close()
         lock.close()
 
-    app = FastAPIOffline(
-        title="DICE-Talk API",
-        version=__version__,
-        description=DESCRIPTION,
-        lifespan=lifespan,
-        separate_input_output_schemas=False,
-    )
+    app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
     routes.install(app, keys=keys is not None)
