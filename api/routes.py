@@ -1,6 +1,6 @@
 """Verbs and paths to calls. No logic here."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
@@ -13,9 +13,11 @@ from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from api import logs
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
+from api.files import OpenedFile
 from api.metrics import Metrics
 from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
-from api.service import Synthesis, staging_folder
+from api.service import Synthesis
+from api.storage import staging_folder
 from api.uploads import receive_form
 
 NOT_FOUND = {"error": "Task not found"}
@@ -33,6 +35,10 @@ NO_ENGINE = {
 TOO_LARGE = {"error": "image is too large", "detail": "Allowed: image at most 10 MB, audio at most 50 MB."}
 MALFORMED = {"error": "emotion is not one of the known values", "detail": "Allowed: emotion: 'contempt', 'sad', ..."}
 QUEUE_FULL = {"error": "Too many tasks are waiting", "detail": "At most 100 may wait. Try again later."}
+KEY_USED = {
+    "error": "The Idempotency-Key was used for another request",
+    "detail": "Use a new key for each request that differs.",
+}
 TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
 DAMAGED = {
     "error": "The image can't be decoded",
@@ -50,7 +56,7 @@ TOO_MANY = {
 UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
 
 
-def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
+def documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
@@ -100,7 +106,7 @@ class FormRoute(APIRoute):
             settings = synthesis.settings
             limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
             async with (
-                synthesis.uploading(await owner(request)),
+                synthesis.uploading(await owner(request), request.headers.get("idempotency-key")),
                 receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form,
             ):
                 request.state.form = form
@@ -127,6 +133,15 @@ async def owner(request: Request) -> str | None:
 
 Service = Annotated[Synthesis, Depends(service)]
 Owner = Annotated[str | None, Depends(owner)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        pattern="^[!-~]([ -~]*[!-~])?$",
+        description="Any text of your own: the same request sent again with it gives the same task, not a second one.",
+        examples=["0b7c3c1e-order-17"],
+    ),
+]
 pages, service_routes = APIRouter(), APIRouter(prefix="/api")
 uploads = APIRouter(prefix="/api", route_class=UploadRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
@@ -155,7 +170,7 @@ async def live() -> Alive:
     "/ready",
     summary="Whether a task would be taken now",
     tags=["Service"],
-    responses=_documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
+    responses=documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
 )
 def ready(synthesis: Service) -> Ready:
     """For a load balancer. Healthy, and with room in the queue."""
@@ -180,7 +195,7 @@ def get_metrics(request: Request, synthesis: Service) -> Response:
     "/v1/synthesis/start",
     summary="Start a talking-head task",
     tags=["Synthesis"],
-    responses=_documented(
+    responses=documented(
         {
             400: {
                 "wrong file type": WRONG_TYPE,
@@ -190,6 +205,7 @@ def get_metrics(request: Request, synthesis: Service) -> Response:
                 "callback not allowed": CALLBACK,
             },
             408: {"too slow": TIMED_OUT},
+            409: {"another request": KEY_USED},
             413: {"file too large": TOO_LARGE},
             422: {"malformed form": MALFORMED},
             503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
@@ -197,10 +213,13 @@ def get_metrics(request: Request, synthesis: Service) -> Response:
     ),
 )
 async def start(
-    form: Annotated[RenderForm, Form(media_type="multipart/form-data")], synthesis: Service, owner: Owner
+    form: Annotated[RenderForm, Form(media_type="multipart/form-data")],
+    synthesis: Service,
+    owner: Owner,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskCreated:
     """Checks the files, stores the task and answers at once; rendering goes on behind."""
-    return await synthesis.start(form, owner)
+    return await synthesis.start(form, owner, idempotency_key)
 
 
 @callbacks.post(
@@ -223,7 +242,7 @@ def tell_end(
     "/v1/synthesis/{task_id}/status",
     summary="How a task stands",
     tags=["Synthesis"],
-    responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     """Ask every few seconds until `status` is COMPLETED or FAILED."""
@@ -243,7 +262,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         },
         206: {"description": "The part asked for with Range."},
         304: {"description": "Not changed since the last download."},
-        **_documented(
+        **documented(
             {
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
@@ -256,25 +275,26 @@ def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -
     """Takes Range and conditional requests."""
     file = synthesis.result(task_id, owner)
     try:
-        response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
+        response = OpenedFile(file, media_type="video/mp4", filename="result.mp4")
     except FileNotFoundError as error:  # removed between the question and the answer
         raise TaskNotFound from error
     if StaticFiles().is_not_modified(response.headers, request.headers):
+        response.close()
         return NotModifiedResponse(response.headers)
     return response
 
 
-def install(app: FastAPI, *, keys: bool) -> None:
+def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
-    unexpected = _documented({500: {"unexpected": UNEXPECTED}})
-    refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    unexpected = documented({500: {"unexpected": UNEXPECTED}})
+    refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     app.include_router(pages)
     app.webhooks.include_router(callbacks)
     app.include_router(service_routes, responses=unexpected)
-    for guarded in (uploads, tasks, operation):
+    for guarded in (uploads, tasks, operation, *more):
         if keys:
-            documented = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, responses=unexpected | refusals, dependencies=[documented])
+            scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+            app.include_router(guarded, responses=unexpected | refusals, dependencies=[scheme])
         else:
             app.include_router(guarded, responses=unexpected)
     _tidy(app)
@@ -290,6 +310,9 @@ def _tidy(app: FastAPI) -> None:
         for operation in (operation for path in paths for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+            for response in operation["responses"].values():  # errors of a stream are no stream
+                if misplaced := "examples" in str(response) and response["content"].pop("text/event-stream", None):
+                    response["content"]["application/json"] |= misplaced
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)

@@ -23,7 +23,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import errors, logs, routes
+from api import control, errors, logs, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
@@ -34,8 +34,9 @@ from api.metrics import Metrics
 from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
 from api.protocol import Http
 from api.schemas import BOUNDS
-from api.service import Synthesis, clear_leftovers, render_folder, storage_problem
+from api.service import Synthesis
 from api.settings import Settings
+from api.storage import clear_leftovers, render_folder, storage_problem
 from api.store import StoreError, TaskStore, sqlite_url
 from api.sweeper import sweep_forever
 from api.webhooks import Webhooks, load_secret
@@ -111,11 +112,13 @@ def create_app(
         clear_leftovers(settings, store)
         await dispatcher.start(engine)
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
+        watching = asyncio.create_task(synthesis.watch())
         delivering = asyncio.create_task(webhooks.run())
         _announce(settings, engine)
         yield
         sweeping.cancel()
         await synthesis.drain()
+        watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
         store.close()
@@ -124,7 +127,7 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    routes.install(app, keys=keys is not None)
+    routes.install(app, [control.calls], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
     app.add_middleware(LingeringClose)  # each one added goes around those before it

@@ -28,7 +28,7 @@ from api.outbound import AddressRefused, GuardedBackend, Network
 from api.schemas import SynthesisEnded, TaskState
 from api.settings import Settings
 from api.store import StoreFailure, TaskStore
-from api.tasks import FINAL, Callback, TaskStatus
+from api.tasks import Callback, TaskStatus
 from dice_talk import __version__
 
 log = logging.getLogger("api.webhooks")  # also when run as __main__
@@ -142,7 +142,7 @@ class Webhooks:
         with working_on(callback.task_id):
             try:
                 state = await self._state_of(callback.task_id, callback.owner)
-                if state.status not in FINAL:
+                if not state.ended:
                     return  # what is remembered is not as new yet as what was read
                 await self._send(callback, state)
             except TaskNotFound:

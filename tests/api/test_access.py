@@ -40,7 +40,7 @@ class Client:
         return requests.get(self.url(path), headers=self.headers, timeout=10)
 
     def url(self, path: str) -> str:
-        return f"{self.service.url}/api/v1/synthesis/{path}"
+        return f"{self.service.url}/api/v1/synthesis/{path}".rstrip("/")
 
 
 @pytest.fixture
@@ -301,3 +301,26 @@ def test_an_open_door_is_warned_about(serve: Any, caplog: Any, host: str, warned
 
 def wait_for_end(client: Client, task: str, *statuses: str) -> None:
     wait_for(lambda: client.get(f"{task}/status").json().get("status") in (statuses or ("COMPLETED", "FAILED")))
+
+
+def test_nobody_else_can_list_end_remove_or_repeat_a_task(guarded: Any, portrait: Path, speech: Path) -> None:
+    _, alice, bob = guarded("gated")
+    mine = alice.start(portrait, speech, seed=5).json()["task_id"]
+    theirs = bob.start(portrait, speech, seed=5).json()["task_id"]
+    for verb, path in (("post", "cancel"), ("post", "retry"), ("get", "events")):
+        answer = requests.request(verb, alice.url(f"{theirs}/{path}"), headers=alice.headers, timeout=10)
+        assert (answer.status_code, error_of(answer)) == (404, "Task not found")
+    assert requests.delete(alice.url(theirs), headers=alice.headers, timeout=10).status_code == 404
+    assert [state["task_id"] for state in alice.get("").json()["tasks"]] == [mine]
+    assert requests.get(alice.url(""), timeout=10).status_code == 401
+    assert requests.delete(alice.url(mine), headers=alice.headers, timeout=10).status_code == 204
+    assert bob.get(f"{theirs}/status").json()["status"] in ("PENDING", "PROCESSING"), "a shared render goes on"
+
+
+def test_an_idempotency_key_belongs_to_who_sent_it(guarded: Any, portrait: Path, speech: Path) -> None:
+    _, alice, bob = guarded()
+    made = set()
+    for client, emotion in ((alice, "sad"), (bob, "happy"), (alice, "sad")):
+        client.headers["Idempotency-Key"] = "1"
+        made.add(client.start(portrait, speech, emotion=emotion).json()["task_id"])
+    assert len(made) == 2

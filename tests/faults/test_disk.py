@@ -22,10 +22,11 @@ def mounting(folder: Path, options: str) -> list[str]:
     return [*UNSHARE, "sh", "-c", script, "sh", options, str(folder)]
 
 
-pytestmark = pytest.mark.skipif(
-    subprocess.run([*mounting(Path("/mnt"), "size=1m"), "true"], capture_output=True).returncode != 0,
-    reason="this machine lets nobody mount a tmpfs",
-)
+CANNOT_MOUNT = subprocess.run([*mounting(Path("/mnt"), "size=1m"), "true"], capture_output=True).returncode != 0
+pytestmark = [
+    pytest.mark.skipif(CANNOT_MOUNT, reason="this machine lets nobody mount a tmpfs"),
+    pytest.mark.timeout(300),
+]
 
 
 class SmallDisk:

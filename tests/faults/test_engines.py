@@ -25,8 +25,10 @@ from dice_talk.options import RenderOptions
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
 
-STALL_S = 4.0
-BACK_S = 10.0
+pytestmark = pytest.mark.timeout(300)
+
+STALL_S = 10.0
+BACK_S = 20.0
 """Until a slot works again, on a machine that is busy."""
 
 
