@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+import requests
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from api import keys, webhooks
@@ -86,6 +87,49 @@ def test_tasks_that_share_a_render_have_callbacks_of_their_own(
     tasks.append(service.submit(portrait, speech, seed=1, callback_url=urls[2]))
     received = {(request.path, request.id) for request in receiver.wait(3)}
     assert received == {(f"/hook/{number}", task) for number, task in enumerate(tasks)}
+
+
+def test_a_cancelled_task_is_told_and_a_removed_one_is_not(
+    serve: Any, portrait: Path, speech: Path, receiver: Receiver, tmp_path: Path
+) -> None:
+    service = serve("gated", **LOCAL)
+    cancelled, shared, removed = (
+        service.submit(portrait, speech, seed=seed, callback_url=receiver.url) for seed in (1, 1, 2)
+    )
+    tasks = f"{service.url}/api/v1/synthesis"
+    requests.post(f"{tasks}/{cancelled}/cancel", timeout=30).raise_for_status()
+    requests.delete(f"{tasks}/{removed}", timeout=30).raise_for_status()
+    event = receiver.event()
+    assert (event["type"], event["data"]) == ("synthesis.failed", service.status(cancelled))
+    assert event["data"]["cancelled"]
+    (tmp_path / "gate").touch()
+    assert {received.id for received in receiver.wait(2)} == {cancelled, shared}
+    wait_for(lambda: not callbacks(service))
+    assert len(receiver.received) == 2
+
+
+def test_a_repeated_request_has_one_callback_and_a_retry_its_own(
+    serve: Any, portrait: Path, speech: Path, receiver: Receiver
+) -> None:
+    service = serve(**LOCAL)
+    start, repeated = f"{service.url}/api/v1/synthesis/start", {"Idempotency-Key": "order 17"}
+    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
+    data = {"emotion": "sad", "duration": 0.5, "callback_url": receiver.url}
+    first, second = (
+        requests.post(start, files=files, data=data, headers=repeated, timeout=30).json()["task_id"] for _ in range(2)
+    )
+    assert first == second
+    data["callback_url"] += "/elsewhere"
+    other = requests.post(start, files=files, data=data, headers=repeated, timeout=30)
+    assert other.status_code == 409
+    assert receiver.wait()[0].id == first
+    retry = f"{service.url}/api/v1/synthesis/{first}/retry"
+    service.wait(requests.post(retry, timeout=30).json()["task_id"])
+    named = requests.post(retry, json={"callback_url": f"{receiver.url}/retry"}, timeout=30).json()["task_id"]
+    received = receiver.wait(2)
+    assert [(request.path, request.id) for request in received] == [("/hook", first), ("/hook/retry", named)]
+    refused = requests.post(retry, json={"callback_url": "http://10.0.0.1/"}, timeout=30)
+    assert (refused.status_code, error_of(refused)) == (400, "callback_url points to an address that is not allowed")
 
 
 def test_keys_have_secrets_of_their_own(
