@@ -44,7 +44,7 @@ event: end
 data: {"task_id":"f47ac10b-58cc-4372-a567-0e02b2c3d479","status":"COMPLETED","progress":1.0, ...}
 
 """
-calls = APIRouter(route_class=KeyRoute, prefix="/v1/synthesis", tags=["Synthesis"])
+calls = APIRouter(route_class=KeyRoute, prefix="/api/v1/synthesis", tags=["Synthesis"])
 
 
 @calls.get(

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -15,6 +16,8 @@ import anyio
 from api.engines import EngineLost, EnginePool, NoRoom, TaskFailed
 from api.eta import Size, Timing
 from api.files import settle
+from api.logs import working_on
+from api.metrics import Metrics
 from api.slots import Company, Slot
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
@@ -55,11 +58,12 @@ class Dispatcher:
         queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
+        metrics: Metrics,
     ) -> None:
         """`folder`: where a render's files lie, by its id. `storage_problem`: why nothing more can be stored there."""
         self.engines = engines
         self.slots = [Slot(number, engines) for number in range(1, slots + 1)]
-        self._store, self._folder, self._clock = store, folder, clock
+        self._store, self._folder, self._clock, self._metrics = store, folder, clock, metrics
         self._storage_problem, self._room_pause = storage_problem, 0.0
         self._queue_size, self._attempts = queue_size, attempts
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
@@ -155,7 +159,8 @@ class Dispatcher:
             with anyio.move_on_after(pause):
                 waiting = await self._queue.get()
             if waiting and waiting[1] in self._waiting:
-                await self._run_or_put_back(slot, *waiting)
+                with working_on(waiting[1]):
+                    await self._run_or_put_back(slot, *waiting)
 
     async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
         self._waiting.remove(render_id)
@@ -190,6 +195,7 @@ class Dispatcher:
         if render is None or render.status in FINAL:
             return
         if render.attempts >= self._attempts:
+            self._metrics.note_failure(render.engine, "gave_up")
             await self._finish(render, TaskStatus.FAILED, message="Rendering was interrupted too often")
         elif ENGINES[render.engine].one_process:
             async with self._company.join(alone=render.attempts > 0):
@@ -204,6 +210,7 @@ class Dispatcher:
         folder, video = self._folder(render.id), self._folder(render.id) / "result.mp4"
         part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
         job = RenderJob(folder / "image", folder / "audio", part, render.options, state=folder / STATE_FILE)
+        began = monotonic()
         try:
             if not await self._update(render, TaskStatus.PROCESSING, **start):
                 return
@@ -216,11 +223,14 @@ class Dispatcher:
                 return
             await self._put_in_place(part, video)
         except TaskFailed as error:
+            self._metrics.note_failure(render.engine, "input")
             await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
         except EngineLost as error:
+            self._metrics.note_failure(render.engine, "engine")
             await self._retry(render, str(error))
         except NoRoom as error:
             self._room_pause = min(max(WARM_CHECK_S, 2 * self._room_pause), MAX_PAUSE_S)
+            self._metrics.note_failure(render.engine, "disk")
             log.error("render %s waits for room: %s", render.id, error)
             message = f"Waiting for another attempt: {error}"  # which doesn't count: the disk is to blame
             if await self._update(render, TaskStatus.PENDING, message=message, attempts=render.attempts, **QUEUED):
@@ -236,7 +246,9 @@ class Dispatcher:
             end: dict[str, Any] = {"message": "Completed", "result": asdict(result)}
             if not await self._finish(render, TaskStatus.COMPLETED, progress=1.0, **end):
                 video.unlink(missing_ok=True)
-            elif attempts == 1:  # a later one may have gone on where the first was cut off
+                return
+            self._metrics.note_render(render.engine, monotonic() - began, result.seconds)
+            if attempts == 1:  # a later one may have gone on where the first was cut off
                 await self._learn(render, started)
         finally:
             part.unlink(missing_ok=True)
@@ -261,6 +273,7 @@ class Dispatcher:
         tried = render.attempts + 1
         log.error("render %s, attempt %d of %d: %s", render.id, tried, self._attempts, reason)
         if tried >= self._attempts:
+            self._metrics.note_failure(render.engine, "gave_up")
             await self._finish(
                 render,
                 TaskStatus.FAILED,

@@ -8,6 +8,7 @@ import signal
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from itertools import count
 from typing import Any
 
@@ -59,8 +60,9 @@ class EngineProcess:
         self._inboxes: dict[int, asyncio.Queue[Event | None]] = {0: asyncio.Queue()}  # 0: about the engine itself
         self._called_off: set[int] = set()
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
-        self._reading = asyncio.create_task(self._read_events())
-        self._logging = asyncio.create_task(self._log_stderr())
+        # In a context of their own: what they log is not only about the task for which the process was started.
+        self._reading = asyncio.create_task(self._read_events(), context=Context())
+        self._logging = asyncio.create_task(self._log_stderr(), context=Context())
 
     @classmethod
     async def start(

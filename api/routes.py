@@ -4,16 +4,18 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from api import pages
+from api import logs, pages
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
-from api.schemas import Health, RenderForm, TaskCreated, TaskState
+from api.metrics import Metrics
+from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
 from api.service import Synthesis
 from api.storage import staging_folder
 from api.uploads import receive_form
@@ -21,6 +23,10 @@ from api.uploads import receive_form
 NOT_FOUND = {"error": "Task not found"}
 NOT_COMPLETED = {"error": "Task not completed yet", "detail": "Ask for its status until COMPLETED."}
 WRONG_TYPE = {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
+CALLBACK = {
+    "error": "callback_url points to an address that is not allowed",
+    "detail": "It has to be public, or in a network that whoever runs this server allows.",
+}
 OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}
 NO_ENGINE = {
     "error": "Engine 'diffusion' is not available on this server",
@@ -38,6 +44,8 @@ DAMAGED = {
     "error": "The image can't be decoded",
     "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
 }
+NOT_READY = {"error": "The service is not ready", "detail": "The database does not answer"}
+METRICS = 'dice_talk_queue_length 3.0\ndice_talk_video_seconds_total{engine="lite"} 182.5\n'
 STOPPING = {"error": "The server is shutting down", "detail": "Try again soon."}
 NO_KEY = {"error": "An API key is needed", "detail": HINT}
 REVOKED = {"error": "The API key was revoked", "detail": "Ask whoever runs this server for another."}
@@ -80,6 +88,7 @@ class KeyRoute(APIRoute):
         async def admit_then_handle(request: Request) -> Response:
             access: Access = request.app.state.access
             request.state.owner = access.admit(request.headers.get("authorization"))
+            logs.about(request.path_params.get("task_id", ""))
             return await handle(request)
 
         return admit_then_handle
@@ -133,14 +142,47 @@ IdempotencyKey = Annotated[
         examples=["0b7c3c1e-order-17"],
     ),
 ]
-service_routes = APIRouter()
-uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
+service_routes = APIRouter(prefix="/api")
+uploads = APIRouter(prefix="/api", route_class=UploadRoute)
+tasks = APIRouter(prefix="/api", route_class=KeyRoute)
+operation, callbacks = APIRouter(route_class=KeyRoute), APIRouter()
 
 
 @service_routes.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
 def get_health(synthesis: Service) -> Health:
     """Answers also while all slots are busy."""
     return synthesis.health()
+
+
+@service_routes.get("/live", summary="Whether the process answers", tags=["Service"])
+async def live() -> Alive:
+    """For a supervisor that starts the service anew when this is not answered; it says nothing of what it can do."""
+    return Alive()
+
+
+@service_routes.get(
+    "/ready",
+    summary="Whether a task would be taken now",
+    tags=["Service"],
+    responses=documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
+)
+def ready(synthesis: Service) -> Ready:
+    """For a load balancer. Healthy, and with room in the queue."""
+    synthesis.refuse_when_not_ready()
+    return Ready()
+
+
+@operation.get(
+    "/metrics",
+    summary="Counts and gauges for Prometheus",
+    tags=["Service"],
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {"example": METRICS}}}},
+)
+def get_metrics(request: Request, synthesis: Service) -> Response:
+    """Since the server's start. Where keys are needed, this needs one as well: it tells how much others do."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(synthesis.load()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @uploads.post(
@@ -154,6 +196,7 @@ def get_health(synthesis: Service) -> Health:
                 "damaged file": DAMAGED,
                 "out of range": OUT_OF_RANGE,
                 "engine not there": NO_ENGINE,
+                "callback not allowed": CALLBACK,
             },
             408: {"too slow": TIMED_OUT},
             409: {"another request": KEY_USED},
@@ -171,6 +214,22 @@ async def start(
 ) -> TaskCreated:
     """Checks the files, stores the task and answers at once; rendering goes on behind."""
     return await synthesis.start(form, owner, idempotency_key)
+
+
+@callbacks.post(
+    "synthesis-ended",
+    summary="What is sent to callback_url",
+    tags=["Synthesis"],
+    status_code=204,
+    response_description="Any 2xx: delivered. 410: not wanted. All else, redirects too: it is tried again, for a day.",
+)
+def tell_end(
+    ended: SynthesisEnded,
+    webhook_id: Annotated[str, Header(description="The task's id; the same each time the callback is tried.")],
+    webhook_timestamp: Annotated[int, Header(description="When it was sent: seconds since 1970.")],
+    webhook_signature: Annotated[str, Header(description="v1, and the HMAC-SHA256 of id.timestamp.body in base64.")],
+) -> None:
+    """Sent once the task is COMPLETED or FAILED, at least once, signed as standardwebhooks.com has it."""
 
 
 @tasks.get(
@@ -224,13 +283,14 @@ def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     unexpected = documented({500: {"unexpected": UNEXPECTED}})
     refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     pages.install(app)
-    app.include_router(service_routes, prefix="/api", responses=unexpected)
-    for guarded in (uploads, tasks, *more):
+    app.webhooks.include_router(callbacks)
+    app.include_router(service_routes, responses=unexpected)
+    for guarded in (uploads, tasks, operation, *more):
         if keys:
             scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[scheme])
+            app.include_router(guarded, responses=unexpected | refusals, dependencies=[scheme])
         else:
-            app.include_router(guarded, prefix="/api", responses=unexpected)
+            app.include_router(guarded, responses=unexpected)
     _tidy(app)
 
 
@@ -240,7 +300,8 @@ def _tidy(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = original()
-        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        paths = [*schema["paths"].values(), *schema["webhooks"].values()]
+        for operation in (operation for path in paths for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
             for response in operation["responses"].values():  # errors of a stream are no stream

@@ -6,13 +6,17 @@ from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, Field, HttpUrl, PlainSerializer, ValidationError, WithJsonSchema
 
 from api.tasks import FINAL, Render, TaskStatus
-from dice_talk.options import RenderOptions
+from dice_talk.options import LEFT_EMPTY, RenderOptions
 
 MAX_PAGE = 100
-Timestamp = Annotated[datetime, PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S"), return_type=str)]
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S")),
+    WithJsonSchema({"type": "string"}),  # JSON Schema's date-time has a zone
+]
 """UTC to the second, without a zone, as documented."""
 
 
@@ -21,6 +25,11 @@ class TaskOptions(RenderOptions):
 
     engine: Literal["auto", "diffusion", "lite"] = Field(
         "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
+    )
+    callback_url: HttpUrl | None = Field(
+        None,
+        json_schema_extra=LEFT_EMPTY,
+        description="Is told how the task ended, by a signed POST (Standard Webhooks); a public http or https address.",
     )
 
     def options(self) -> RenderOptions:
@@ -115,6 +124,26 @@ class TaskPage(BaseModel):
 
     tasks: list[TaskState]
     next_cursor: str | None = Field(description="To be sent as cursor for those that follow; null when none do.")
+
+
+class SynthesisEnded(BaseModel):
+    """What a callback tells."""
+
+    type: Literal["synthesis.completed", "synthesis.failed"]
+    timestamp: datetime = Field(description="When it ended.", examples=["2024-01-15T10:32:30Z"])
+    data: TaskState
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """A task that is started now is taken."""
+
+    status: Literal["ready"] = "ready"
 
 
 class Health(BaseModel):

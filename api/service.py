@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 
+from api import logs
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
 from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
@@ -20,6 +21,8 @@ from api.eta import Forecast
 from api.events import TICK_S, Events, Feed
 from api.files import settle
 from api.inspection import Inputs, Inspector
+from api.metrics import Load
+from api.outbound import check_url
 from api.recent import Standing
 from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
@@ -119,6 +122,7 @@ class Synthesis:
             fields = form.model_dump(mode="json", exclude={"image", "audio"})
             body = request_hash(upload.image_hash, upload.audio_hash, fields)
             if made := await self._find_repeated(owner, idempotency_key, body):
+                logs.about(made.id)
                 return _created(made)
         return await self._submit(upload, form, owner, idempotency_key, body)
 
@@ -139,12 +143,22 @@ class Synthesis:
     async def _submit(
         self, upload: Upload, wish: TaskOptions, owner: str | None, key: str | None = None, body: str | None = None
     ) -> TaskCreated:
+        callback_url = check_url(wish.callback_url, self.settings.callback_allowed) if wish.callback_url else None
         engine = choose_engine(
             self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
         )
         inputs = await self._inspector.inspect(upload.image, upload.audio)
         render = await asyncio.to_thread(self._plan, wish.options(), upload, engine, inputs)
-        task = Task(render.id, render.created_at, render, owner, idempotency_key=key, request_hash=body)
+        task = Task(
+            render.id,
+            render.created_at,
+            render,
+            owner,
+            idempotency_key=key,
+            request_hash=body,
+            callback_url=callback_url,
+        )
+        logs.about(task.id)
         # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
         return _created(await asyncio.shield(asyncio.ensure_future(self._admit(task, upload.folder))))
 
@@ -343,6 +357,24 @@ class Synthesis:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
         return self.result_file(render.id)
+
+    def load(self) -> Load:
+        """How busy the service is."""
+        return Load(
+            queue_length=self._dispatcher.waiting,
+            queue_size=self.settings.queue_size,
+            slots=len(self._dispatcher.slots),
+            slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
+            uploads=self._uploads,
+            engine_pids=self._dispatcher.engines.pids(),
+        )
+
+    def refuse_when_not_ready(self) -> None:
+        """Raises `QueueFull` or `Unavailable` when no task can be taken now. Blocking."""
+        health = self.health()
+        if health.status != "healthy":
+            raise Unavailable("The service is not ready", health.detail, RETRY_LATER)
+        self.refuse_when_full()
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""

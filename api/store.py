@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine as Database
 
 from api.eta import Size, Timing
 from api.recent import Recent, Standing
-from api.tasks import CANCELLED, FINAL, LEGAL, Render, Task, TaskStatus
+from api.tasks import CANCELLED, FINAL, LEGAL, Callback, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
 SCHEMA_VERSION = 3
@@ -79,6 +79,14 @@ _tasks = sa.Table(
     sa.Column("idempotency_key", sa.String(255), index=True),
     sa.Column("request_hash", sa.String(64)),
 )
+_callbacks = sa.Table(
+    "callbacks",  # that were not delivered yet; they go with their task
+    _metadata,
+    sa.Column("task_id", sa.String(36), sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.DateTime, index=True, nullable=False),
+)
 _timings = sa.Table(  # how long renders took; kept when these are removed
     "timings",
     _metadata,
@@ -118,7 +126,7 @@ class TaskStore:
         """Opens the database and creates what is missing. Raises `StoreError`."""
         self._recent = Recent()
         try:
-            self._db: Database = sa.create_engine(url)
+            self._db: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, values are not
         except (sa.exc.ArgumentError, ImportError) as error:
             raise StoreError(f"wrong setting: database_url: {error}") from error
         if self._db.dialect.name == "sqlite":
@@ -156,14 +164,14 @@ class TaskStore:
         row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
         with self._db.begin() as db:
             number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
-            db.execute(_claim(task))
+            _store_claim(db, task)
         self._recent.forget(render.id, render.status)
         return replace(render, number=int(number or 0))
 
     def join(self, task: Task) -> None:
         """Stores a task that shares a render which is there already."""
         with self._db.begin() as db:
-            db.execute(_claim(task))
+            _store_claim(db, task)
 
     def recall(self, task_id: str) -> Standing | None:
         """How a task stands, if that is known without asking the database. Does not block."""
@@ -303,6 +311,30 @@ class TaskStore:
             db.execute(_renders.delete().where(_renders.c.id.in_(gone), ~_CLAIMED))
         self._recent.forget_all()
 
+    def callbacks_due(self, now: datetime, limit: int) -> list[Callback]:
+        """Of tasks that have ended, those to send by now; what was tried least comes first."""
+        query = (
+            sa.select(_callbacks.c.task_id, _tasks.c.owner, _callbacks.c.url, _callbacks.c.attempts)
+            .join_from(_callbacks, _tasks)
+            .join(_renders)
+            .where(_callbacks.c.due_at <= now, _TOLD.in_(_values(FINAL)))
+            .order_by(_callbacks.c.attempts, _callbacks.c.due_at)
+            .limit(limit)
+        )
+        with self._db.connect() as db:
+            return [Callback(**row) for row in db.execute(query).mappings()]
+
+    def postpone_callback(self, task_id: str, attempts: int, due_at: datetime) -> None:
+        """Notes that so many attempts failed, and when to try again."""
+        row = _callbacks.update().where(_callbacks.c.task_id == task_id).values(attempts=attempts, due_at=due_at)
+        with self._db.begin() as db:
+            db.execute(row)
+
+    def drop_callback(self, task_id: str) -> None:
+        """It was delivered, or given up."""
+        with self._db.begin() as db:
+            db.execute(_callbacks.delete().where(_callbacks.c.task_id == task_id))
+
     def learn(self, timing: Timing) -> None:
         """Remembers how long a render took."""
         row = {**asdict(timing.size), "seconds": timing.seconds}
@@ -346,9 +378,12 @@ def _migrate(db: sa.Connection) -> None:
         db.execute(_schema.update().values(version=version))
 
 
-def _claim(task: Task) -> sa.Insert:
+def _store_claim(db: sa.Connection, task: Task) -> None:
     row = {column.name: getattr(task, column.name) for column in _tasks.c if column.name != "render_id"}
-    return _tasks.insert().values({**row, "render_id": task.render.id})
+    db.execute(_tasks.insert().values({**row, "render_id": task.render.id}))
+    if task.callback_url:
+        callback = {"task_id": task.id, "url": task.callback_url, "attempts": 0, "due_at": task.created_at}
+        db.execute(_callbacks.insert().values(callback))
 
 
 def _end_if_unwanted(db: sa.Connection, render_id: str, now: datetime) -> None:

@@ -82,6 +82,7 @@ class Task:
     cancelled_progress: float = 0.0  # the render's at that time
     idempotency_key: str | None = None  # the client's own name for the request that made it
     request_hash: str | None = None  # of that request's body
+    callback_url: str | None = None  # told to the store once, and by it to `api.webhooks` only
 
     def as_told(self) -> "Task":
         """As its client sees it: once cancelled it has ended, whatever becomes of the render."""
@@ -90,6 +91,16 @@ class Task:
         progress, end = self.cancelled_progress, self.cancelled_at
         render = replace(self.render, progress=progress, updated_at=end, finished_at=end, **CANCELLED)
         return replace(self, render=render)
+
+
+@dataclass(frozen=True)
+class Callback:
+    """What is to be told to a client's server once a task has ended."""
+
+    task_id: str
+    owner: str | None
+    url: str
+    attempts: int  # that failed
 
 
 def request_hash(image_hash: str, audio_hash: str, fields: dict[str, Any]) -> str:
