@@ -53,9 +53,9 @@ def load(checkpoints: Path) -> Engine:
 
 
 def prepare(models: Models, image: Path, options: RenderOptions) -> Rig:
-    """Portrait, largest face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
+    """Portrait, face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
     picture = load_portrait(image)
-    found = find_face(models, picture)
+    found = find_face(models, picture, options.face_index)
     points, others = found.points, found.others
     if options.crop:
         square = crop_square(found.box, options.expand_ratio, picture.shape[1], picture.shape[0])
