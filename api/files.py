@@ -1,7 +1,10 @@
-"""Moving files so that they outlive a power cut."""
+"""Files that outlive a power cut, and downloads that outlive the file."""
 
 import os
 from pathlib import Path
+
+from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 
 def settle(source: Path, target: Path) -> None:
@@ -17,3 +20,28 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class OpenedFile(FileResponse):
+    """Sends a file that is open from the beginning, so that removing it meanwhile does not cut the download off.
+
+    Raises `OSError` when made, while there can still be another answer. Blocking.
+    """
+
+    def __init__(self, file: Path, *, media_type: str, filename: str) -> None:
+        self._file = file.open("rb")
+        descriptor = self._file.fileno()
+        super().__init__(
+            f"/dev/fd/{descriptor}", media_type=media_type, filename=filename, stat_result=os.fstat(descriptor)
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """For one that is not sent."""
+        self._file.close()

@@ -11,6 +11,7 @@ from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
+from api.files import OpenedFile
 from api.schemas import Health, RenderForm, TaskCreated, TaskState
 from api.service import Synthesis, staging_folder
 from api.uploads import receive_form
@@ -196,10 +197,11 @@ def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -
     """Takes Range and conditional requests."""
     file = synthesis.result(task_id, owner)
     try:
-        response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
+        response = OpenedFile(file, media_type="video/mp4", filename="result.mp4")
     except FileNotFoundError as error:  # removed between the question and the answer
         raise TaskNotFound from error
     if StaticFiles().is_not_modified(response.headers, request.headers):
+        response.close()
         return NotModifiedResponse(response.headers)
     return response
 

@@ -5,13 +5,13 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from dice_talk.diffusion import doctor, download
+from dice_talk.diffusion import doctor
 from dice_talk.diffusion.files import HUB_FILES
-from dice_talk.errors import DiceTalkError
+from dice_talk.errors import DiceTalkError, EngineUnavailable
 
 CHECKPOINTS = Path("checkpoints")
-_BAR_WIDTH = 30
 _GRADE_WIDTH = max(len(grade) for grade in (doctor.GOOD, doctor.NOTE, doctor.BAD))
 
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _download(options: argparse.Namespace) -> int:
     folder: Path = options.folder
+    download = _part_of_the_engine("download")
     left = download.missing(folder, download.remotes())
     if not left:
         _say(f"Everything is there: {folder}")
@@ -63,8 +64,7 @@ def _download(options: argparse.Namespace) -> int:
     if not options.yes and input("Download? [y/N] ").strip().lower() not in ("y", "yes"):
         return 1
     for remote in left:
-        download.fetch(folder, remote, _bar)
-        _say("")
+        download.fetch(folder, remote)
     _say("Done. To check everything: python -m dice_talk doctor")
     return 0
 
@@ -82,28 +82,25 @@ def _make_tiny(options: argparse.Namespace) -> int:
     if any((options.folder / path).exists() for path in published):
         _say(f"There are checkpoints in {options.folder} already; name another folder.")
         return 1
-    try:
-        tiny = importlib.import_module("dice_talk.diffusion.tiny")
-    except ModuleNotFoundError as error:
-        _say(f"{error.name} is not installed. Run: ./start_server.sh install diffusion")
-        return 1
-    tiny.make_tiny_checkpoints(options.folder)
+    _part_of_the_engine("tiny").make_tiny_checkpoints(options.folder)
     _say(f"Tiny random weights are in {options.folder}. The videos they make show noise.")
     return 0
 
 
-def _bar(path: str, there: int, size: int) -> None:
-    share = there / size if size else 0
-    filled = round(share * _BAR_WIDTH)
-    _say(f"\r[{'#' * filled:<{_BAR_WIDTH}}] {_megabytes(there):>12}  {path}", end="")
+def _part_of_the_engine(name: str) -> Any:
+    """A module of the diffusion engine, whose packages need not be installed. Raises `EngineUnavailable`."""
+    try:
+        return importlib.import_module(f"dice_talk.diffusion.{name}")
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(f"{error.name} is not installed", "Run: ./start_server.sh install diffusion") from error
 
 
 def _megabytes(count: int | None) -> str:
     return "size unknown" if count is None else f"{count / 1e6:,.1f} MB"
 
 
-def _say(text: str, end: str = "\n") -> None:
-    sys.stdout.write(text + end)
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
