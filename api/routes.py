@@ -1,6 +1,6 @@
 """Verbs and paths to calls. No logic here."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response, Security
@@ -42,7 +42,7 @@ TOO_MANY = {
 UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
 
 
-def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
+def documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
@@ -138,7 +138,7 @@ def get_health(synthesis: Service) -> Health:
     "/v1/synthesis/start",
     summary="Start a talking-head task",
     tags=["Synthesis"],
-    responses=_documented(
+    responses=documented(
         {
             400: {
                 "wrong file type": WRONG_TYPE,
@@ -164,7 +164,7 @@ async def start(
     "/v1/synthesis/{task_id}/status",
     summary="How a task stands",
     tags=["Synthesis"],
-    responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     """Ask every few seconds until `status` is COMPLETED or FAILED."""
@@ -184,7 +184,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         },
         206: {"description": "The part asked for with Range."},
         304: {"description": "Not changed since the last download."},
-        **_documented(
+        **documented(
             {
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
@@ -206,16 +206,16 @@ def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -
     return response
 
 
-def install(app: FastAPI, *, keys: bool) -> None:
+def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
-    unexpected = _documented({500: {"unexpected": UNEXPECTED}})
-    refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    unexpected = documented({500: {"unexpected": UNEXPECTED}})
+    refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     app.include_router(pages)
     app.include_router(service_routes, prefix="/api", responses=unexpected)
-    for guarded in (uploads, tasks):
+    for guarded in (uploads, tasks, *more):
         if keys:
-            documented = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[documented])
+            scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[scheme])
         else:
             app.include_router(guarded, prefix="/api", responses=unexpected)
     _tidy(app)
@@ -233,10 +233,11 @@ def _tidy(app: FastAPI) -> None:
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
-        for field in fields.values():  # a form has no null: what is optional is left out
-            field |= field.pop("anyOf", [{}])[0]
-        schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
+        for form in ("RenderForm", "PreflightForm"):
+            fields = schemas[form]["properties"]  # the files first: Swagger UI shows fields in this order
+            for field in fields.values():  # a form has no null: what is optional is left out
+                field |= field.pop("anyOf", [{}])[0]
+            schemas[form]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

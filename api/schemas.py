@@ -48,6 +48,13 @@ class TaskCreated(BaseModel):
     message: str = Field(examples=["Task created successfully"])
 
 
+class SecondsRange(BaseModel):
+    """From when things go well to when they don't: the truth lies in between four times out of five."""
+
+    low: float = Field(examples=[2.5])
+    high: float = Field(examples=[6.0])
+
+
 WEIGHTS = "Of the diffusion engine: published, or what its weights are instead, such as tiny random weights."
 
 

@@ -24,14 +24,16 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import errors, routes
+from api import errors, media, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
 from api.keys import KeyFile
 from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
+from api.preflight import Preflight
 from api.protocol import Http
+from api.receipts import Receipts
 from api.schemas import BOUNDS
 from api.service import Synthesis, clear_leftovers, render_folder, storage_problem
 from api.settings import Settings
@@ -108,7 +110,8 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis = synthesis
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    routes.install(app, keys=keys is not None)
+    app.state.preflight, app.state.receipts = Preflight(settings), Receipts(settings)
+    routes.install(app, [media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
     app.add_middleware(LingeringClose)  # each one added goes around those before it

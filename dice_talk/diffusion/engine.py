@@ -34,7 +34,7 @@ from dice_talk.diffusion.memory import Portion, is_out_of_memory
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
-from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint
+from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
 from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
@@ -155,7 +155,7 @@ class DiffusionEngine:
                 report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
                 video.write(frame)
         report(Progress("render", self._message, 1.0, count, count))
-        return RenderResult(width, height, fps, count, count / fps)
+        return RenderResult(width, height, fps, count, count / fps, versions(self.name))
 
     @property
     def _message(self) -> str:

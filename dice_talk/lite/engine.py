@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dice_talk.audio import Speech, load_speech
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, versions
 from dice_talk.face import Box, crop_square, output_size
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.loudness import loudness
@@ -104,7 +104,7 @@ def film(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, rep
                 report(Progress("render", "Generating video...", share, i, count))
             writer.write(frame)
     report(Progress("render", "Generating video...", 1.0, count, count))
-    return RenderResult(width, height, options.fps, count, count / options.fps)
+    return RenderResult(width, height, options.fps, count, count / options.fps, versions("lite"))
 
 
 def _metadata(options: RenderOptions) -> dict[str, object]:
