@@ -88,7 +88,7 @@ class AudioFound(BaseModel):
     silent_share: float = Field(description="Of the time; 0 to 1.", examples=[0.34])
 
 
-class Warning(BaseModel):
+class PreflightWarning(BaseModel):
     """Something that could be better."""
 
     code: str = Field(description="For programs; see the list in docs/api.md.", examples=["several_faces"])
@@ -104,7 +104,7 @@ class PreflightFound(BaseModel):
 
     image: ImageFound | None = Field(description="null when no image was sent.")
     audio: AudioFound | None = Field(description="null when no audio was sent.")
-    warnings: list[Warning]
+    warnings: list[PreflightWarning]
     engine: str = Field(description="Which engine would render: lite or diffusion.", examples=["lite"])
     eta_seconds: SecondsRange | None = Field(
         description="How long rendering would take, without waiting; null when that is not known."

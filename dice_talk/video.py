@@ -193,7 +193,9 @@ def poster(path: Path) -> bytes:
         stream = container.streams.video[0]
         middle = (stream.duration or 0) // 2
         container.seek(middle, stream=stream)  # to the last key frame before it
-        frame = next(frame for frame in container.decode(stream) if (frame.pts or 0) >= middle)
+        for frame in container.decode(stream):
+            if (frame.pts or 0) >= middle:
+                break  # where there is but one frame, that is the last
         picture = frame.to_ndarray(format="rgb24")
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=POSTER_QUALITY)
