@@ -310,10 +310,11 @@ def _tidy(app: FastAPI) -> None:
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
-        for field in fields.values():  # a form has no null: what is optional is left out
-            field |= field.pop("anyOf", [{}])[0]
-        schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
+        for form in ("RenderForm", "PreflightForm"):
+            fields = schemas[form]["properties"]  # the files first: Swagger UI shows fields in this order
+            for field in fields.values():  # a form has no null: what is optional is left out
+                field |= field.pop("anyOf", [{}])[0]
+            schemas[form]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
