@@ -64,11 +64,12 @@ class Dispatcher:
         self.engines = engines
         self.slots = [Slot(number, engines) for number in range(1, slots + 1)]
         self._store, self._folder, self._clock, self._metrics = store, folder, clock, metrics
-        self._storage_problem, self._await_room = storage_problem, False
+        self._storage_problem, self._room_pause = storage_problem, 0.0
         self._queue_size, self._attempts = queue_size, attempts
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._waiting: set[str] = set()  # of what is in the queue, that which still is to be rendered
         self._held: dict[str, Hold] = {}
+        self._occupied: set[int] = set()  # numbers of the slots that have a render, from taking it to storing its end
         self._workers: list[asyncio.Task[None]] = []
         self._draining = False
         self._company = Company()
@@ -126,7 +127,7 @@ class Dispatcher:
         """Starts nothing new, gives running renders some time to end, then returns the rest to the queue for later."""
         self._draining = True
         for worker, slot in zip(self._workers, self.slots, strict=True):
-            if not slot.busy:
+            if slot.number not in self._occupied:
                 worker.cancel()
         if self._workers:
             hurried = asyncio.create_task(self._hurry.wait())
@@ -148,10 +149,12 @@ class Dispatcher:
         while not self._draining:
             warm = await self._keep_warm(slot, engine)
             pause = WARM_CHECK_S if warm else min(2 * pause, MAX_PAUSE_S)
-            if self._await_room and self._storage_problem():
+            if not warm:  # else it would cost all that wait their attempts, one after the other
                 await asyncio.sleep(pause)
-                continue
-            self._await_room = False
+            if self._room_pause:
+                await asyncio.sleep(self._room_pause)
+                if self._storage_problem():
+                    continue
             waiting = None
             with anyio.move_on_after(pause):
                 waiting = await self._queue.get()
@@ -161,6 +164,7 @@ class Dispatcher:
 
     async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
         self._waiting.remove(render_id)
+        self._occupied.add(slot.number)
         hold = self._held[render_id] = Hold()
         try:
             await self._take_on(slot, render_id, hold)
@@ -174,6 +178,7 @@ class Dispatcher:
             if hold.rendering.cancel_called:
                 self._state_file(render_id).unlink(missing_ok=True)
             del self._held[render_id]
+            self._occupied.discard(slot.number)
             hold.released.set()
 
     async def _keep_warm(self, slot: Slot, engine: str) -> bool:
@@ -202,14 +207,14 @@ class Dispatcher:
         """One attempt at one render, to whatever end. What it says once the render was called off changes nothing."""
         started, attempts = self._clock(), render.attempts + 1
         start: dict[str, Any] = {"attempts": attempts, "started_at": started, "stage": "load", "message": "Starting"}
-        if not await self._update(render, TaskStatus.PROCESSING, **start):
-            return
         folder, video = self._folder(render.id), self._folder(render.id) / "result.mp4"
         part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
         job = RenderJob(folder / "image", folder / "audio", part, render.options, state=folder / STATE_FILE)
-        log.info("%s: render %s started with %s", slot.label, render.id, render.engine)
         began = monotonic()
         try:
+            if not await self._update(render, TaskStatus.PROCESSING, **start):
+                return
+            log.info("%s: render %s started with %s", slot.label, render.id, render.engine)
             result = None
             with hold.rendering:
                 result = await slot.run(render.engine, job, ProgressLog(self._store, render.id, self._clock))
@@ -220,10 +225,16 @@ class Dispatcher:
         except TaskFailed as error:
             self._metrics.note_failure(render.engine, "input")
             await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
-        except (EngineLost, NoRoom) as error:
-            self._await_room = self._await_room or isinstance(error, NoRoom)
-            self._metrics.note_failure(render.engine, "disk" if isinstance(error, NoRoom) else "engine")
+        except EngineLost as error:
+            self._metrics.note_failure(render.engine, "engine")
             await self._retry(render, str(error))
+        except NoRoom as error:
+            self._room_pause = min(max(WARM_CHECK_S, 2 * self._room_pause), MAX_PAUSE_S)
+            self._metrics.note_failure(render.engine, "disk")
+            log.error("render %s waits for room: %s", render.id, error)
+            message = f"Waiting for another attempt: {error}"  # which doesn't count: the disk is to blame
+            if await self._update(render, TaskStatus.PENDING, message=message, attempts=render.attempts, **QUEUED):
+                self.enqueue(render)
         except asyncio.CancelledError:
             # Through no fault of its own: the attempt does not count.
             message = RESTARTED
@@ -231,6 +242,7 @@ class Dispatcher:
                 log.info("render %s goes on at the next start", render.id)
             raise
         else:
+            self._room_pause = 0.0
             end: dict[str, Any] = {"message": "Completed", "result": asdict(result)}
             if not await self._finish(render, TaskStatus.COMPLETED, progress=1.0, **end):
                 video.unlink(missing_ok=True)
@@ -279,7 +291,6 @@ class Dispatcher:
         False when it had ended already: nobody wants it any more.
         """
         values |= {"stage": "done" if status is TaskStatus.COMPLETED else "failed", "step": 0, "steps": 0}
-        self._state_file(render.id).unlink(missing_ok=True)
         while True:
             try:
                 ended = await self._update(render, status, progress=progress, finished_at=self._clock(), **values)
@@ -287,13 +298,21 @@ class Dispatcher:
             except StoreFailure as error:
                 log.error("render %s: its end could not be stored yet: %s", render.id, error)
                 await asyncio.sleep(WARM_CHECK_S)
+        with suppress(OSError):  # not before: until then, another attempt may have to go on from it
+            self._state_file(render.id).unlink(missing_ok=True)
         if ended:
             log.info("render %s: %s, %s", render.id, status.value, values.get("message"))
         return ended
 
     async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> bool:
         values["updated_at"] = self._clock()
-        return await asyncio.to_thread(self._store.update, render.id, status, progress=progress, **values)
+        update = asyncio.to_thread(self._store.update, render.id, status, progress=progress, **values)
+        writing = asyncio.ensure_future(update)
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])  # a thread goes on; what is written next must come after it
+            raise
 
 
 class ProgressLog:

@@ -1,6 +1,7 @@
 """Files that outlive a power cut, and downloads that outlive the file."""
 
 import os
+import secrets
 from pathlib import Path
 
 from fastapi.responses import FileResponse
@@ -24,6 +25,16 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, also when several do so at once. Blocking."""
+    part = path.with_name(f"{secrets.token_hex(8)}.part")
+    try:
+        part.write_bytes(data)
+        settle(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
-from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from api import logs
+from api import logs, pages
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
@@ -142,16 +142,10 @@ IdempotencyKey = Annotated[
         examples=["0b7c3c1e-order-17"],
     ),
 ]
-pages, service_routes = APIRouter(), APIRouter(prefix="/api")
+service_routes = APIRouter(prefix="/api")
 uploads = APIRouter(prefix="/api", route_class=UploadRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
 operation, callbacks = APIRouter(route_class=KeyRoute), APIRouter()
-
-
-@pages.get("/", include_in_schema=False)
-def index() -> RedirectResponse:
-    """For people who open the server in a browser."""
-    return RedirectResponse("docs")
 
 
 @service_routes.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
@@ -288,7 +282,7 @@ def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
     unexpected = documented({500: {"unexpected": UNEXPECTED}})
     refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
-    app.include_router(pages)
+    pages.install(app)
     app.webhooks.include_router(callbacks)
     app.include_router(service_routes, responses=unexpected)
     for guarded in (uploads, tasks, operation, *more):
@@ -316,10 +310,11 @@ def _tidy(app: FastAPI) -> None:
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
-        for field in fields.values():  # a form has no null: what is optional is left out
-            field |= field.pop("anyOf", [{}])[0]
-        schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
+        for form in ("RenderForm", "PreflightForm"):
+            fields = schemas[form]["properties"]  # the files first: Swagger UI shows fields in this order
+            for field in fields.values():  # a form has no null: what is optional is left out
+                field |= field.pop("anyOf", [{}])[0]
+            schemas[form]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

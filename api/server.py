@@ -23,7 +23,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import control, errors, logs, routes
+from api import control, errors, logs, media, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
@@ -32,7 +32,9 @@ from api.keys import KeyFile
 from api.logs import RequestLog
 from api.metrics import Metrics
 from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
+from api.preflight import Preflight
 from api.protocol import Http
+from api.receipts import Receipts
 from api.schemas import BOUNDS
 from api.service import Synthesis
 from api.settings import Settings
@@ -127,7 +129,8 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    routes.install(app, [control.calls], keys=keys is not None)
+    app.state.preflight, app.state.receipts = Preflight(settings), Receipts(settings)
+    routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
     app.add_middleware(LingeringClose)  # each one added goes around those before it
@@ -184,7 +187,7 @@ def _announce(settings: Settings, engine: str) -> None:
     )
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
-    log.info("Try it in a browser: %s/docs", url)
+    log.info("Open it in a browser: %s (the API: %s/docs)", url, url)
     log.info(
         "Or type: curl -X POST %s/api/v1/synthesis/start -F image=@examples/portrait.jpg -F audio=@examples/speech.wav"
         " -F emotion=happy",

@@ -226,8 +226,8 @@ class Synthesis:
     async def _accept(self, task: Task, upload: Path) -> None:
         """Files first, then the row: a row without files never exists."""
         folder = self.folder(task.render.id)
-        await asyncio.to_thread(settle, upload, folder)
         try:
+            await asyncio.to_thread(settle, upload, folder)
             stored = await asyncio.to_thread(self._store.add, task)
         except Exception:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -350,13 +350,18 @@ class Synthesis:
         self._dispatcher.call_off(render_id)
         return True
 
-    def result(self, task_id: str, owner: str | None) -> Path:
-        """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
-        render = _visible(self._store.standing(task_id), owner).task.render
+    def completed(self, task_id: str, owner: str | None) -> Task:
+        """A task whose video is there. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
+        task = _visible(self._store.standing(task_id), owner).task
+        render = task.render
         if render.status is not TaskStatus.COMPLETED:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
-        return self.result_file(render.id)
+        return task
+
+    def result(self, task_id: str, owner: str | None) -> Path:
+        """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
+        return self.result_file(self.completed(task_id, owner).render.id)
 
     def load(self) -> Load:
         """How busy the service is."""

@@ -72,7 +72,7 @@ def clear_leftovers(settings: Settings, store: TaskStore) -> None:
     """
     shutil.rmtree(staging_folder(settings), ignore_errors=True)
     known = store.render_ids()
-    if not known:
+    if not known and settings.database_url:
         return  # a new database, perhaps by a mistyped URL: no reason to remove anybody's videos
     unfinished = {render.id for render in store.unfinished()}
     for folder in (settings.data_dir / "tasks").iterdir():

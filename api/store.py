@@ -137,12 +137,12 @@ class TaskStore:
                     raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
                 if self._db.dialect.name == "sqlite":
                     db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+                if sa.inspect(db).has_table(_schema.name):
+                    _refuse_unknown(db.scalar(sa.select(_schema.c.version)))
                 _metadata.create_all(db)
-                version = _migrate(db)
+                _migrate(db)
         except sa.exc.DBAPIError as error:
             raise StoreError(f"the database cannot be opened: {error.orig}") from error
-        if version != SCHEMA_VERSION:
-            raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Gives up all connections."""
@@ -358,19 +358,24 @@ class TaskStore:
             return set(db.scalars(sa.select(_renders.c.id)))
 
 
-def _migrate(db: sa.Connection) -> int:
-    """Brings the tables to this release's version, all or nothing; a version that is not known is left alone."""
+def _refuse_unknown(version: int | None) -> None:
+    """Before anything is written to the database of another release."""
+    if version not in (None, SCHEMA_VERSION, *MIGRATIONS):
+        raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
+
+
+def _migrate(db: sa.Connection) -> None:
+    """Brings the tables to this release's version, all or nothing."""
     found = version = db.scalar(sa.select(_schema.c.version))
     if found is None:
         db.execute(_schema.insert().values(version=SCHEMA_VERSION))
-        return SCHEMA_VERSION
+        return
     while version in MIGRATIONS:
         for statement in MIGRATIONS[version]:
             db.exec_driver_sql(statement)
         version += 1
     if version != found:
         db.execute(_schema.update().values(version=version))
-    return int(version or 0)
 
 
 def _store_claim(db: sa.Connection, task: Task) -> None:

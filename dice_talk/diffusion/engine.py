@@ -34,9 +34,9 @@ from dice_talk.diffusion.memory import Portion, is_out_of_memory
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
-from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint
+from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
 from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
-from dice_talk.face import SIZE_STEP, Box, Detector, crop_square
+from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
@@ -91,7 +91,7 @@ class DiffusionEngine:
             faces = self.detect(portrait)
         if not faces:
             raise NoFaceFound("No face was found in the image", "Send a portrait with one face, seen from the front.")
-        face = max(faces, key=lambda box: box.area)
+        face = choose(largest(faces), job.options.face_index)
         if job.options.crop:
             portrait, face = _cropped(portrait, face, job.options.expand_ratio)
         clip_size = self.models.image_encoder.config.image_size
@@ -155,7 +155,7 @@ class DiffusionEngine:
                 report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
                 video.write(frame)
         report(Progress("render", self._message, 1.0, count, count))
-        return RenderResult(width, height, fps, count, count / fps)
+        return RenderResult(width, height, fps, count, count / fps, versions(self.name))
 
     @property
     def _message(self) -> str:
