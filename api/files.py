@@ -15,6 +15,18 @@ def settle(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Writes a file for its owner's eyes only, all or nothing. Blocking."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
 def keep(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all, also when several do so at once. Blocking."""
     part = path.with_name(f"{secrets.token_hex(8)}.part")

@@ -27,7 +27,8 @@ from api.routes import (
 )
 
 NO_FILE = {"error": "Neither image nor audio was sent", "detail": "Send one of them, or both."}
-uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
+uploads = APIRouter(prefix="/api", route_class=UploadRoute)
+tasks = APIRouter(prefix="/api", route_class=KeyRoute)
 
 
 async def preflight_of(request: Request) -> Preflight:

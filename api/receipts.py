@@ -14,8 +14,8 @@ from api.children import ChildFailed, ask
 from api.errors import TaskNotFound
 from api.files import keep
 from api.schemas import WEIGHTS, Timestamp
-from api.service import render_folder
 from api.settings import Settings
+from api.storage import render_folder
 from api.tasks import Render, Task
 from dice_talk.engine import weight_files, weights_of
 from dice_talk.errors import DiceTalkError

@@ -109,7 +109,7 @@ def test_there_is_none_before_the_end_and_none_of_what_failed(
 
 
 def test_what_is_not_known_is_not_vouched_for(serve: Any, portrait: Path, speech: Path) -> None:
-    """Grey frames by an engine that names no versions; by a clock years behind, all weights were touched since."""
+    """Grey frames by an engine that names no versions, and a clock years behind: all weights were touched since."""
     behind = Clock()
     service = serve("quick", clock=lambda: behind() - timedelta(days=10_000))
     task = service.submit(portrait, speech, duration=1.5)

@@ -29,7 +29,7 @@ def frames(path: Path) -> NDArray[np.uint8]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_tasks_at_once(
     serve: Callable[..., Any],
     tiny_checkpoints: Path,
