@@ -9,6 +9,7 @@ from api.preflight import Preflight, PreflightForm, PreflightFound
 from api.receipts import Receipt, Receipts, poster_of
 from api.routes import (
     DAMAGED,
+    MALFORMED,
     NO_ENGINE,
     NOT_COMPLETED,
     NOT_FOUND,
@@ -25,8 +26,7 @@ from api.routes import (
     documented,
 )
 
-NO_FILE = {"error": "image or audio is required", "detail": "Send one of them, or both."}
-TOO_BUSY = {"error": "Measuring the video took too long", "detail": "Try again when less is rendered."}
+NO_FILE = {"error": "Neither image nor audio was sent", "detail": "Send one of them, or both."}
 uploads = APIRouter(prefix="/api", route_class=UploadRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
 
@@ -54,10 +54,11 @@ async def receipts_of(request: Request) -> Receipts:
                 "damaged file": DAMAGED,
                 "out of range": OUT_OF_RANGE,
                 "engine not there": NO_ENGINE,
+                "no file": NO_FILE,
             },
             408: {"too slow": TIMED_OUT},
             413: {"file too large": TOO_LARGE},
-            422: {"no file": NO_FILE},
+            422: {"malformed form": MALFORMED},
             503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
         }
     ),
@@ -95,16 +96,10 @@ def get_poster(task_id: str, synthesis: Service, owner: Owner) -> Response:
     "/v1/synthesis/{task_id}/receipt",
     summary="What the finished video was made of, and how good it is",
     tags=["Synthesis"],
-    responses=documented(
-        {
-            400: {"not completed": NOT_COMPLETED},
-            404: {"unknown or removed task": NOT_FOUND},
-            503: {"too busy": TOO_BUSY},
-        }
-    ),
+    responses=documented({400: {"not completed": NOT_COMPLETED}, 404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def get_receipt(
     task_id: str, synthesis: Service, owner: Owner, receipts: Annotated[Receipts, Depends(receipts_of)]
 ) -> Receipt:
-    """The first time, the video is looked at before there is an answer: some ten seconds, more while others render."""
+    """The first call has the video looked at, for some ten seconds; `measured` is null where that takes longer."""
     return await receipts.of(await run_in_threadpool(synthesis.completed, task_id, owner))

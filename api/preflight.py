@@ -8,7 +8,7 @@ from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
 
 from api.children import ask
-from api.errors import MalformedForm
+from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
 from api.schemas import RenderForm, SecondsRange
 from api.settings import Settings
@@ -119,10 +119,10 @@ class Preflight:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def look(self, form: PreflightForm) -> PreflightFound:
-        """Raises `DiceTalkError` for whichever file can't be used, `MalformedForm` when there is none."""
+        """Raises `DiceTalkError` for whichever file can't be used, `InvalidValue` when there is none."""
         image, audio = _path(form.image), _path(form.audio)
         if not (image or audio):
-            raise MalformedForm("image or audio is required", "Send one of them, or both.")
+            raise InvalidValue("Neither image nor audio was sent", "Send one of them, or both.")
         wish = self._settings.engine if form.engine == "auto" else form.engine
         engine = choose_engine(wish, self._settings.checkpoints_dir)
         options = form.options().model_dump_json()

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import logging
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from api.children import ChildFailed, ask
-from api.errors import TaskNotFound, Unavailable
+from api.errors import TaskNotFound
 from api.files import keep
 from api.schemas import WEIGHTS, Timestamp
 from api.settings import Settings
@@ -22,10 +21,13 @@ from dice_talk.engine import weight_files, weights_of
 from dice_talk.errors import DiceTalkError
 from dice_talk.video import poster
 
-log = logging.getLogger(__name__)
-
-TIMEOUT_S = 240.0
-"""Ten seconds as a rule; several times that where every core renders, for measuring gives way."""
+PATIENCE_S = 5.0
+"""How long an answer waits for what is being measured."""
+MEASURE_S = 600.0
+"""Ten seconds as a rule; many times that where every core renders, for measuring gives way."""
+DIGEST_S = 60.0
+AT_ONCE = 2
+"""As for inspections, and beside them."""
 MEASURED, POSTER = "measured.json", "poster.jpg"
 """Kept beside the video."""
 
@@ -122,7 +124,7 @@ class Receipt(BaseModel):
     )
     timings: ReceiptTimings
     result: ReceiptResult
-    measured: ReceiptMeasured
+    measured: ReceiptMeasured | None = Field(description="null while it is being measured: ask again a little later.")
 
 
 class Receipts:
@@ -130,12 +132,18 @@ class Receipts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._one_at_a_time = asyncio.Lock()
+        self._places, self._one_at_a_time = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
+        self._measuring: dict[str, asyncio.Task[None]] = {}  # by the render's id
 
     async def of(self, task: Task) -> Receipt:
-        """Of a task whose video is there. Raises `TaskNotFound` when it goes meanwhile, or `Unavailable`."""
+        """Of a task whose video is there. Raises `TaskNotFound` when it goes meanwhile."""
         render, checkpoints = task.render, self._settings.checkpoints_dir
-        found = await self._measured(render)
+        try:
+            found = await self._found(render)
+        except (FileNotFoundError, ChildFailed, DiceTalkError):
+            if await asyncio.to_thread(render_folder(self._settings, render.id).exists):
+                raise
+            raise TaskNotFound from None
         hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
         result = dict(render.result)
         versions = result.pop("versions", {})
@@ -148,34 +156,41 @@ class Receipts:
             versions=versions,
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
-            measured=found["measured"],
+            measured=found.get("measured"),
         )
 
-    async def _measured(self, render: Render) -> dict[str, Any]:
-        """What `dice_talk.measure` says of the render's files."""
+    async def _found(self, render: Render) -> dict[str, Any]:
+        """What child processes say of the render's files; without `measured` where that takes its time."""
         folder = render_folder(self._settings, render.id)
-        async with self._one_at_a_time:
-            try:
-                return dict(json.loads(await asyncio.to_thread((folder / MEASURED).read_bytes)))
-            except FileNotFoundError:
-                return await self._measure(folder, render)
+        if kept := await asyncio.to_thread(_read, folder / MEASURED):
+            return kept
+        async with self._places:
+            files = [str(folder / name) for name in ("image", "audio", "result.mp4")]
+            digests = await ask("dice_talk.digest", *files, seconds=DIGEST_S)
+        measuring = self._measuring.get(render.id)
+        if measuring is None:
+            measuring = asyncio.create_task(self._measure(folder, render, digests))
+            self._measuring[render.id] = measuring
+            measuring.add_done_callback(lambda _: self._measuring.pop(render.id))
+        done, _ = await asyncio.wait({measuring}, timeout=PATIENCE_S)
+        if done:
+            measuring.result()  # raises what it raised
+        return await asyncio.to_thread(_read, folder / MEASURED) or digests
 
-    async def _measure(self, folder: Path, render: Render) -> dict[str, Any]:
-        files = (str(folder / name) for name in ("image", "audio", "result.mp4"))
+    async def _measure(self, folder: Path, render: Render, digests: dict[str, Any]) -> None:
+        files = str(folder / "image"), str(folder / "result.mp4")
         index, checkpoints = str(render.options.face_index), str(self._settings.checkpoints_dir)
-        try:
-            found = await ask("dice_talk.measure", *files, index, checkpoints, seconds=TIMEOUT_S)
-        except (ChildFailed, DiceTalkError):
-            if await asyncio.to_thread(folder.exists):
-                raise
-            raise TaskNotFound from None  # removed meanwhile
-        if "measured" not in found:
-            raise Unavailable("Measuring the video took too long", "Try again when less is rendered.")
-        try:
-            await asyncio.to_thread(keep, folder / MEASURED, json.dumps(found).encode())
-        except FileNotFoundError:
-            raise TaskNotFound from None
-        return found
+        async with self._one_at_a_time:
+            measured = await ask("dice_talk.measure", *files, index, checkpoints, seconds=MEASURE_S)
+        if measured:
+            await asyncio.to_thread(keep, folder / MEASURED, json.dumps(digests | measured).encode())
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return None
 
 
 def poster_of(folder: Path) -> bytes:

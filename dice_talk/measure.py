@@ -1,10 +1,8 @@
 """Figures of a finished talking-head video, found by looking at its decoded frames with FaceMesh.
 
-As a process: `python -m dice_talk.measure IMAGE AUDIO VIDEO FACE_INDEX CHECKPOINTS` says in JSON lines what the files
-hold, then what was measured.
+As a process: `python -m dice_talk.measure IMAGE VIDEO FACE_INDEX CHECKPOINTS` says in one JSON line what it found.
 """
 
-import hashlib
 import sys
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dice_talk import priority
-from dice_talk.audio import SAMPLE_RATE, Samples, describe
+from dice_talk.audio import SAMPLE_RATE, Samples
 from dice_talk.child import say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
@@ -210,21 +208,11 @@ def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | N
     return faces[by_size[index]].normed_embedding if index < len(by_size) else None
 
 
-def _digest(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
-
-
 def main() -> None:
     """Entry point."""
-    image, audio, video, face_index, checkpoints = sys.argv[1:]
+    image, video, face_index, checkpoints = sys.argv[1:]
     priority.give_way(priority.MEASURE)
     portrait = load_portrait(Path(image))
-    height, width, _ = portrait.shape
-    recording = describe(Path(audio))
-    say(image={**_digest(Path(image)), "width": width, "height": height})
-    say(audio={**_digest(Path(audio)), "seconds": round(recording.seconds, 3)})
-    say(video=_digest(Path(video)))
     say(measured=asdict(measure(Path(video), portrait, int(face_index), Path(checkpoints))))
 
 

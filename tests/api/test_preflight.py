@@ -88,7 +88,7 @@ def test_an_index_that_is_not_there_fails_the_task(service: Service, portrait: P
 
 def test_refusals(service: Service, portrait: Path, speech: Path) -> None:
     nothing = preflight(service)
-    assert (nothing.status_code, error_of(nothing)) == (422, "image or audio is required")
+    assert (nothing.status_code, error_of(nothing)) == (400, "Neither image nor audio was sent")
     assert preflight(service, image=speech).status_code == 400
     assert error_of(preflight(service, audio=portrait)).startswith("Invalid audio file type")
     assert error_of(preflight(service, image=portrait.read_bytes()[:5000])) == "The image can't be decoded"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import sys
 import time
 from datetime import timedelta
@@ -18,10 +19,16 @@ from dice_talk import __version__
 from dice_talk.options import RenderOptions
 from tests.api.test_http import error_of
 from tests.conftest import Service
+from tests.waiting import wait_for
+
+
+def receipt_of(service: Service, task_id: str) -> Any:
+    """Once all is measured, which gives way to everything else that runs."""
+    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 100)
 
 
 def ask(service: Service, task_id: str, what: str = "receipt") -> requests.Response:
-    return requests.get(f"{service.url}/api/v1/synthesis/{task_id}/{what}", timeout=110)
+    return requests.get(f"{service.url}/api/v1/synthesis/{task_id}/{what}", timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def finished(real_service: Service, portrait: Path, speech: Path) -> str:
 
 
 def test_a_receipt(real_service: Service, finished: str, portrait: Path, speech: Path) -> None:
-    receipt = ask(real_service, finished).json()
+    receipt = receipt_of(real_service, finished)
     video = real_service.download(finished).content
     assert receipt["task_id"] == finished
     assert receipt["inputs"] == {
@@ -66,7 +73,7 @@ def digest(data: bytes) -> dict[str, Any]:
 def test_it_is_measured_once_for_all_who_share_the_video(
     real_service: Service, finished: str, portrait: Path, speech: Path
 ) -> None:
-    first = ask(real_service, finished).json()
+    first = receipt_of(real_service, finished)
     other = real_service.submit(portrait, speech, duration=2, crop="true", seed=5)
     began = time.monotonic()
     second = ask(real_service, other).json()
@@ -107,19 +114,40 @@ def test_what_is_not_known_is_not_vouched_for(serve: Any, portrait: Path, speech
     service = serve("quick", clock=lambda: behind() - timedelta(days=10_000))
     task = service.submit(portrait, speech, duration=1.5)
     service.wait(task)
-    receipt = ask(service, task).json()
+    receipt = receipt_of(service, task)
     assert set(receipt["weights"]["sha256"].values()) == {None}
     assert (receipt["versions"], receipt["measured"]["face_found_share"]) == ({}, 0.0)
     assert "no face was found" in receipt["measured"]["why_not"][0]
 
 
-def test_measuring_that_takes_too_long_can_be_asked_for_again(
+def test_nobody_waits_long_for_what_is_being_measured(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.receipts.PATIENCE_S", 0.0)
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    early = ask(service, task).json()
+    assert early["measured"] is None and early["result"]["frames"] == 12
+    assert {**receipt_of(service, task), "measured": None} == early
+
+
+def test_measuring_that_is_cut_off_is_begun_again(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve("quick")
     task = service.submit(portrait, speech)
     service.wait(task)
     with monkeypatch.context() as patch:
-        patch.setattr("api.receipts.TIMEOUT_S", 0.01)
-        assert ask(service, task).status_code == 503
-    assert ask(service, task).status_code == 200
+        patch.setattr("api.receipts.MEASURE_S", 0.01)
+        assert ask(service, task).json()["measured"] is None
+    assert receipt_of(service, task)["measured"]["frames"] == 12
+
+
+def test_a_video_that_goes_while_it_is_looked_at(serve: Any, portrait: Path, speech: Path) -> None:
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    shutil.rmtree(service.settings.data_dir / "tasks" / task)
+    for what in ("receipt", "poster"):
+        assert ask(service, task, what).status_code == 404

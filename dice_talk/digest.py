@@ -1,0 +1,31 @@
+"""Hashes and sizes of a finished render's files: `python -m dice_talk.digest IMAGE AUDIO VIDEO`, one JSON line each."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+from dice_talk import priority
+from dice_talk.audio import describe
+from dice_talk.child import confine, say
+from dice_talk.image import load_portrait
+
+
+def digest(path: Path) -> dict[str, str | int]:
+    """SHA-256 in hex, and the size in bytes."""
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+def main() -> None:
+    """Entry point."""
+    image, audio, video = map(Path, sys.argv[1:])
+    confine()
+    priority.give_way(priority.INTAKE)
+    height, width, _ = load_portrait(image).shape
+    say(image={**digest(image), "width": width, "height": height})
+    say(audio={**digest(audio), "seconds": round(describe(audio).seconds, 3)})
+    say(video=digest(video))
+
+
+if __name__ == "__main__":
+    main()
