@@ -64,7 +64,6 @@ def then_silence(share: float) -> Change:
         (lambda samples: samples[: 24000 * 2], []),
         (lambda samples: samples[: 24000 // 2], ["short_audio"]),
     ],
-    ids=str,
 )
 def test_what_a_person_is_told(spoken: Speech, change: Change, found: list[str]) -> None:
     assert codes(check(change(spoken.original), spoken.rate)) == found
