@@ -67,12 +67,12 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
     for path in (*NEEDED_FILES, *OPTIONAL_FILES):
         file, subject = checkpoints / path, f"file {path}"
         if not file.exists():
-            words = "missing (optional)" if path in OPTIONAL_FILES else "missing; run: python -m dice_talk download"
+            words = "missing (optional)" if path in OPTIONAL_FILES else "missing; run: dice-talk download"
             yield Finding(NOTE, subject, words)
         elif not file.is_file() or not os.access(file, os.R_OK):
             yield Finding(BAD, subject, "can't be read")
         elif path in noted and sha256(file) != noted[path]:
-            yield Finding(BAD, subject, "is not what was downloaded: delete it and run: python -m dice_talk download")
+            yield Finding(BAD, subject, "is not what was downloaded: delete it and run: dice-talk download")
         else:
             checked = "checksum right" if path in noted else "no checksum recorded"
             yield Finding(GOOD, subject, f"{_size(file.stat().st_size)}, {checked}")
