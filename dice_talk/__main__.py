@@ -1,5 +1,6 @@
 """Commands for people: `dice-talk`, or `python -m dice_talk`. See docs/cli.md."""
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point."""
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each try; how they end is told here
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one of them
             signal.signal(number, _end)

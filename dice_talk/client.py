@@ -290,8 +290,6 @@ class Client:
     def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             answer = self._session.request(method, self.server + path, timeout=self._timeout, **arguments)
-        except requests.Timeout as error:
-            raise self._unreachable("The server does not answer in time") from error
         except requests.RequestException as error:
             raise self._unreachable("No server answers") from error
         if not answer.ok:

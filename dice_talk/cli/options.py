@@ -12,7 +12,10 @@ from dice_talk.options import RenderOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SHORT = {"emotion": "-e"}
-_NUMBERS: dict[str, type[click.IntRange] | type[click.FloatRange]] = {"integer": click.IntRange, "number": click.FloatRange}
+_NUMBERS: dict[str, type[click.IntRange] | type[click.FloatRange]] = {
+    "integer": click.IntRange,
+    "number": click.FloatRange,
+}
 
 ENGINE = click.option(
     "--engine",
