@@ -81,7 +81,7 @@ class Video:
             return
         with tempfile.TemporaryDirectory() as folder:
             yield (path := Path(folder) / "video.mp4")
-            with path.open("rb") as video, os.fdopen(os.dup(1), "wb") as out:
+            with path.open("rb") as video, os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
                 shutil.copyfileobj(video, out)
 
 
@@ -134,6 +134,8 @@ def _outputs(pairs: list[tuple[Input, Input]], emotion: str, output: str | None)
     if output == STREAM:
         if len(pairs) > 1:
             raise click.UsageError(f"{len(pairs)} videos do not fit into one stream; name a folder with -o")
+        if sys.stdout.isatty():
+            raise click.UsageError("A terminal shows no video; redirect it, or name a file with -o")
         return [None]
     folder = Path(output or ".")
     if output and len(pairs) == 1 and not (folder.is_dir() or output.endswith(os.sep)):

@@ -43,7 +43,9 @@ def options_of(model: type[BaseModel]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for name, field in reversed(schema["properties"].items()):
             declared = {"help": field["description"], "required": name in schema.get("required", ())}
-            declared |= {"default": field.get("default"), "show_default": True, **_kind(schema, field)}
+            declared |= {"show_default": True, **_kind(schema, field)}
+            if field.get("default") is not None:  # to click, None is a default as well
+                declared["default"] = field["default"]
             names = [*([_SHORT[name]] if name in _SHORT else []), f"--{name.replace('_', '-')}", name]
             command = click.option(*names, **declared)(command)
         return command

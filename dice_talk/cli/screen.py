@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,9 +31,7 @@ class Bars:
     """Progress bars, one per name. A context manager; shows nothing where standard error is no terminal."""
 
     def __init__(self) -> None:
-        # A descriptor of its own: `quiet` takes the usual one away from whoever else would write between the bars.
-        self._file = os.fdopen(os.dup(2), "w", encoding="utf-8")
-        console = Console(file=self._file)
+        console = Console(file=sys.stderr)  # this one, also within `quiet`
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -54,7 +52,6 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        self._file.close()
 
     def show(self, name: str, share: float, words: str = "") -> None:
         """Moves a bar; the first time, adds it."""
@@ -63,20 +60,21 @@ class Bars:
         self._progress.update(self._tasks[name], completed=share, words=escape(words))
 
 
+def silence_libraries() -> None:
+    """Takes both outputs for us alone, as long as the process lives.
+
+    Threads of mediapipe's C++ parts write straight to standard error, and whenever they like.
+    """
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.dup(stream.fileno()), "w", buffering=1, encoding="utf-8") for stream in (sys.stdout, sys.stderr)
+    )
+    with Path(os.devnull).open("w") as nowhere:
+        for descriptor in (1, 2):
+            os.dup2(nowhere.fileno(), descriptor)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps both outputs free of what libraries say: mediapipe's C++ parts write straight to standard error."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
-    with Path(os.devnull).open("w") as nowhere:
-        for stream, _ in kept:
-            os.dup2(nowhere.fileno(), stream)
-    try:
+    """The same for what is written in Python, while others are at work."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for stream, copy in kept:
-            os.dup2(copy, stream)
-            os.close(copy)

@@ -12,7 +12,7 @@ import click
 
 from dice_talk.cli.batch import STREAM, Results, Video, planned, video_arguments
 from dice_talk.cli.options import CHECKPOINTS, render_options
-from dice_talk.cli.screen import Bars, complain, quiet
+from dice_talk.cli.screen import Bars, complain, quiet, silence_libraries
 from dice_talk.client import KEY_VARIABLE, SERVER, SERVER_VARIABLE, Client, ClientError, ServerUnreachable, TaskFailed
 from dice_talk.engine import Engine, Progress, RenderJob, choose_engine, load_engine
 from dice_talk.options import MAX_SEED, RenderOptions
@@ -38,6 +38,7 @@ def render(
     Every portrait (JPEG, PNG) is rendered with every speech (WAV, MP3); - takes one of them from standard input.
     """
     options = _wanted(given, output, as_json)
+    silence_libraries()
     with planned(files, options.emotion, output, force=force) as videos, Bars() as bars:
         results = Results(bars, options.emotion, as_json=as_json)
         for video in videos:
