@@ -8,6 +8,7 @@ import signal
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from itertools import count
 from typing import Any
 
@@ -19,7 +20,9 @@ from dice_talk.worker import encode_cancel, encode_job
 log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 5.0
-"""An engine that is told to stop does so at its next step; one that says nothing for so long is killed."""
+"""An engine that is told to stop does so at its next step; one that says nothing for so long is killed, unless others
+are rendered in the same process: nobody's cancelling may cost them an attempt.
+"""
 END_SECONDS = 1.0
 """Between the end of what a process says and its own end, and the other way round."""
 LAST_WORDS = 40
@@ -55,9 +58,11 @@ class EngineProcess:
         self._process, self._label, self._stall_seconds = process, label, stall_seconds
         self._numbers = count(1)
         self._inboxes: dict[int, asyncio.Queue[Event | None]] = {0: asyncio.Queue()}  # 0: about the engine itself
+        self._called_off: set[int] = set()
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
-        self._reading = asyncio.create_task(self._read_events())
-        self._logging = asyncio.create_task(self._log_stderr())
+        # In a context of their own: what they log is not only about the task for which the process was started.
+        self._reading = asyncio.create_task(self._read_events(), context=Context())
+        self._logging = asyncio.create_task(self._log_stderr(), context=Context())
 
     @classmethod
     async def start(
@@ -105,6 +110,7 @@ class EngineProcess:
             raise
         finally:
             del self._inboxes[number]
+            self._called_off.discard(number)
 
     async def _follow(self, number: int, on_progress: Callable[[Progress], Awaitable[None]]) -> RenderResult:
         while True:
@@ -124,9 +130,12 @@ class EngineProcess:
 
     async def _call_off(self, number: int) -> None:
         """Tells the engine to stop a job and waits until it has; an engine that goes on in silence is killed."""
+        self._called_off.add(number)
         with anyio.CancelScope(shield=True), suppress(EngineLost, TaskFailed):
             await self._send(encode_cancel(number))
-            while (await self._next_event(number, CANCEL_SECONDS))["event"] == "progress":
+            alone = self._inboxes.keys() <= {0, *self._called_off}
+            patience = CANCEL_SECONDS if alone else self._stall_seconds
+            while (await self._next_event(number, patience))["event"] == "progress":
                 pass
 
     async def stop(self) -> None:

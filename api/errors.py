@@ -74,6 +74,12 @@ class TaskNotCompleted(ApiError):
     status = HTTPStatus.BAD_REQUEST
 
 
+class Conflict(ApiError):
+    """The request contradicts what has happened already."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class UploadTimeout(ApiError):
     """The body did not arrive in time."""
 
@@ -115,14 +121,19 @@ def explain_form(errors: list[Any], bounds: Mapping[str, tuple[float, float]]) -
         return MalformedForm("; ".join(malformed), _types_hint(errors))
     found = []
     for error in errors:
-        name = str(error["loc"][-1])
+        name = _name_of(error)
         low, high = bounds[name]
         found.append(f"{name} must be between {low:g} and {high:.10g}, got {str(error['input'])[:30]}")
     return InvalidValue("; ".join(found))
 
 
+def _name_of(error: Mapping[str, Any]) -> str:
+    """Of the field, without its place in a list."""
+    return str(next((part for part in reversed(error["loc"]) if isinstance(part, str)), "body"))
+
+
 def _explain_field(error: Mapping[str, Any]) -> str:
-    name = str(error["loc"][-1])
+    name = _name_of(error)
     words = {
         "missing": f"{name} is required",
         "extra_forbidden": f"Unknown form field: {name}",
@@ -140,7 +151,7 @@ def _explain_field(error: Mapping[str, Any]) -> str:
 def _types_hint(errors: list[Any]) -> str | None:
     """The allowed values, where they are a list."""
     hints = [
-        f"{error['loc'][-1]}: {error['ctx']['expected']}" for error in errors if error.get("ctx", {}).get("expected")
+        f"{_name_of(error)}: {error['ctx']['expected']}" for error in errors if error.get("ctx", {}).get("expected")
     ]
     return "Allowed: " + "; ".join(hints) if hints else None
 

@@ -9,13 +9,14 @@ import argparse
 import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from api.files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +107,7 @@ def revoke(path: Path, name: str) -> None:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """All or nothing, and for the owner's eyes only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_private(path, "".join(f"{line}\n" for line in lines))
 
 
 def _version(path: Path) -> tuple[int, int, int]:

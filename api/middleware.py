@@ -154,7 +154,8 @@ class LingeringClose:
         """ASGI."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             return await self._app(scope, receive, send)
-        read_whole = False
+        lengths = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
+        read_whole = not lengths or lengths == {b"content-length": b"0"}
 
         async def receive_noting_end() -> Message:
             nonlocal read_whole

@@ -7,6 +7,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.errors import respond
+from api.logs import REQUEST_ID, new_request_id
 from api.middleware import LINGER_S, SECURE
 
 HEAD_S = 30.0
@@ -92,7 +93,7 @@ class Http(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = respond(status, error, detail, {"Connection": "close", **SECURE})
+            answer = respond(status, error, detail, {"Connection": "close", REQUEST_ID: new_request_id(), **SECURE})
             head = h11.Response(status_code=status, headers=answer.raw_headers)
             for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")

@@ -5,8 +5,7 @@ True as long as nobody but this process writes, which the lock on the data folde
 
 import threading
 from bisect import bisect_left
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 
 from api.tasks import Render, Task, TaskStatus
 
@@ -32,7 +31,7 @@ class Recent:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._writes = 0
-        self._tasks: dict[str, tuple[str, datetime, str | None]] = {}  # id of the render, birth, owner
+        self._tasks: dict[str, Task] = {}  # of whose renders only the id is true
         self._renders: dict[str, Render] = {}
         self._waiting: list[int] | None = None  # numbers of the renders that wait, in order
 
@@ -43,11 +42,11 @@ class Recent:
     def find(self, task_id: str) -> Standing | None:
         """How a task stands, if all that this takes is remembered."""
         with self._lock:
-            claim = self._tasks.get(task_id)
-            render = self._renders.get(claim[0]) if claim else None
-            if claim is None or render is None:
+            task = self._tasks.get(task_id)
+            render = self._renders.get(task.render.id) if task else None
+            if task is None or render is None:
                 return None
-            task = Task(task_id, claim[1], render, claim[2])
+            task = replace(task, render=render)
             if render.status is not TaskStatus.PENDING:
                 return Standing(task, 0)
             return None if self._waiting is None else Standing(task, bisect_left(self._waiting, render.number))
@@ -60,15 +59,17 @@ class Recent:
             if len(self._tasks) >= MAX_TASKS:
                 self._tasks.clear()
                 self._renders.clear()
-            self._tasks[task.id] = task.render.id, task.created_at, task.owner
+            self._tasks[task.id] = task
             self._renders[task.render.id] = task.render
             if waiting is not None:
                 self._waiting = waiting
 
-    def forget(self, render_id: str, status: TaskStatus) -> None:
-        """To be called after a render was written, with its new status."""
+    def forget(self, render_id: str, status: TaskStatus, task_id: str | None = None) -> None:
+        """To be called after a render was written, with its new status; `task_id`: of its task that was written too."""
         with self._lock:
             self._writes += 1
+            if task_id is not None:
+                self._tasks.pop(task_id, None)
             before = self._renders.pop(render_id, None)
             if before is None or before.status is not status:
                 self._waiting = None

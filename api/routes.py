@@ -1,23 +1,32 @@
 """Verbs and paths to calls. No logic here."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response, Security
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi import APIRouter, Depends, FastAPI, Form, Header, Request, Response, Security
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
+from api import logs, pages
 from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
-from api.schemas import Health, RenderForm, TaskCreated, TaskState
-from api.service import Synthesis, staging_folder
+from api.files import OpenedFile
+from api.metrics import Metrics
+from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
+from api.service import Synthesis
+from api.storage import staging_folder
 from api.uploads import receive_form
 
 NOT_FOUND = {"error": "Task not found"}
 NOT_COMPLETED = {"error": "Task not completed yet", "detail": "Ask for its status until COMPLETED."}
 WRONG_TYPE = {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
+CALLBACK = {
+    "error": "callback_url points to an address that is not allowed",
+    "detail": "It has to be public, or in a network that whoever runs this server allows.",
+}
 OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}
 NO_ENGINE = {
     "error": "Engine 'diffusion' is not available on this server",
@@ -26,11 +35,17 @@ NO_ENGINE = {
 TOO_LARGE = {"error": "image is too large", "detail": "Allowed: image at most 10 MB, audio at most 50 MB."}
 MALFORMED = {"error": "emotion is not one of the known values", "detail": "Allowed: emotion: 'contempt', 'sad', ..."}
 QUEUE_FULL = {"error": "Too many tasks are waiting", "detail": "At most 100 may wait. Try again later."}
+KEY_USED = {
+    "error": "The Idempotency-Key was used for another request",
+    "detail": "Use a new key for each request that differs.",
+}
 TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
 DAMAGED = {
     "error": "The image can't be decoded",
     "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
 }
+NOT_READY = {"error": "The service is not ready", "detail": "The database does not answer"}
+METRICS = 'dice_talk_queue_length 3.0\ndice_talk_video_seconds_total{engine="lite"} 182.5\n'
 STOPPING = {"error": "The server is shutting down", "detail": "Try again soon."}
 NO_KEY = {"error": "An API key is needed", "detail": HINT}
 REVOKED = {"error": "The API key was revoked", "detail": "Ask whoever runs this server for another."}
@@ -41,7 +56,7 @@ TOO_MANY = {
 UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
 
 
-def _documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
+def documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
@@ -73,6 +88,7 @@ class KeyRoute(APIRoute):
         async def admit_then_handle(request: Request) -> Response:
             access: Access = request.app.state.access
             request.state.owner = access.admit(request.headers.get("authorization"))
+            logs.about(request.path_params.get("task_id", ""))
             return await handle(request)
 
         return admit_then_handle
@@ -90,7 +106,7 @@ class FormRoute(APIRoute):
             settings = synthesis.settings
             limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
             async with (
-                synthesis.uploading(await owner(request)),
+                synthesis.uploading(await owner(request), request.headers.get("idempotency-key")),
                 receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form,
             ):
                 request.state.form = form
@@ -117,14 +133,19 @@ async def owner(request: Request) -> str | None:
 
 Service = Annotated[Synthesis, Depends(service)]
 Owner = Annotated[str | None, Depends(owner)]
-pages, service_routes = APIRouter(), APIRouter()
-uploads, tasks = APIRouter(route_class=UploadRoute), APIRouter(route_class=KeyRoute)
-
-
-@pages.get("/", include_in_schema=False)
-def index() -> RedirectResponse:
-    """For people who open the server in a browser."""
-    return RedirectResponse("docs")
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        pattern="^[!-~]([ -~]*[!-~])?$",
+        description="Any text of your own: the same request sent again with it gives the same task, not a second one.",
+        examples=["0b7c3c1e-order-17"],
+    ),
+]
+service_routes = APIRouter(prefix="/api")
+uploads = APIRouter(prefix="/api", route_class=UploadRoute)
+tasks = APIRouter(prefix="/api", route_class=KeyRoute)
+operation, callbacks = APIRouter(route_class=KeyRoute), APIRouter()
 
 
 @service_routes.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
@@ -133,19 +154,52 @@ def get_health(synthesis: Service) -> Health:
     return synthesis.health()
 
 
+@service_routes.get("/live", summary="Whether the process answers", tags=["Service"])
+async def live() -> Alive:
+    """For a supervisor that starts the service anew when this is not answered; it says nothing of what it can do."""
+    return Alive()
+
+
+@service_routes.get(
+    "/ready",
+    summary="Whether a task would be taken now",
+    tags=["Service"],
+    responses=documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
+)
+def ready(synthesis: Service) -> Ready:
+    """For a load balancer. Healthy, and with room in the queue."""
+    synthesis.refuse_when_not_ready()
+    return Ready()
+
+
+@operation.get(
+    "/metrics",
+    summary="Counts and gauges for Prometheus",
+    tags=["Service"],
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {"example": METRICS}}}},
+)
+def get_metrics(request: Request, synthesis: Service) -> Response:
+    """Since the server's start. Where keys are needed, this needs one as well: it tells how much others do."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(synthesis.load()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
 @uploads.post(
     "/v1/synthesis/start",
     summary="Start a talking-head task",
     tags=["Synthesis"],
-    responses=_documented(
+    responses=documented(
         {
             400: {
                 "wrong file type": WRONG_TYPE,
                 "damaged file": DAMAGED,
                 "out of range": OUT_OF_RANGE,
                 "engine not there": NO_ENGINE,
+                "callback not allowed": CALLBACK,
             },
             408: {"too slow": TIMED_OUT},
+            409: {"another request": KEY_USED},
             413: {"file too large": TOO_LARGE},
             422: {"malformed form": MALFORMED},
             503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
@@ -153,17 +207,36 @@ def get_health(synthesis: Service) -> Health:
     ),
 )
 async def start(
-    form: Annotated[RenderForm, Form(media_type="multipart/form-data")], synthesis: Service, owner: Owner
+    form: Annotated[RenderForm, Form(media_type="multipart/form-data")],
+    synthesis: Service,
+    owner: Owner,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskCreated:
     """Checks the files, stores the task and answers at once; rendering goes on behind."""
-    return await synthesis.start(form, owner)
+    return await synthesis.start(form, owner, idempotency_key)
+
+
+@callbacks.post(
+    "synthesis-ended",
+    summary="What is sent to callback_url",
+    tags=["Synthesis"],
+    status_code=204,
+    response_description="Any 2xx: delivered. 410: not wanted. All else, redirects too: it is tried again, for a day.",
+)
+def tell_end(
+    ended: SynthesisEnded,
+    webhook_id: Annotated[str, Header(description="The task's id; the same each time the callback is tried.")],
+    webhook_timestamp: Annotated[int, Header(description="When it was sent: seconds since 1970.")],
+    webhook_signature: Annotated[str, Header(description="v1, and the HMAC-SHA256 of id.timestamp.body in base64.")],
+) -> None:
+    """Sent once the task is COMPLETED or FAILED, at least once, signed as standardwebhooks.com has it."""
 
 
 @tasks.get(
     "/v1/synthesis/{task_id}/status",
     summary="How a task stands",
     tags=["Synthesis"],
-    responses=_documented({404: {"unknown or removed task": NOT_FOUND}}),
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     """Ask every few seconds until `status` is COMPLETED or FAILED."""
@@ -183,7 +256,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         },
         206: {"description": "The part asked for with Range."},
         304: {"description": "Not changed since the last download."},
-        **_documented(
+        **documented(
             {
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
@@ -196,26 +269,28 @@ def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -
     """Takes Range and conditional requests."""
     file = synthesis.result(task_id, owner)
     try:
-        response = FileResponse(file, media_type="video/mp4", filename="result.mp4", stat_result=file.stat())
+        response = OpenedFile(file, media_type="video/mp4", filename="result.mp4")
     except FileNotFoundError as error:  # removed between the question and the answer
         raise TaskNotFound from error
     if StaticFiles().is_not_modified(response.headers, request.headers):
+        response.close()
         return NotModifiedResponse(response.headers)
     return response
 
 
-def install(app: FastAPI, *, keys: bool) -> None:
+def install(app: FastAPI, more: Iterable[APIRouter], *, keys: bool) -> None:
     """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
-    unexpected = _documented({500: {"unexpected": UNEXPECTED}})
-    refusals = _documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
-    app.include_router(pages)
-    app.include_router(service_routes, prefix="/api", responses=unexpected)
-    for guarded in (uploads, tasks):
+    unexpected = documented({500: {"unexpected": UNEXPECTED}})
+    refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    pages.install(app)
+    app.webhooks.include_router(callbacks)
+    app.include_router(service_routes, responses=unexpected)
+    for guarded in (uploads, tasks, operation, *more):
         if keys:
-            documented = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, prefix="/api", responses=unexpected | refusals, dependencies=[documented])
+            scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+            app.include_router(guarded, responses=unexpected | refusals, dependencies=[scheme])
         else:
-            app.include_router(guarded, prefix="/api", responses=unexpected)
+            app.include_router(guarded, responses=unexpected)
     _tidy(app)
 
 
@@ -225,16 +300,21 @@ def _tidy(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = original()
-        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        paths = [*schema["paths"].values(), *schema["webhooks"].values()]
+        for operation in (operation for path in paths for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+            for response in operation["responses"].values():  # errors of a stream are no stream
+                if misplaced := "examples" in str(response) and response["content"].pop("text/event-stream", None):
+                    response["content"]["application/json"] |= misplaced
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        fields = schemas["RenderForm"]["properties"]  # the files first: Swagger UI shows fields in this order
-        for field in fields.values():  # a form has no null: what is optional is left out
-            field |= field.pop("anyOf", [{}])[0]
-        schemas["RenderForm"]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
+        for form in ("RenderForm", "PreflightForm"):
+            fields = schemas[form]["properties"]  # the files first: Swagger UI shows fields in this order
+            for field in fields.values():  # a form has no null: what is optional is left out
+                field |= field.pop("anyOf", [{}])[0]
+            schemas[form]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,30 +1,58 @@
 """What goes over the wire: the request form and the responses. Documented fields first, further ones after them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, Field, PlainSerializer
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, HttpUrl, PlainSerializer, ValidationError, WithJsonSchema
 
-from api.tasks import TaskStatus
-from dice_talk.options import RenderOptions
+from api.tasks import FINAL, Render, TaskStatus
+from dice_talk.options import LEFT_EMPTY, RenderOptions
 
-Timestamp = Annotated[datetime, PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S"), return_type=str)]
+MAX_PAGE = 100
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S")),
+    WithJsonSchema({"type": "string"}),  # JSON Schema's date-time has a zone
+]
 """UTC to the second, without a zone, as documented."""
 
 
-class RenderForm(RenderOptions):
-    """The form that starts a task: two files and every option of `RenderOptions`."""
+class TaskOptions(RenderOptions):
+    """Every option of `RenderOptions`, and what renders."""
 
-    image: UploadFile = Field(description="Portrait with a clear face: JPEG or PNG, at most 10 MB.")
-    audio: UploadFile = Field(description="Clear speech: WAV or MP3, at most 50 MB.")
     engine: Literal["auto", "diffusion", "lite"] = Field(
         "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
     )
+    callback_url: HttpUrl | None = Field(
+        None,
+        json_schema_extra=LEFT_EMPTY,
+        description="Is told how the task ended, by a signed POST (Standard Webhooks); a public http or https address.",
+    )
 
     def options(self) -> RenderOptions:
-        """The form without its files."""
+        """Those that engines know."""
         return RenderOptions(**{name: getattr(self, name) for name in RenderOptions.model_fields})
+
+    @classmethod
+    def of(cls, render: Render, changes: Mapping[str, object]) -> "TaskOptions":
+        """A render's, with changes. A seed that was drawn is drawn anew. Raises `RequestValidationError`."""
+        kept = {**render.options.model_dump(), "engine": render.engine}
+        if render.cache_key is None:
+            kept["seed"] = None
+        try:
+            return cls.model_validate({**kept, **changes})
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+
+
+class RenderForm(TaskOptions):
+    """The form that starts a task: two files and all options."""
+
+    image: UploadFile = Field(description="Portrait with a clear face: JPEG or PNG, at most 10 MB.")
+    audio: UploadFile = Field(description="Clear speech: WAV or MP3, at most 50 MB.")
 
 
 def _bounds(schema: dict[str, Any]) -> tuple[float, float] | None:
@@ -36,7 +64,7 @@ BOUNDS = {
     name: bounds
     for name, schema in RenderOptions.model_json_schema()["properties"].items()
     if (bounds := _bounds(schema))
-}
+} | {"limit": (1, MAX_PAGE)}
 """Lowest and highest value by field name, for error messages."""
 
 
@@ -46,6 +74,13 @@ class TaskCreated(BaseModel):
     task_id: str = Field(examples=["f47ac10b-58cc-4372-a567-0e02b2c3d479"])
     status: TaskStatus = Field(examples=["PENDING"])
     message: str = Field(examples=["Task created successfully"])
+
+
+class SecondsRange(BaseModel):
+    """From when things go well to when they don't: the truth lies in between four times out of five."""
+
+    low: float = Field(examples=[2.5])
+    high: float = Field(examples=[6.0])
 
 
 WEIGHTS = "Of the diffusion engine: published, or what its weights are instead, such as tiny random weights."
@@ -69,6 +104,46 @@ class TaskState(BaseModel):
     duration: float = Field(description="Seconds of video: the audio's length or the requested one, whichever is less.")
     elapsed_seconds: float = Field(description="Seconds since rendering began, or that it took.", examples=[12.5])
     attempts: int = Field(description="How often rendering was started.", examples=[1])
+    step: int | None = Field(None, description="Steps done of the present stage, where it has any.", examples=[120])
+    steps: int | None = Field(None, description="Of how many: denoising steps or frames.", examples=[198])
+    frame: int | None = Field(None, description="Frames drawn; only while stage is render.", examples=[120])
+    frames: int | None = Field(None, description="Frames to draw; only while stage is render.", examples=[198])
+    eta_seconds: SecondsRange | None = Field(
+        None, description="Seconds until the video is there, from past tasks; null when that is not known or has ended."
+    )
+    cancelled: bool = Field(False, description="The client cancelled it; status is then FAILED.", examples=[False])
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in FINAL
+
+
+class TaskPage(BaseModel):
+    """Some tasks, newest first."""
+
+    tasks: list[TaskState]
+    next_cursor: str | None = Field(description="To be sent as cursor for those that follow; null when none do.")
+
+
+class SynthesisEnded(BaseModel):
+    """What a callback tells."""
+
+    type: Literal["synthesis.completed", "synthesis.failed"]
+    timestamp: datetime = Field(description="When it ended.", examples=["2024-01-15T10:32:30Z"])
+    data: TaskState
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """A task that is started now is taken."""
+
+    status: Literal["ready"] = "ready"
 
 
 class Health(BaseModel):

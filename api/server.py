@@ -6,7 +6,6 @@ import fcntl
 import gc
 import ipaddress
 import logging
-import logging.handlers
 import os
 import signal
 import socket
@@ -24,19 +23,25 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import errors, routes
+from api import control, errors, logs, media, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
 from api.keys import KeyFile
+from api.logs import RequestLog
+from api.metrics import Metrics
 from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
+from api.preflight import Preflight
 from api.protocol import Http
+from api.receipts import Receipts
 from api.schemas import BOUNDS
-from api.service import Synthesis, clear_leftovers, render_folder, storage_problem
+from api.service import Synthesis
 from api.settings import Settings
+from api.storage import clear_leftovers, render_folder, storage_problem
 from api.store import StoreError, TaskStore, sqlite_url
 from api.sweeper import sweep_forever
+from api.webhooks import Webhooks, load_secret
 from dice_talk import __version__
 from dice_talk.device import gpu_available
 from dice_talk.engine import choose_engine
@@ -44,7 +49,6 @@ from dice_talk.errors import EngineUnavailable
 
 log = logging.getLogger("api.server")  # also when run as __main__
 
-LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
 OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
 """Of the same family, but read elsewhere."""
 GRACEFUL_S = 5
@@ -74,13 +78,15 @@ def create_app(
     keys = _open_keys(settings.api_keys_file)
     lock = _claim(settings.data_dir)
     try:
+        secret = load_secret(settings)
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
-    except StoreError as error:
+    except (StoreError, OSError, ValueError) as error:
         lock.close()
         raise StartError(str(error)) from error
     engines = EnginePool(
         command or _worker_command(settings), load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds
     )
+    metrics = Metrics()
     dispatcher = Dispatcher(
         store,
         engines,
@@ -90,25 +96,41 @@ def create_app(
         queue_size=settings.queue_size,
         attempts=settings.attempts,
         clock=clock,
+        metrics=metrics,
     )
     synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
+    webhooks = Webhooks(
+        store,
+        synthesis.status,
+        secret,
+        networks=settings.callback_allowed,
+        seconds=settings.webhook_seconds,
+        clock=clock,
+        metrics=metrics,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         clear_leftovers(settings, store)
         await dispatcher.start(engine)
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
+        watching = asyncio.create_task(synthesis.watch())
+        delivering = asyncio.create_task(webhooks.run())
         _announce(settings, engine)
         yield
         sweeping.cancel()
         await synthesis.drain()
+        watching.cancel()
+        delivering.cancel()
+        await asyncio.wait([delivering])
         store.close()
         lock.close()
 
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
-    app.state.synthesis = synthesis
+    app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    routes.install(app, keys=keys is not None)
+    app.state.preflight, app.state.receipts = Preflight(settings), Receipts(settings)
+    routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
     app.add_middleware(LingeringClose)  # each one added goes around those before it
@@ -119,10 +141,11 @@ def create_app(
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
+            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", logs.REQUEST_ID],
         )
     app.add_middleware(ErrorForm)
     app.add_middleware(SecureHeaders)
+    app.add_middleware(RequestLog, metrics=metrics)
     return app
 
 
@@ -164,7 +187,7 @@ def _announce(settings: Settings, engine: str) -> None:
     )
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
-    log.info("Try it in a browser: %s/docs", url)
+    log.info("Open it in a browser: %s (the API: %s/docs)", url, url)
     log.info(
         "Or type: curl -X POST %s/api/v1/synthesis/start -F image=@examples/portrait.jpg -F audio=@examples/speech.wav"
         " -F emotion=happy",
@@ -180,17 +203,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Everything goes to standard error and to a rotating `api.log`. Raises `StartError`."""
+    """See `logs.configure`. Raises `StartError`."""
     try:
-        settings.log_dir.mkdir(parents=True, exist_ok=True)
-        file = logging.handlers.RotatingFileHandler(
-            settings.log_dir / "api.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-        )
+        logs.configure(settings)
     except OSError as error:
         raise StartError(f"the log folder {settings.log_dir} cannot be used: {error.strerror}") from error
-    logging.raiseExceptions = False  # a full disk or a closed terminal is no reason to print a traceback for each line
-    line = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    logging.basicConfig(level=settings.log_level, format=line, handlers=[logging.StreamHandler(), file])
 
 
 def load_settings() -> Settings:
@@ -257,7 +274,13 @@ class Server(uvicorn.Server):
 def http_server(app: FastAPI) -> uvicorn.Server:
     """What serves an app made by `create_app`."""
     config = uvicorn.Config(
-        app, http=Http, ws="none", log_config=None, timeout_graceful_shutdown=GRACEFUL_S, server_header=False
+        app,
+        http=Http,
+        ws="none",
+        log_config=None,
+        access_log=False,  # see `logs.RequestLog`
+        timeout_graceful_shutdown=GRACEFUL_S,
+        server_header=False,
     )
     return Server(config, app.state.synthesis)
 

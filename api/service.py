@@ -1,36 +1,46 @@
-"""What the routes call: takes requests in, tells how tasks stand, hands out results, removes what is too old."""
+"""What the routes call: takes requests in, tells how tasks stand, hands out results, ends and removes tasks."""
 
 import asyncio
 import logging
-import os
 import secrets
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import anyio
+
+from api import logs
+from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
-from api.errors import QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
+from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
+from api.eta import Forecast
+from api.events import TICK_S, Events, Feed
 from api.files import settle
 from api.inspection import Inputs, Inspector
+from api.metrics import Load
+from api.outbound import check_url
 from api.recent import Standing
-from api.schemas import Health, RenderForm, TaskCreated, TaskState
-from api.settings import MEGABYTE, Settings
-from api.store import TaskStore
-from api.tasks import FINAL, Render, Task, TaskStatus, cache_key
+from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
+from api.settings import Settings
+from api.storage import Upload, link_inputs, render_folder, staging_folder, storage_problem
+from api.store import StoreFailure, TaskStore
+from api.tasks import FINAL, Render, Task, TaskStatus, cache_key, request_hash
 from api.uploads import StoredFile
 from dice_talk import __version__
 from dice_talk.engine import choose_engine, fingerprint, weights_of
 from dice_talk.errors import EngineUnavailable
 from dice_talk.face import output_size
-from dice_talk.options import MAX_SEED
+from dice_talk.options import MAX_SEED, RenderOptions
 
 log = logging.getLogger(__name__)
 
 RETRY_LATER = {"Retry-After": "30"}
+RELEASE_S = 10.0
+"""How long removing a running task waits for its engine; after that, its files go with the next sweep."""
 
 
 class Synthesis:
@@ -44,6 +54,8 @@ class Synthesis:
         self._inspector = Inspector()
         self._admission = asyncio.Lock()  # looking for a shared render, counting the queue and joining it are one act
         self._uploads = 0
+        self._forecast = Forecast()
+        self._events = Events(self._look)
         self.stopping = False
 
     def refuse_when_full(self) -> None:
@@ -69,6 +81,9 @@ class Synthesis:
         """Gives running tasks their time to end, then leaves the rest to the next start. More calls do nothing more."""
         self.stopping = True
         await self._dispatcher.stop(self.settings.shutdown_seconds)
+        with suppress(StoreFailure):
+            await self._events.update()  # the ends of those that made it
+        self._events.close()
 
     async def refuse_when_owner_waits(self, owner: str | None) -> None:
         """Raises `TooManyRequests` when as many tasks of that key wait as may."""
@@ -79,10 +94,14 @@ class Synthesis:
             )
 
     @asynccontextmanager
-    async def uploading(self, owner: str | None) -> AsyncIterator[None]:
+    async def uploading(self, owner: str | None, idempotency_key: str | None = None) -> AsyncIterator[None]:
         """Around one upload. Raises `QueueFull`, `Unavailable` or `TooManyRequests` before it is sent in vain."""
-        self.refuse_when_full()
-        await self.refuse_when_owner_waits(owner)
+        made = None
+        if idempotency_key:
+            made = await asyncio.to_thread(self._store.keyed, owner, idempotency_key)
+        if made is None:  # what was accepted already takes no place
+            self.refuse_when_full()
+            await self.refuse_when_owner_waits(owner)
         if self._uploads >= self.settings.uploads:
             raise QueueFull(
                 "Too many uploads at the same time", f"At most {self.settings.uploads} are taken.", RETRY_LATER
@@ -93,24 +112,72 @@ class Synthesis:
         finally:
             self._uploads -= 1
 
-    async def start(self, form: RenderForm, owner: str | None) -> TaskCreated:
+    async def start(self, form: RenderForm, owner: str | None, idempotency_key: str | None = None) -> TaskCreated:
         """Accepts a request: once this returns, the task outlives any crash. `owner`: name of the key, if any."""
         if not isinstance(form.image, StoredFile) or not isinstance(form.audio, StoredFile):
             raise TypeError("the form was not read by receive_form")
-        wish = self.settings.engine if form.engine == "auto" else form.engine
-        engine = choose_engine(wish, self.settings.checkpoints_dir)
-        inputs = await self._inspector.inspect(form.image.path, form.audio.path)
-        if not form.crop:
-            output_size(inputs.width, inputs.height, form.min_resolution)
-        render = await asyncio.to_thread(self._plan, form, form.image, form.audio, engine, inputs)
-        # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
-        task = Task(render.id, render.created_at, render, owner)
-        status = await asyncio.shield(asyncio.ensure_future(self._admit(task, form.image.path.parent)))
-        return TaskCreated(task_id=task.id, status=status, message="Task created successfully")
+        upload = Upload(form.image.path.parent, form.image.sha256, form.audio.sha256)
+        body = None
+        if idempotency_key:
+            fields = form.model_dump(mode="json", exclude={"image", "audio"})
+            body = request_hash(upload.image_hash, upload.audio_hash, fields)
+            if made := await self._find_repeated(owner, idempotency_key, body):
+                logs.about(made.id)
+                return _created(made)
+        return await self._submit(upload, form, owner, idempotency_key, body)
 
-    async def _admit(self, task: Task, upload: Path) -> TaskStatus:
-        """Lets the task share a render, or wait for one of its own."""
+    async def retry(self, task_id: str, owner: str | None, changes: Mapping[str, object]) -> TaskCreated:
+        """Accepts a request for the same files. `changes`: other options than that task's, by name."""
+        async with self.uploading(owner):
+            render = (await self._find(task_id, owner)).render
+            options = TaskOptions.of(render, changes)
+            folder = staging_folder(self.settings) / uuid.uuid4().hex
+            try:
+                upload = await asyncio.to_thread(link_inputs, self.folder(render.id), folder)
+                return await self._submit(upload, options, owner)
+            except FileNotFoundError as error:  # removed meanwhile
+                raise TaskNotFound from error
+            finally:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _submit(
+        self, upload: Upload, wish: TaskOptions, owner: str | None, key: str | None = None, body: str | None = None
+    ) -> TaskCreated:
+        callback_url = check_url(wish.callback_url, self.settings.callback_allowed) if wish.callback_url else None
+        engine = choose_engine(
+            self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
+        )
+        inputs = await self._inspector.inspect(upload.image, upload.audio)
+        render = await asyncio.to_thread(self._plan, wish.options(), upload, engine, inputs)
+        task = Task(
+            render.id,
+            render.created_at,
+            render,
+            owner,
+            idempotency_key=key,
+            request_hash=body,
+            callback_url=callback_url,
+        )
+        logs.about(task.id)
+        # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
+        return _created(await asyncio.shield(asyncio.ensure_future(self._admit(task, upload.folder))))
+
+    async def _find_repeated(self, owner: str | None, key: str, body: str) -> Task | None:
+        """The task that this request made already. Raises `Conflict` when another request has its key."""
+        task = await asyncio.to_thread(self._store.keyed, owner, key)
+        if task and task.request_hash != body:
+            raise Conflict(
+                "The Idempotency-Key was used for another request", "Use a new key for each request that differs."
+            )
+        return task
+
+    async def _admit(self, task: Task, upload: Path) -> Task:
+        """Lets the task share a render, or wait for one of its own. Gives the one that there is, if it was repeated."""
         async with self._admission:
+            if task.idempotency_key and task.request_hash:
+                made = await self._find_repeated(task.owner, task.idempotency_key, task.request_hash)
+                if made:
+                    return made
             shared = await self._find_shared(task.render.cache_key)
             if shared:
                 task = replace(task, render=shared)
@@ -123,15 +190,18 @@ class Synthesis:
                 await self._accept(task, upload)
         whose, how = f" of {task.owner}" if task.owner else "", ", shared" if shared else ""
         log.info("task %s%s: %s, %.1f s%s", task.id, whose, task.render.engine, task.render.seconds, how)
-        return task.render.status
+        return task
 
-    def _plan(self, form: RenderForm, image: StoredFile, audio: StoredFile, engine: str, inputs: Inputs) -> Render:
-        options, key = form.options(), None
+    def _plan(self, options: RenderOptions, upload: Upload, engine: str, inputs: Inputs) -> Render:
+        """Raises `InvalidOptions` when the video would be too large."""
+        shape = (1, 1) if options.crop else (inputs.width, inputs.height)
+        width, height = output_size(*shape, options.min_resolution)
+        key = None
         if options.seed is None:
             options = options.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
         else:
             weights = fingerprint(engine, self.settings.checkpoints_dir)
-            key = cache_key(image.sha256, audio.sha256, options, engine, weights)
+            key = cache_key(upload.image_hash, upload.audio_hash, options, engine, weights)
         now = self._clock()
         return Render(
             id=str(uuid.uuid4()),
@@ -141,6 +211,7 @@ class Synthesis:
             seconds=min(options.duration or inputs.seconds, inputs.seconds),
             created_at=now,
             updated_at=now,
+            pixels=width * height,
         )
 
     async def _find_shared(self, key: str | None) -> Render | None:
@@ -155,8 +226,8 @@ class Synthesis:
     async def _accept(self, task: Task, upload: Path) -> None:
         """Files first, then the row: a row without files never exists."""
         folder = self.folder(task.render.id)
-        await asyncio.to_thread(settle, upload, folder)
         try:
+            await asyncio.to_thread(settle, upload, folder)
             stored = await asyncio.to_thread(self._store.add, task)
         except Exception:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -173,14 +244,30 @@ class Synthesis:
 
     async def status(self, task_id: str, owner: str | None) -> TaskState:
         """How a task stands. Raises `TaskNotFound`."""
+        return self._describe(_visible(await self._standing(task_id), owner))
+
+    async def _standing(self, task_id: str) -> Standing | None:
         known = self._store.recall(task_id)  # nearly always: a thread takes longer than all of the rest
-        standing = known or await asyncio.to_thread(self._store.standing, task_id)
-        task = _visible(standing, owner)
-        render, position, message = task.render, None, task.render.message
-        if standing and render.status is TaskStatus.PENDING:
+        return known or await asyncio.to_thread(self._store.standing, task_id)
+
+    async def _find(self, task_id: str, owner: str | None) -> Task:
+        return _visible(await self._standing(task_id), owner).task
+
+    async def _look(self, task_id: str) -> TaskState | None:
+        standing = await self._standing(task_id)
+        return self._describe(replace(standing, task=standing.task.as_told())) if standing else None
+
+    def _describe(self, standing: Standing) -> TaskState:
+        task, render, now = standing.task, standing.task.render, self._clock()
+        position, message, eta = None, render.message, None
+        if render.status is TaskStatus.PENDING:
             position = standing.ahead + 1
             message = f"{message} (position {position})"
-        elapsed = ((render.finished_at or self._clock()) - render.started_at) if render.started_at else timedelta()
+        if render.status not in FINAL:
+            eta = self._forecast.find(render.id, now)
+        elapsed = ((render.finished_at or now) - render.started_at) if render.started_at else timedelta()
+        counts = render.status is TaskStatus.PROCESSING and render.steps > 0
+        draws = counts and render.stage == "render"
         return TaskState(
             task_id=task.id,
             status=render.status,
@@ -197,15 +284,102 @@ class Synthesis:
             duration=round(render.seconds, 3),
             elapsed_seconds=round(max(0.0, elapsed.total_seconds()), 1),
             attempts=render.attempts,
+            step=render.step if counts else None,
+            steps=render.steps if counts else None,
+            frame=render.step if draws else None,
+            frames=render.steps if draws else None,
+            eta_seconds=SecondsRange(low=round(eta.low, 1), high=round(eta.high, 1)) if eta else None,
+            cancelled=task.cancelled_at is not None,
         )
 
-    def result(self, task_id: str, owner: str | None) -> Path:
-        """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
-        render = _visible(self._store.standing(task_id), owner).render
+    def page(self, owner: str | None, statuses: Collection[TaskStatus], limit: int, cursor: str | None) -> TaskPage:
+        """Some of an owner's tasks, newest first. Blocking. Raises `InvalidValue` for a cursor that is none."""
+        after = decode_cursor(cursor) if cursor else None
+        found = self._store.page(owner, statuses, limit + 1, after)
+        more = encode_cursor(found[limit - 1].task) if len(found) > limit else None
+        return TaskPage(
+            tasks=[self._describe(_visible(standing, owner)) for standing in found[:limit]], next_cursor=more
+        )
+
+    async def feed(self, task_id: str, owner: str | None) -> Feed:
+        """What happens to a task. Raises `TaskNotFound`."""
+        return self._events.feed(await self.status(task_id, owner))
+
+    async def watch(self) -> None:
+        """Until cancelled, keeps forecasts and feeds up to date."""
+        stamp = None
+        while True:
+            try:
+                if stamp != (stamp := self._store.stamp()):
+                    await asyncio.to_thread(self._foresee)
+                await self._events.update()
+            except Exception:
+                log.exception("Tasks could not be looked at")
+            await asyncio.sleep(TICK_S)
+
+    def _foresee(self) -> None:
+        self._forecast.renew(self._store.unfinished(), self._store.timings(), self.settings.workers, self._clock())
+
+    async def cancel(self, task_id: str, owner: str | None) -> TaskState:
+        """Ends a task; its render goes on if others share it. Raises `TaskNotFound` or `Conflict`."""
+        async with self._admission:  # nobody may join a render while it is called off
+            task = await self._find(task_id, owner)
+            if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
+                raise Conflict("The task has ended already")
+            await self._call_off_unwanted(task.render.id)
+        log.info("task %s cancelled", task_id)
+        return await self.status(task_id, owner)
+
+    async def remove(self, task_id: str, owner: str | None) -> None:
+        """Forgets a task at once, and removes its files unless others share them. Raises `TaskNotFound`."""
+        async with self._admission:
+            task = await self._find(task_id, owner)
+            await asyncio.to_thread(self._store.remove, task, self._clock())
+            unwanted = await self._call_off_unwanted(task.render.id)
+        log.info("task %s removed by its client", task_id)
+        if unwanted:
+            with anyio.move_on_after(RELEASE_S):
+                await self._dispatcher.released(task.render.id)
+        await self.sweep()
+
+    async def _call_off_unwanted(self, render_id: str) -> bool:
+        """After a task gave a render up, on which the store may have ended it. Gives whether it did."""
+        render = await asyncio.to_thread(self._store.render, render_id)
+        if render is None or render.status is not TaskStatus.FAILED:
+            return False
+        self._dispatcher.call_off(render_id)
+        return True
+
+    def completed(self, task_id: str, owner: str | None) -> Task:
+        """A task whose video is there. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
+        task = _visible(self._store.standing(task_id), owner).task
+        render = task.render
         if render.status is not TaskStatus.COMPLETED:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
             raise TaskNotCompleted("Task not completed yet", detail)
-        return self.result_file(render.id)
+        return task
+
+    def result(self, task_id: str, owner: str | None) -> Path:
+        """The finished video. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
+        return self.result_file(self.completed(task_id, owner).render.id)
+
+    def load(self) -> Load:
+        """How busy the service is."""
+        return Load(
+            queue_length=self._dispatcher.waiting,
+            queue_size=self.settings.queue_size,
+            slots=len(self._dispatcher.slots),
+            slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
+            uploads=self._uploads,
+            engine_pids=self._dispatcher.engines.pids(),
+        )
+
+    def refuse_when_not_ready(self) -> None:
+        """Raises `QueueFull` or `Unavailable` when no task can be taken now. Blocking."""
+        health = self.health()
+        if health.status != "healthy":
+            raise Unavailable("The service is not ready", health.detail, RETRY_LATER)
+        self.refuse_when_full()
 
     def health(self) -> Health:
         """Healthy means: it can take and render tasks. Blocking."""
@@ -237,51 +411,29 @@ class Synthesis:
         )
 
     async def sweep(self) -> int:
-        """Removes tasks that ended longer ago than the retention time, with their files. Gives how many renders."""
+        """Removes tasks that ended longer ago than the retention time, and renders without a task, with their files.
+
+        Gives how many renders.
+        """
         cutoff = self._clock() - timedelta(hours=self.settings.retention_hours)
         async with self._admission:  # nobody may join a render while it goes
-            gone = await asyncio.to_thread(self._store.expired, cutoff)
+            expired = await asyncio.to_thread(self._store.expired, cutoff)
+            gone = [render_id for render_id in expired if not self._dispatcher.holds(render_id)]
             for render_id in gone:  # before the rows: on a full disk, the database has no room to forget them
                 await asyncio.to_thread(shutil.rmtree, self.folder(render_id), ignore_errors=True)
-            await asyncio.to_thread(self._store.purge, cutoff)
+            await asyncio.to_thread(self._store.purge, cutoff, gone)
         if gone:
-            log.info("%d renders removed after %g hours", len(gone), self.settings.retention_hours)
+            log.info("%d renders removed that are too old or belong to no task", len(gone))
         return len(gone)
 
 
-def _visible(standing: Standing | None, owner: str | None) -> Task:
+def _created(task: Task) -> TaskCreated:
+    status = task.as_told().render.status
+    return TaskCreated(task_id=task.id, status=status, message="Task created successfully")
+
+
+def _visible(standing: Standing | None, owner: str | None) -> Standing:
     """Only its owner sees a task; one made without a key is seen without one only. Raises `TaskNotFound`."""
     if standing is None or standing.task.owner != owner:
         raise TaskNotFound
-    return standing.task
-
-
-def render_folder(settings: Settings, render_id: str) -> Path:
-    """Where a render's files lie: image, audio and, when it is done, result.mp4."""
-    return settings.data_dir / "tasks" / render_id
-
-
-def storage_problem(settings: Settings) -> str | None:
-    """Why nothing more can be stored; None when all is well."""
-    if not os.access(settings.data_dir, os.W_OK):
-        return "The server cannot write to its data folder"
-    if shutil.disk_usage(settings.data_dir).free < settings.min_free_mb * MEGABYTE:
-        return "The server has too little room on its disk"
-    return None
-
-
-def staging_folder(settings: Settings) -> Path:
-    """Where uploads lie until they are accepted."""
-    return settings.data_dir / "incoming"
-
-
-def clear_leftovers(settings: Settings, store: TaskStore) -> None:
-    """Removes what a crash may leave: half uploads, and folders whose row was never written or is already gone."""
-    shutil.rmtree(staging_folder(settings), ignore_errors=True)
-    known = store.render_ids()
-    if not known:
-        return  # a new database, perhaps by a mistyped URL: no reason to remove anybody's videos
-    for folder in (settings.data_dir / "tasks").iterdir():
-        if folder.name not in known:
-            log.warning("removing %s: no task refers to it", folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
+    return replace(standing, task=standing.task.as_told())

@@ -2,10 +2,11 @@
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 CONFIG_FILE = "config.toml"
@@ -25,6 +26,7 @@ class Settings(BaseSettings):
     checkpoints_dir: Path = Field(Path("checkpoints"), description="Weights of the diffusion engine.")
     log_dir: Path = Field(Path("logs"), description="Holds api.log.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Lines of the log: for people, or JSON objects.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
     engine: Literal["auto", "diffusion", "lite"] = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
@@ -43,6 +45,13 @@ class Settings(BaseSettings):
     key_queue_size: int = Field(20, ge=1, description="Tasks of one key that may wait; more are answered with 429.")
     key_requests_per_minute: int = Field(
         600, ge=1, le=100_000, description="Requests taken with one key; more are answered with 429."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="Callbacks are signed with it: whsec_ and base64; default: made once, in the data folder."
+    )
+    webhook_seconds: float = Field(10.0, gt=0, le=60, description="How long a callback's receiver may take to answer.")
+    webhook_networks: str = Field(
+        "", description="Networks that are not public, yet callbacks may go there: 10.1.0.0/16, separated by commas."
     )
     cors_origins: str = Field(
         "",
@@ -73,6 +82,18 @@ class Settings(BaseSettings):
         """`cors_origins`, one by one."""
         return _split(self.cors_origins)
 
+    @field_validator("webhook_networks")
+    @classmethod
+    def _look_like_networks(cls, networks: str) -> str:
+        for network in _split(networks):
+            ip_network(network)
+        return networks
+
+    @property
+    def callback_allowed(self) -> list[IPv4Network | IPv6Network]:
+        """`webhook_networks`, one by one."""
+        return [ip_network(network) for network in _split(self.webhook_networks)]
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -90,5 +111,5 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
 
-def _split(origins: str) -> list[str]:
-    return [origin for part in origins.split(",") if (origin := part.strip())]
+def _split(text: str) -> list[str]:
+    return [item for part in text.split(",") if (item := part.strip())]

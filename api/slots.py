@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import anyio
+
 from api.engines import EngineLost, EnginePool, EngineProcess, TaskFailed
 from dice_talk.engine import Progress, RenderJob, RenderResult
 
@@ -42,7 +44,8 @@ class Slot:
         """Renders one job. Raises `TaskFailed`, `EngineLost` or `NoRoom`; the next call finds a working process."""
         self.busy = True
         try:
-            process = await self.warm_up(engine)
+            with anyio.CancelScope(shield=True):  # a task that is cancelled ends no engine that others wait for
+                process = await self.warm_up(engine)
             return await process.render(job, on_progress)
         finally:
             self.busy = False

@@ -4,8 +4,8 @@ All methods but `recall` block for about a millisecond; call them in a thread fr
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,32 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine as Database
 
+from api.eta import Size, Timing
 from api.recent import Recent, Standing
-from api.tasks import FINAL, LEGAL, Render, Task, TaskStatus
+from api.tasks import CANCELLED, FINAL, LEGAL, Callback, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MIGRATIONS = {
     1: (
         "ALTER TABLE tasks ADD COLUMN owner VARCHAR(64)",
         "CREATE INDEX ix_tasks_owner ON tasks (owner)",
     ),
+    2: (
+        "ALTER TABLE renders ADD COLUMN step INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE renders ADD COLUMN steps INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE renders ADD COLUMN pixels INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN cancelled_at TIMESTAMP",
+        "ALTER TABLE tasks ADD COLUMN cancelled_progress FLOAT NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN idempotency_key VARCHAR(255)",
+        "ALTER TABLE tasks ADD COLUMN request_hash VARCHAR(64)",
+        "CREATE INDEX ix_tasks_created_at ON tasks (created_at)",
+        "CREATE INDEX ix_tasks_idempotency_key ON tasks (idempotency_key)",
+    ),
 }
-"""By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak."""
+"""By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak. New tables need no word."""
+MAX_TIMINGS = 200
+"""How many past renders are remembered: enough for every size that is in use, and little to read."""
 
 _metadata = sa.MetaData()
 _schema = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -48,6 +62,9 @@ _renders = sa.Table(
     sa.Column("started_at", sa.DateTime),
     sa.Column("finished_at", sa.DateTime),
     sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("pixels", sa.Integer, nullable=False),
     sqlite_autoincrement=True,  # a number is never given twice, also not after rows were removed
 )
 _tasks = sa.Table(
@@ -55,9 +72,38 @@ _tasks = sa.Table(
     _metadata,
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("render_id", sa.String(36), sa.ForeignKey("renders.id"), index=True, nullable=False),
-    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("created_at", sa.DateTime, index=True, nullable=False),
     sa.Column("owner", sa.String(64), index=True),
+    sa.Column("cancelled_at", sa.DateTime),
+    sa.Column("cancelled_progress", sa.Float, nullable=False),
+    sa.Column("idempotency_key", sa.String(255), index=True),
+    sa.Column("request_hash", sa.String(64)),
 )
+_callbacks = sa.Table(
+    "callbacks",  # that were not delivered yet; they go with their task
+    _metadata,
+    sa.Column("task_id", sa.String(36), sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.DateTime, index=True, nullable=False),
+)
+_timings = sa.Table(  # how long renders took; kept when these are removed
+    "timings",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("engine", sa.String(32), nullable=False),
+    sa.Column("pixels", sa.Integer, nullable=False),
+    sa.Column("frames", sa.Integer, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+_joined = sa.select(_renders, *(column.label(f"task_{column.name}") for column in _tasks.c)).join_from(_tasks, _renders)
+_ENDED = _renders.c.status.in_([status.value for status in FINAL])
+_CLAIMED = sa.exists().where(_tasks.c.render_id == _renders.c.id)
+_WANTED = _CLAIMED.where(_tasks.c.cancelled_at.is_(None))
+_TOLD = sa.case((_tasks.c.cancelled_at.is_not(None), TaskStatus.FAILED.value), else_=_renders.c.status)
+"""The status of a task as `Task.as_told` gives it."""
 
 
 StoreFailure = sa.exc.SQLAlchemyError
@@ -80,7 +126,7 @@ class TaskStore:
         """Opens the database and creates what is missing. Raises `StoreError`."""
         self._recent = Recent()
         try:
-            self._db: Database = sa.create_engine(url)
+            self._db: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, values are not
         except (sa.exc.ArgumentError, ImportError) as error:
             raise StoreError(f"wrong setting: database_url: {error}") from error
         if self._db.dialect.name == "sqlite":
@@ -89,12 +135,14 @@ class TaskStore:
             with self._db.begin() as db:
                 if self._db.dialect.name == "sqlite" and (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
                     raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
+                if self._db.dialect.name == "sqlite":
+                    db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+                if sa.inspect(db).has_table(_schema.name):
+                    _refuse_unknown(db.scalar(sa.select(_schema.c.version)))
                 _metadata.create_all(db)
-                version = _migrate(db)
+                _migrate(db)
         except sa.exc.DBAPIError as error:
             raise StoreError(f"the database cannot be opened: {error.orig}") from error
-        if version != SCHEMA_VERSION:
-            raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Gives up all connections."""
@@ -116,14 +164,14 @@ class TaskStore:
         row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
         with self._db.begin() as db:
             number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
-            db.execute(_claim(task))
+            _store_claim(db, task)
         self._recent.forget(render.id, render.status)
         return replace(render, number=int(number or 0))
 
     def join(self, task: Task) -> None:
         """Stores a task that shares a render which is there already."""
         with self._db.begin() as db:
-            db.execute(_claim(task))
+            _store_claim(db, task)
 
     def recall(self, task_id: str) -> Standing | None:
         """How a task stands, if that is known without asking the database. Does not block."""
@@ -140,14 +188,32 @@ class TaskStore:
         return Standing(task, bisect_left(waiting or [], task.render.number))
 
     def _task(self, task_id: str) -> Task | None:
-        query = (
-            sa.select(_renders, _tasks.c.created_at.label("task_created_at"), _tasks.c.owner)
-            .join(_tasks, _tasks.c.render_id == _renders.c.id)
-            .where(_tasks.c.id == task_id)
-        )
+        with self._db.connect() as db:
+            row = db.execute(_joined.where(_tasks.c.id == task_id)).mappings().one_or_none()
+        return None if row is None else _to_task(row)
+
+    def keyed(self, owner: str | None, idempotency_key: str) -> Task | None:
+        """The task that this owner's request of that name made."""
+        query = _joined.where(_tasks.c.idempotency_key == idempotency_key, _owned(owner))
         with self._db.connect() as db:
             row = db.execute(query).mappings().one_or_none()
-        return None if row is None else Task(task_id, row["task_created_at"], _to_render(row), row["owner"])
+        return None if row is None else _to_task(row)
+
+    def page(
+        self, owner: str | None, statuses: Collection[TaskStatus], limit: int, after: tuple[datetime, str] | None
+    ) -> list[Standing]:
+        """An owner's tasks, newest first. `statuses`: empty for all. `after`: birth and id of the last one seen."""
+        query = _joined.where(_owned(owner))
+        if statuses:
+            query = query.where(_TOLD.in_(_values(statuses)))
+        if after:
+            born, same_time = _tasks.c.created_at, sa.and_(_tasks.c.created_at == after[0], _tasks.c.id < after[1])
+            query = query.where(sa.or_(born < after[0], same_time))
+        query = query.order_by(_tasks.c.created_at.desc(), _tasks.c.id.desc()).limit(limit)
+        waiting = self._waiting()
+        with self._db.connect() as db:
+            tasks = [_to_task(row) for row in db.execute(query).mappings()]
+        return [Standing(task, bisect_left(waiting, task.render.number)) for task in tasks]
 
     def render(self, render_id: str) -> Render | None:
         """The render with this id."""
@@ -169,7 +235,7 @@ class TaskStore:
 
     def unfinished(self) -> list[Render]:
         """Waiting and running renders in the order of their acceptance."""
-        query = sa.select(_renders).where(_renders.c.status.not_in(_values(FINAL))).order_by(_renders.c.number)
+        query = sa.select(_renders).where(~_ENDED).order_by(_renders.c.number)
         with self._db.connect() as db:
             return [_to_render(row) for row in db.execute(query).mappings()]
 
@@ -184,7 +250,7 @@ class TaskStore:
         query = (
             sa.select(sa.func.count())
             .join_from(_tasks, _renders)
-            .where(_tasks.c.owner == owner, _renders.c.status == TaskStatus.PENDING.value)
+            .where(_tasks.c.owner == owner, _TOLD.in_([TaskStatus.PENDING.value]))
         )
         with self._db.connect() as db:
             return int(db.scalar(query) or 0)
@@ -206,20 +272,85 @@ class TaskStore:
         self._recent.forget(render_id, status)
         return changed
 
-    def expired(self, before: datetime) -> list[str]:
-        """Ids of the renders that ended before that time and that no later task claims."""
-        claimed = sa.exists().where(_tasks.c.render_id == _renders.c.id, _tasks.c.created_at >= before)
-        with self._db.connect() as db:
-            return list(db.scalars(sa.select(_renders.c.id).where(_ended(before), ~claimed)))
+    def cancel(self, task: Task, now: datetime) -> bool:
+        """Marks a task as cancelled, and ends its render if nobody else wants it. False when it has ended already."""
+        unfinished = sa.exists().where(_renders.c.id == _tasks.c.render_id, ~_ENDED)
+        progress = sa.select(_renders.c.progress).where(_renders.c.id == _tasks.c.render_id).scalar_subquery()
+        statement = (
+            _tasks.update()
+            .where(_tasks.c.id == task.id, _tasks.c.cancelled_at.is_(None), unfinished)
+            .values(cancelled_at=now, cancelled_progress=progress)
+        )
+        with self._db.begin() as db:
+            changed = db.execute(statement).rowcount == 1
+            _end_if_unwanted(db, task.render.id, now)
+        self._recent.forget(task.render.id, TaskStatus.FAILED, task.id)
+        return changed
 
-    def purge(self, before: datetime) -> None:
-        """Forgets the tasks that are older than that and whose render has ended before, then renders without a task."""
-        has_task = sa.exists().where(_tasks.c.render_id == _renders.c.id)
-        old = sa.select(_renders.c.id).where(_ended(before))
+    def remove(self, task: Task, now: datetime) -> None:
+        """Forgets a task, and ends its render if nobody else wants it; a sweep then removes what nobody claims."""
+        with self._db.begin() as db:
+            db.execute(_tasks.delete().where(_tasks.c.id == task.id))
+            _end_if_unwanted(db, task.render.id, now)
+        self._recent.forget(task.render.id, TaskStatus.FAILED, task.id)
+
+    def expired(self, before: datetime) -> list[str]:
+        """Ids of the renders that ended before that time and that no later task claims, or that have no task at all."""
+        lately = _CLAIMED.where(_tasks.c.created_at >= before)
+        gone = sa.or_(sa.and_(_renders.c.finished_at < before, ~lately), ~_CLAIMED)
+        with self._db.connect() as db:
+            return list(db.scalars(sa.select(_renders.c.id).where(_ENDED, gone)))
+
+    def purge(self, before: datetime, gone: Collection[str]) -> None:
+        """Forgets the tasks that are older than that and whose render has ended before, then those renders of `gone`
+        that have no task.
+        """
+        old = sa.select(_renders.c.id).where(_ENDED, _renders.c.finished_at < before)
         with self._db.begin() as db:
             db.execute(_tasks.delete().where(_tasks.c.created_at < before, _tasks.c.render_id.in_(old)))
-            db.execute(_renders.delete().where(_ended(before), ~has_task))
+            db.execute(_renders.delete().where(_renders.c.id.in_(gone), ~_CLAIMED))
         self._recent.forget_all()
+
+    def callbacks_due(self, now: datetime, limit: int) -> list[Callback]:
+        """Of tasks that have ended, those to send by now; what was tried least comes first."""
+        query = (
+            sa.select(_callbacks.c.task_id, _tasks.c.owner, _callbacks.c.url, _callbacks.c.attempts)
+            .join_from(_callbacks, _tasks)
+            .join(_renders)
+            .where(_callbacks.c.due_at <= now, _TOLD.in_(_values(FINAL)))
+            .order_by(_callbacks.c.attempts, _callbacks.c.due_at)
+            .limit(limit)
+        )
+        with self._db.connect() as db:
+            return [Callback(**row) for row in db.execute(query).mappings()]
+
+    def postpone_callback(self, task_id: str, attempts: int, due_at: datetime) -> None:
+        """Notes that so many attempts failed, and when to try again."""
+        row = _callbacks.update().where(_callbacks.c.task_id == task_id).values(attempts=attempts, due_at=due_at)
+        with self._db.begin() as db:
+            db.execute(row)
+
+    def drop_callback(self, task_id: str) -> None:
+        """It was delivered, or given up."""
+        with self._db.begin() as db:
+            db.execute(_callbacks.delete().where(_callbacks.c.task_id == task_id))
+
+    def learn(self, timing: Timing) -> None:
+        """Remembers how long a render took."""
+        row = {**asdict(timing.size), "seconds": timing.seconds}
+        with self._db.begin() as db:
+            number = db.scalar(_timings.insert().values(row).returning(_timings.c.number))
+            db.execute(_timings.delete().where(_timings.c.number <= (number or 0) - MAX_TIMINGS))
+
+    def timings(self) -> list[Timing]:
+        """How long past renders took."""
+        columns = (_timings.c.engine, _timings.c.pixels, _timings.c.frames, _timings.c.steps, _timings.c.seconds)
+        with self._db.connect() as db:
+            return [Timing(Size(*size), seconds) for *size, seconds in db.execute(sa.select(*columns))]
+
+    def stamp(self) -> int:
+        """Another one after each change of what tasks look like. Does not block."""
+        return self._recent.stamp()
 
     def render_ids(self) -> set[str]:
         """Of all renders."""
@@ -227,29 +358,46 @@ class TaskStore:
             return set(db.scalars(sa.select(_renders.c.id)))
 
 
-def _migrate(db: sa.Connection) -> int:
-    """Brings the tables to this release's version, all or nothing; a version that is not known is left alone."""
-    if db.dialect.name == "sqlite":
-        db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+def _refuse_unknown(version: int | None) -> None:
+    """Before anything is written to the database of another release."""
+    if version not in (None, SCHEMA_VERSION, *MIGRATIONS):
+        raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
+
+
+def _migrate(db: sa.Connection) -> None:
+    """Brings the tables to this release's version, all or nothing."""
     found = version = db.scalar(sa.select(_schema.c.version))
     if found is None:
         db.execute(_schema.insert().values(version=SCHEMA_VERSION))
-        return SCHEMA_VERSION
+        return
     while version in MIGRATIONS:
         for statement in MIGRATIONS[version]:
             db.exec_driver_sql(statement)
         version += 1
     if version != found:
         db.execute(_schema.update().values(version=version))
-    return int(version or 0)
 
 
-def _claim(task: Task) -> sa.Insert:
-    return _tasks.insert().values(id=task.id, render_id=task.render.id, created_at=task.created_at, owner=task.owner)
+def _store_claim(db: sa.Connection, task: Task) -> None:
+    row = {column.name: getattr(task, column.name) for column in _tasks.c if column.name != "render_id"}
+    db.execute(_tasks.insert().values({**row, "render_id": task.render.id}))
+    if task.callback_url:
+        callback = {"task_id": task.id, "url": task.callback_url, "attempts": 0, "due_at": task.created_at}
+        db.execute(_callbacks.insert().values(callback))
 
 
-def _ended(before: datetime) -> sa.ColumnElement[bool]:
-    return sa.and_(_renders.c.status.in_(_values(FINAL)), _renders.c.finished_at < before)
+def _end_if_unwanted(db: sa.Connection, render_id: str, now: datetime) -> None:
+    end = {**CANCELLED, "finished_at": now, "updated_at": now}
+    db.execute(_renders.update().where(_renders.c.id == render_id, ~_ENDED, ~_WANTED).values(end))
+
+
+def _owned(owner: str | None) -> sa.ColumnElement[bool]:
+    return _tasks.c.owner.is_(None) if owner is None else _tasks.c.owner == owner
+
+
+def _to_task(row: sa.RowMapping) -> Task:
+    values = {column.name: row[f"task_{column.name}"] for column in _tasks.c if column.name != "render_id"}
+    return Task(render=_to_render(row), **values)
 
 
 def _to_render(row: sa.RowMapping) -> Render:

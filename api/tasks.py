@@ -1,12 +1,13 @@
 """What a client gets (a task) and what is worked on (a render).
 
 Identical requests with a seed share one render, so a task is one client's claim on it: it has an id and a birth of
-its own; state, progress and result are the render's.
+its own; state, progress and result are the render's. A claim can be given up, which is kept with the task: the render
+goes on as long as somebody wants it.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -32,6 +33,15 @@ LEGAL = {
 """From each state, the states that may follow. COMPLETED and FAILED are final."""
 
 FINAL = frozenset(status for status, following in LEGAL.items() if not following)
+CANCELLED: dict[str, Any] = {
+    "status": TaskStatus.FAILED,
+    "stage": "cancelled",
+    "message": "Cancelled",
+    "detail": None,
+    "step": 0,
+    "steps": 0,
+}
+"""How a cancelled task is told, and a render that nobody wants any more: the documented states have no word for it."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,14 @@ class Render:
     progress: float = 0.0  # in [0, 1]; never goes back, also not over a second attempt
     stage: str = "queued"  # one word for programs
     message: str = "Waiting in queue"  # one sentence for people
+    step: int = 0  # of `steps` in this stage; 0 of 0 where nothing is counted
+    steps: int = 0
     detail: str | None = None  # of a failure: what to try
     attempts: int = 0  # started so far
     started_at: datetime | None = None
     finished_at: datetime | None = None
     result: dict[str, Any] = field(default_factory=dict)  # of a finished one: what the file holds
+    pixels: int = 0  # of the video, a frame; 0 where an earlier release did not note it
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,34 @@ class Task:
     created_at: datetime
     render: Render
     owner: str | None = None  # name of the API key it was made with; None without keys
+    cancelled_at: datetime | None = None
+    cancelled_progress: float = 0.0  # the render's at that time
+    idempotency_key: str | None = None  # the client's own name for the request that made it
+    request_hash: str | None = None  # of that request's body
+    callback_url: str | None = None  # told to the store once, and by it to `api.webhooks` only
+
+    def as_told(self) -> "Task":
+        """As its client sees it: once cancelled it has ended, whatever becomes of the render."""
+        if self.cancelled_at is None:
+            return self
+        progress, end = self.cancelled_progress, self.cancelled_at
+        render = replace(self.render, progress=progress, updated_at=end, finished_at=end, **CANCELLED)
+        return replace(self, render=render)
+
+
+@dataclass(frozen=True)
+class Callback:
+    """What is to be told to a client's server once a task has ended."""
+
+    task_id: str
+    owner: str | None
+    url: str
+    attempts: int  # that failed
+
+
+def request_hash(image_hash: str, audio_hash: str, fields: dict[str, Any]) -> str:
+    """Equal for requests of equal bodies: same bytes, same fields as they were sent."""
+    return hashlib.sha256(json.dumps([image_hash, audio_hash, fields], sort_keys=True).encode()).hexdigest()
 
 
 def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str) -> str:

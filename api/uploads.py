@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anyio
 from fastapi import UploadFile
+from pydantic import TypeAdapter
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import FormData
@@ -29,6 +31,9 @@ MAX_TEXT_BYTES = 4096
 """Of one text field: none of them needs more than a few dozen characters."""
 FRAMING_BYTES = 512 * 1024
 """What boundaries, part headers and text fields may add to the files."""
+
+
+_MEMBERS = TypeAdapter(dict[str, Any])
 
 
 class StoredFile(UploadFile):
@@ -199,6 +204,46 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
     return await asyncio.to_thread(sink.form)
 
 
+async def receive_fields(request: Request, staging: Path, seconds: float) -> dict[str, Any]:
+    """The text fields of a small form of any kind, or the members of a JSON object; none where there is no body.
+
+    What a form leaves empty is left out. Raises as `receive_form` does.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        async with receive_form(request, staging, {}, seconds) as form:
+            return {name: value for name, value in form.items() if value}
+    body = await _read_small(request, seconds)
+    if not body:
+        return {}
+    try:
+        if kind == "application/json":
+            return _MEMBERS.validate_json(body)
+        if kind == "application/x-www-form-urlencoded":
+            pairs = parse_qsl(body.decode(), max_num_fields=MAX_PARTS)
+            if len(dict(pairs)) < len(pairs):
+                raise MalformedForm("A field was sent twice", "Send each field once.")
+            return dict(pairs)
+    except ValueError as error:
+        raise MalformedForm("The request can't be read", "Send a well-formed form or JSON object.") from error
+    raise MalformedForm("The request is neither a form nor JSON", "Send a form, a JSON object, or nothing.")
+
+
+async def _read_small(request: Request, seconds: float) -> bytes:
+    body = bytearray()
+    try:
+        with anyio.fail_after(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > FRAMING_BYTES:
+                    raise _too_large("The request", {})
+    except ClientDisconnect as error:
+        raise InvalidValue("The upload was broken off") from error
+    except TimeoutError as error:
+        raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
+    return bytes(body)
+
+
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -210,4 +255,5 @@ def _boundary(request: Request) -> bytes:
 
 def _too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
     allowed = ", ".join(f"{name} at most {round(size / MEGABYTE, 2):g} MB" for name, size in limits.items())
+    allowed = allowed or f"{FRAMING_BYTES // 1024} KB, and no files"
     return UploadTooLarge(f"{what} is too large", f"Allowed: {allowed}.")

@@ -17,12 +17,12 @@ from pathlib import Path
 import soundfile
 import torch
 
+from dice_talk.diffusion import tiny
 from dice_talk.diffusion.checkpoints import Models, load_models
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, precision
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.layers import EmotionModel, PoseGuider, TokenProjector
-from dice_talk.diffusion.tiny import make_tiny_checkpoints
 from dice_talk.diffusion.unet import build_unet
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.options import RenderOptions
@@ -33,42 +33,22 @@ MEMORY_GROWTH_ALLOWED = 1.10
 UNET_TFLOP = {512: 95.43, 256: 22.15}
 """Of one forward pass (3 branches, 25 frames), as counted on the published network less what is saved exactly."""
 FULL_UNET = {
-    "sample_size": 96,
-    "in_channels": 8,
-    "out_channels": 4,
+    **tiny.UNET,
     "block_out_channels": [320, 640, 1280, 1280],
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 768,
     "layers_per_block": 2,
     "cross_attention_dim": 1024,
-    "transformer_layers_per_block": 1,
     "num_attention_heads": [5, 10, 20, 20],
-    "num_frames": 25,
 }
-CLIP = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "projection_dim": 1024,
-}
-"""Runs once a video: its size does not matter."""
-FULL_VAE = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 768,
-    "scaling_factor": 0.18215,
-    "force_upcast": True,
-}
+FULL_VAE = {**tiny.VAE, "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2}
+CLIP = {**tiny.IMAGE_ENCODER, "projection_dim": 1024}
+"""Runs once a video: only the size of its result matters."""
 
 
 def tiny_models(device: torch.device, dtype: torch.dtype) -> Models:
     with tempfile.TemporaryDirectory() as folder:
-        make_tiny_checkpoints(Path(folder))
+        tiny.make_tiny_checkpoints(Path(folder))
         return load_models(Path(folder), device, dtype)
 
 
@@ -77,8 +57,8 @@ def full_models(device: torch.device, dtype: torch.dtype) -> Models:
     from diffusers import AutoencoderKLTemporalDecoder
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    tiny = tiny_models(device, dtype)
-    heard = tiny.audio_linear.proj1.in_features
+    small = tiny_models(device, dtype)
+    heard = small.audio_linear.proj1.in_features
     with device:
         torch.set_default_dtype(dtype)
         unet = build_unet(FULL_UNET)
@@ -90,7 +70,7 @@ def full_models(device: torch.device, dtype: torch.dtype) -> Models:
     vae.quant_conv.float()
     made = {"unet": unet, "vae": vae, "image_encoder": clip, "emo_model": emotion, "pose_guider": guider}
     networks = {**made, "audio_linear": audio}
-    return replace(tiny, **{name: net.to(device).eval().requires_grad_(False) for name, net in networks.items()})
+    return replace(small, **{name: net.to(device).eval().requires_grad_(False) for name, net in networks.items()})
 
 
 def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
@@ -130,17 +110,23 @@ def measure(arguments: argparse.Namespace) -> None:
     engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
     size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolution}
     options = RenderOptions(emotion="happy", seed=0, fps=arguments.fps).model_copy(update=size)
-    stages: dict[str, float] = {}
+    denoised: list[float] = []  # when denoising began, and when each of its windows was done
 
     def note(progress: Progress) -> None:
-        stages[progress.stage] = time.perf_counter()
+        if progress.stage == "denoise":
+            denoised.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        speech = recording(Path(folder), arguments.seconds)
+        job = RenderJob(PORTRAIT, recording(Path(folder), arguments.seconds), Path(folder) / "out.mp4", options)
+        if device.type != "cpu":  # the first launches choose and load kernels
+            brief = {"duration": 0.1, "inference_steps": 2}
+            engine.render(replace(job, options=options.model_copy(update=brief)), lambda progress: None)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
-        result = engine.render(RenderJob(PORTRAIT, speech, Path(folder) / "out.mp4", options), note)
+        result = engine.render(job, note)
         spent = time.perf_counter() - start
-    denoising = stages["denoise"] - stages["listen"]
+    denoising = denoised[-1] - denoised[0]
     print(f"{platform.machine()} {torch.cuda.get_device_name() if device.type == 'cuda' else device}, {dtype}")
     print(
         f"{result.width} x {result.height}, {result.seconds:.1f} s, {arguments.steps} steps, {arguments.size} weights"
@@ -160,8 +146,9 @@ def compare_memory(arguments: argparse.Namespace) -> int:
     """Peak memory of 30 s and of 300 s, each in a process of its own."""
     peaks = []
     for seconds in (30, 300):
-        size = ["--steps", str(arguments.steps), "--resolution", str(arguments.resolution), "--size", arguments.size]
-        command = [sys.executable, __file__, "--seconds", str(seconds), *size]
+        same = ["size", "resolution", "steps", "fps", "dtype"]
+        given = [f"--{name}={value}" for name in same if (value := getattr(arguments, name))]
+        command = [sys.executable, __file__, f"--seconds={seconds}", *given]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         print(said)
         gpu = [line for line in said.splitlines() if line.startswith("peak")]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import landmarks
 from benchmarks.sheet import only
 from dice_talk.emotions import Emotion
 from dice_talk.lite.engine import LiteEngine, prepare
 from dice_talk.lite.performance import perform
 from dice_talk.lite.render import frames
 from dice_talk.lite.visemes import speak
+from dice_talk.measure import landmarks
 from dice_talk.options import RenderOptions
 
 _UP, _RIGHT = np.array((0, -1)), np.array((1, 0))

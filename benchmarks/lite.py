@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.align import bilabials
 from benchmarks.emotions import emotion_shifts, print_emotions
-from benchmarks.measure import blinks_seen, correlation, gaps_at, look, loudness_per_frame, psnr
+from benchmarks.measure import blinks_seen, gaps_at, psnr
 from benchmarks.sheet import contact_sheet
 from benchmarks.speed import real_time_factor
 from dice_talk.audio import load_speech
@@ -29,6 +29,7 @@ from dice_talk.lite.models import load_models, person_mask
 from dice_talk.lite.performance import perform
 from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig
+from dice_talk.measure import correlation, look, loudness_per_frame
 from dice_talk.options import RenderOptions
 from dice_talk.video import frame_count
 

@@ -1,6 +1,8 @@
 """Reading speech: any WAV or MP3 becomes mono samples in [-1, 1]."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,33 +44,56 @@ class Speech:
         return resampled
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What an audio file says of itself."""
+
+    seconds: float  # in all, also beyond what is ever read
+    rate: int  # Hz
+    channels: int
+
+
+def describe(path: Path) -> Recording:
+    """Of a WAV or MP3 file, decoding nothing. Raises `InvalidAudio`."""
+    with _opened(path) as file:
+        return Recording(file.frames / file.samplerate, file.samplerate, file.channels)
+
+
 def load_speech(path: Path, max_seconds: float) -> Speech:
     """First `max_seconds` of a WAV or MP3 file, channels averaged. Raises `InvalidAudio`.
 
     Reads block by block, so an hour of silence in a small file costs no more than `max_seconds` of it.
     """
+    with _opened(path) as file:
+        rate = file.samplerate
+        wanted = round(max_seconds * rate)
+        blocks: list[Samples] = []
+        while wanted > 0:
+            block = file.read(min(wanted, _BLOCK_S * rate), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            blocks.append(_clean(block.mean(axis=1, dtype=np.float32)))
+            wanted -= len(block)
+    if not blocks:
+        raise InvalidAudio("The audio is empty", "Send a recording with at least one sample of sound.")
+    original = np.concatenate(blocks)
+    return Speech(original, rate)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """A WAV or MP3 file of a rate and a number of channels that are taken; any error while it is open is explained."""
     _check_type(path)
     try:
         with soundfile.SoundFile(path) as file:
             if file.format not in FORMATS:
                 raise InvalidAudio(WRONG_TYPE)
-            rate = _checked_rate(file.samplerate, file.channels)
-            wanted = round(max_seconds * rate)
-            blocks: list[Samples] = []
-            while wanted > 0:
-                block = file.read(min(wanted, _BLOCK_S * rate), dtype="float32", always_2d=True)
-                if not len(block):
-                    break
-                blocks.append(_clean(block.mean(axis=1, dtype=np.float32)))
-                wanted -= len(block)
+            _check_shape(file.samplerate, file.channels)
+            yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InvalidAudio(
             "The audio can't be decoded", "The file is damaged or incomplete. Send a whole WAV or MP3."
         ) from error
-    if not blocks:
-        raise InvalidAudio("The audio is empty", "Send a recording with at least one sample of sound.")
-    original = np.concatenate(blocks)
-    return Speech(original, rate)
 
 
 def _clean(samples: Samples) -> Samples:
@@ -91,7 +116,7 @@ def _check_type(path: Path) -> None:
         raise InvalidAudio(WRONG_TYPE)
 
 
-def _checked_rate(rate: int, channels: int) -> int:
+def _check_shape(rate: int, channels: int) -> None:
     if not _ALLOWED_RATES[0] <= rate <= _ALLOWED_RATES[1]:
         raise InvalidAudio(
             f"The audio's sample rate of {rate} Hz is out of range",
@@ -99,4 +124,3 @@ def _checked_rate(rate: int, channels: int) -> int:
         )
     if channels > _MAX_CHANNELS:
         raise InvalidAudio(f"The audio has {channels} channels", f"At most {_MAX_CHANNELS} are allowed.")
-    return rate

@@ -49,11 +49,6 @@ def find_faces(picture: Pixels, look: Callable[[Pixels], list[Box]]) -> list[Box
     return []
 
 
-def largest(faces: list[Box]) -> list[Box]:
-    """The same faces, largest area first."""
-    return sorted(faces, key=lambda box: box.area, reverse=True)
-
-
 View = tuple[Pixels, float, float, float]
 """Pixels to look at, and how to come back to the whole picture: left, top, and pixels of it per pixel of the view."""
 

@@ -5,8 +5,9 @@ that knows which module holds which engine.
 """
 
 import importlib
+import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +50,7 @@ class RenderResult:
     fps: int
     frames: int
     seconds: float
+    versions: dict[str, str] = field(default_factory=dict)  # of what made it; see `versions`
 
 
 Report = Callable[[Progress], None]
@@ -163,11 +165,23 @@ def fingerprint(name: str, checkpoints: Path) -> str:
     releases = [f"{package} {version(package)}" for package in (*spec.distributions, *SHARED_DISTRIBUTIONS)]
     weights = [
         f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
-        for entry in (*spec.files, *spec.extras)
-        for file in sorted([checkpoints / entry, *(checkpoints / entry).rglob("*")])
-        if file.is_file()
+        for file in _checkpoint_files(spec, checkpoints)
     ]
     return "; ".join([f"{name} {__version__}", *releases, *weights])
+
+
+def versions(name: str) -> dict[str, str]:
+    """Of this software, of Python, and of the packages that an engine's result depends on."""
+    packages = dict.fromkeys((*ENGINES[name].distributions, *SHARED_DISTRIBUTIONS))
+    own = {"dice-talk-server": __version__, "python": platform.python_version()}
+    return own | {package: version(package) for package in packages}
+
+
+def weight_files(name: str, checkpoints: Path) -> dict[str, Path]:
+    """An engine's models by name: those in the checkpoints folder, and those that packages carry."""
+    spec = ENGINES[name]
+    found = {str(file.relative_to(checkpoints)): file for file in _checkpoint_files(spec, checkpoints)}
+    return found | {inside: _package_file(inside) for inside in spec.package_files}
 
 
 def weights_of(name: str, checkpoints: Path) -> str | None:
@@ -180,6 +194,16 @@ def load_engine(name: str, checkpoints: Path) -> Engine:
     choose_engine(name, checkpoints)
     engine: Engine = importlib.import_module(ENGINES[name].module).load(checkpoints)
     return engine
+
+
+def _checkpoint_files(spec: EngineSpec, checkpoints: Path) -> list[Path]:
+    """All that are there, needed or not."""
+    return [
+        file
+        for entry in (*spec.files, *spec.extras)
+        for file in sorted([checkpoints / entry, *(checkpoints / entry).rglob("*")])
+        if file.is_file()
+    ]
 
 
 def _package_file(name: str) -> Path:

@@ -1,7 +1,8 @@
 """Face boxes and the geometry that follows from them: crop, output size. Pure arithmetic, shared by both engines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from dice_talk.errors import InvalidOptions
 from dice_talk.image import Pixels
@@ -38,6 +39,25 @@ class Box:
 
 Detector = Callable[[Pixels], list[Box]]
 """Faces in an RGB picture `(H, W, 3)`, in any order; an empty list when there is none."""
+
+
+Face = TypeVar("Face")
+
+
+def largest(faces: list[Box]) -> list[Box]:
+    """The same faces, largest area first."""
+    return sorted(faces, key=lambda box: box.area, reverse=True)
+
+
+def choose(faces: Sequence[Face], index: int) -> Face:
+    """The face that `face_index` means; `faces` holds at least one, largest first. Raises `InvalidOptions`."""
+    if index < len(faces):
+        return faces[index]
+    count, last = ("1 face", "0") if len(faces) == 1 else (f"{len(faces)} faces", f"0 to {len(faces) - 1}")
+    raise InvalidOptions(
+        f"There is no face {index}: {count} can be used in the image",
+        f"face_index counts from 0, the largest face: send {last}.",
+    )
 
 
 def crop_square(face: Box, expand_ratio: float, width: int, height: int) -> tuple[int, int, int, int]:

@@ -50,7 +50,7 @@ class RenderOptions(BaseModel):
         description="How closely the result keeps to the portrait (guidance on the reference).",
     )
     emo_scale: Number = Field(6.0, ge=0.0, le=10.0, description="How strongly the emotion and the speech show.")
-    crop: Flag = Field(False, description="Crop the image to a square around the largest face.")
+    crop: Flag = Field(False, description="Crop the image to a square around the face first.")
     inference_steps: Whole = Field(
         20, ge=8, le=50, description="Denoising steps of the diffusion engine; the lite engine has none."
     )
@@ -77,4 +77,7 @@ class RenderOptions(BaseModel):
         ge=0.1,
         le=2.0,
         description="With crop: how far the face box grows on each side, as a share of its size.",
+    )
+    face_index: Whole = Field(
+        0, ge=0, le=99, description="Which face to animate where there are several: 0 is the largest, 1 the next."
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 ENGINE = 10
 INTAKE = 5
 """Of the first look at an upload: a client waits for it, but others for less."""
+MEASURE = 19
+"""Of looking at what is finished: it must not slow down what is not."""
 
 
 def give_way(niceness: int) -> None:

@@ -1,8 +1,9 @@
-"""Writing the finished file frame by frame, and reading back what it holds.
+"""Writing the finished file frame by frame, and reading back what it holds, or one picture of it.
 
 PyAV (FFmpeg's libraries inside a wheel) encodes in this process: no system ffmpeg, no shell, exact time stamps.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import soxr
 from av.audio.stream import AudioStream
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
+from PIL import Image
 
 from dice_talk import __version__
 from dice_talk.audio import Samples
@@ -26,6 +28,7 @@ from dice_talk.image import Pixels
 CRF = "17"
 """x264 quality: visually lossless for faces at these sizes."""
 PRESET = "veryfast"
+POSTER_QUALITY = 85
 AUDIO_RATE = 48_000
 """Hz; every player takes it, and no speech recording has more to keep."""
 AUDIO_BITRATE = 128_000
@@ -182,6 +185,21 @@ def verify(path: Path, promised: RenderResult) -> None:
     wrong = [f"{what}: {got} instead of {wanted}" for what, (got, wanted) in found.items() if got != wanted]
     if wrong:
         raise RenderFailed("The finished video is not what was promised", "; ".join(wrong))
+
+
+def poster(path: Path) -> bytes:
+    """The picture in the middle of a video, as a JPEG: at the start every face still looks like its portrait."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        middle = (stream.duration or 0) // 2
+        container.seek(middle, stream=stream)  # to the last key frame before it
+        for frame in container.decode(stream):
+            if (frame.pts or 0) >= middle:
+                break  # where there is but one frame, that is the last
+        picture = frame.to_ndarray(format="rgb24")
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=POSTER_QUALITY)
+    return file.getvalue()
 
 
 def _seconds(ticks: int | None, base: Fraction | None) -> float:

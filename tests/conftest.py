@@ -73,7 +73,7 @@ class Service:
     def download(self, task_id: str, **headers: str) -> requests.Response:
         return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=10)
 
-    def wait(self, task_id: str, *statuses: str, seconds: float = 60) -> Any:
+    def wait(self, task_id: str, *statuses: str, seconds: float = 180) -> Any:
         """The status once it is one of `statuses`; COMPLETED or FAILED where none is named."""
         return wait_for(
             lambda: (

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dice_talk.detect import find_faces, largest, load_detector
+from dice_talk.detect import find_faces, load_detector
 from dice_talk.face import Box
 from dice_talk.image import Pixels, load_portrait
 
@@ -71,11 +71,6 @@ def test_two_views_of_one_face_count_once_and_two_faces_twice() -> None:
 
 def test_nothing_anywhere_is_an_empty_list() -> None:
     assert find_faces(GREY, lambda picture: []) == []
-
-
-def test_largest_face_comes_first() -> None:
-    small, large = Box(0, 0, 10, 10), Box(0, 0, 20, 20)
-    assert largest([small, large]) == [large, small]
 
 
 @pytest.fixture(scope="module")

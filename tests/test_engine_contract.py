@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, load_engine
-from dice_talk.errors import Cancelled, NoFaceFound
+from dice_talk.errors import Cancelled, InvalidOptions, NoFaceFound
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe, verify
 
@@ -103,3 +103,20 @@ def test_no_face_fails_with_what_to_try(render: Render, tmp_path: Path) -> None:
     with pytest.raises(NoFaceFound, match="No face") as failure:
         render(image=plain)
     assert failure.value.detail
+
+
+def test_the_face_that_is_chosen_is_the_one_that_is_cropped(render: Render, portrait: Path, tmp_path: Path) -> None:
+    """Two of the same person, the smaller one mirrored and on grey."""
+    group = tmp_path / "group.png"
+    with Image.open(portrait) as image:
+        picture = Image.new("RGB", (image.width * 2, image.height), "grey")
+        picture.paste(image)
+        half = ImageOps.mirror(image).resize((image.width // 2, image.height // 2))
+        picture.paste(half, (image.width + image.width // 3, image.height // 3))
+        picture.save(group)
+    (_, large), (_, small) = (render(str(i), image=group, crop=True, fps=8, face_index=i) for i in range(2))
+    _, alone = render("alone", crop=True, fps=8)
+    first = [decode(video)[0].astype(int) for video in (large, small, alone)]
+    assert np.abs(first[0] - first[2]).mean() < np.abs(first[1] - first[2]).mean()
+    with pytest.raises(InvalidOptions, match="There is no face 2: 2 faces can be used"):
+        render(image=group, face_index=2)

@@ -17,7 +17,7 @@ import click
 
 from dice_talk.cli import codes
 from dice_talk.cli.options import ENGINE, JSON, Command, options_of
-from dice_talk.cli.screen import Bars, complain, explain
+from dice_talk.cli.screen import Bars, complain, explain, tell
 from dice_talk.client import ServerUnreachable
 from dice_talk.errors import DiceTalkError
 from dice_talk.options import RenderOptions
@@ -181,6 +181,6 @@ class Results:
     def _tell(self, video: Video, facts: dict[str, object]) -> None:
         if self._as_json:
             named = {"portrait": video.portrait.typed, "speech": video.speech.typed, "emotion": self._emotion}
-            click.echo(json.dumps(named | facts))
+            tell(json.dumps(named | facts))
         elif video.output and "output" in facts:
-            click.echo(video.output)
+            tell(str(video.output))

@@ -7,7 +7,6 @@ import click
 
 from dice_talk.cli import codes
 from dice_talk.cli.options import CHECKPOINTS
-from dice_talk.cli.screen import Bars
 from dice_talk.diffusion.files import HUB_FILES
 from dice_talk.errors import EngineUnavailable
 
@@ -31,15 +30,8 @@ def download(checkpoints: Path, yes: bool) -> int:
         raise OSError("That does not fit")
     if not yes and not click.confirm("Download?"):
         return codes.FAILED
-    with Bars() as bars:
-        for remote in left:
-            published.fetch(
-                checkpoints,
-                remote,
-                lambda path, there, size: bars.show(path, there / size if size else 0, _megabytes(there)),
-            )
-            bars.show(remote.path, 1, _megabytes(remote.size))
-            click.echo(f"Fetched {remote.path}")
+    for remote in left:
+        published.fetch(checkpoints, remote)
     click.echo("Done. To check everything: dice-talk doctor")
     return codes.DONE
 

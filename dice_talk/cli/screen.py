@@ -5,18 +5,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from tqdm import tqdm
+
+_BAR = "{desc} |{bar}| {percentage:3.0f}% {elapsed} {postfix}"
+
+
+def tell(text: str) -> None:
+    """One line on standard output, and not within a bar."""
+    with tqdm.external_write_mode(file=sys.stdout):
+        click.echo(text)
 
 
 def complain(text: str) -> None:
     """One line on standard error."""
-    click.echo(" ".join(text.split()), err=True)
+    with tqdm.external_write_mode(file=sys.stderr):
+        click.echo(" ".join(text.split()), err=True)
 
 
 def explain(error: Exception) -> str:
@@ -31,33 +37,23 @@ class Bars:
     """Progress bars, one per name. A context manager; shows nothing where standard error is no terminal."""
 
     def __init__(self) -> None:
-        console = Console(file=sys.stderr)  # this one, also within `quiet`
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[words]}"),
-            console=console,
-            disable=not console.is_terminal,
-            redirect_stdout=sys.stdout.isatty(),  # else results would go to the terminal, not into the pipe
-        )
-        self._tasks: dict[str, TaskID] = {}
+        self._bars: dict[str, tqdm] = {}
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()
 
     def show(self, name: str, share: float, words: str = "") -> None:
         """Moves a bar; the first time, adds it."""
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(escape(name), total=1.0, words="")
-        self._progress.update(self._tasks[name], completed=share, words=escape(words))
+        if name not in self._bars:
+            # Standard error as it is now: `quiet` takes it away from whoever else would write between the bars.
+            self._bars[name] = tqdm(total=1.0, desc=name, file=sys.stderr, disable=None, bar_format=_BAR)
+        bar = self._bars[name]
+        bar.n = share
+        bar.set_postfix_str(words)
 
 
 def silence_libraries() -> None:

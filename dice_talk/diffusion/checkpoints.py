@@ -122,13 +122,13 @@ def audio_linear(state: State) -> TokenProjector:
 
 
 def emo_model(state: State) -> EmotionModel:
-    """The network of `emo_model.pth`; its classifier, when there, is not used."""
+    """The network of `emo_model.pth`; its classifier and its search for the nearest code, when there, are not used."""
     with _described_by(files.EMO_MODEL):
         _, hidden, tokens, width = _projector_size(state, "emo_linear.", files.EMO_MODEL)
         codes = len(_get(state, "codebook.codebook.weight", files.EMO_MODEL))
         with torch.device("meta"):
             module = EmotionModel(hidden, tokens, width, codes)
-        return load_strictly(module, state, files.EMO_MODEL, unused=("classifier.",))
+        return load_strictly(module, state, files.EMO_MODEL, unused=("classifier.", "codebook.fc."))
 
 
 def pose_guider(state: State) -> PoseGuider:

@@ -13,8 +13,8 @@ from dice_talk.audio import Samples
 from dice_talk.diffusion.checkpoints import Models
 from dice_talk.diffusion.denoise import BRANCHES, Guidance, Predict
 from dice_talk.diffusion.layers import TokenProjector
-from dice_talk.diffusion.memory import Portion
-from dice_talk.diffusion.preprocess import Picture, hear
+from dice_talk.diffusion.memory import Portion, retried
+from dice_talk.diffusion.preprocess import OnWindow, Picture, hear
 from dice_talk.diffusion.schedule import Schedule
 from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens, face_mask_levels
 from dice_talk.emotions import Emotion
@@ -90,13 +90,15 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
     return on_demand
 
 
-def prepare_task(models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float) -> Task:
+def prepare_task(
+    models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
+) -> Task:
     """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
     device, dtype = models.device, models.dtype
-    reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
-    image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
+    reference: Tensor = retried(lambda: models.vae.encode(picture.reference.to(device)).latent_dist.mode())
+    image: Tensor = retried(lambda: models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None])
     prior = models.priors[emotion].to(device, dtype)
-    heard = hear(models.whisper, models.mel, samples)
+    heard = hear(models.whisper, models.mel, samples, on_window)
     silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
     masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
     return Task(
@@ -105,7 +107,7 @@ def prepare_task(models: Models, picture: Picture, samples: Samples, emotion: Em
         image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
         emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
         audio=audio_rows(models.audio_linear, heard, silence),
-        pose=models.pose_guider(picture.mask.to(device, dtype)),
+        pose=retried(lambda: models.pose_guider(picture.mask.to(device, dtype))),
         masks={positions: mask.to(dtype) for positions, mask in masks.items()},
         time_ids=time_ids(dynamic_scale, device),
     )

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +114,16 @@ def distinct(boxes: Tensor, scores: Tensor) -> list[Box]:
 
 def _network_image(picture: Pixels) -> Tensor:
     """(1, 3, H, W) in [0, 1]: the short side about 416, both sides rounded up to multiples of 32."""
-    scale = _SHORT_SIDE / min(picture.shape[:2])
-    size = [ceil(side * scale / _SIDE_STEP) * _SIDE_STEP for side in picture.shape[:2]]
+    size = _network_size(*picture.shape[:2])
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
     return functional.interpolate(image, size, mode="bilinear", align_corners=False)
+
+
+def _network_size(height: int, width: int) -> tuple[int, int]:
+    """In whole numbers: a product of floats may be a hair more than a multiple."""
+    short, step = min(height, width), _SIDE_STEP
+    high, wide = (-(-side * _SHORT_SIDE // (short * step)) * step for side in (height, width))
+    return high, wide
 
 
 def _corners(rows: Tensor) -> Tensor:

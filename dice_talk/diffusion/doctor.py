@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from dice_talk.diffusion.download import checksums, sha256
+from dice_talk.diffusion.checksums import checksum_of, checksums
 from dice_talk.diffusion.files import (
     INSIGHTFACE,
     NEEDED_FILES,
@@ -25,9 +26,10 @@ from dice_talk.options import MAX_DURATION_S
 GOOD, NOTE, BAD = "ok", "note", "problem"
 _GIB = 2**30
 _LARGEST_SIDE = ((6, 256), (8, 512), (12, 640), (20, 768))
-"""GiB of GPU memory, and the `min_resolution` of a square video that is expected to fit: UNet, image encoder and VAE
-take 5 GB in half precision; a decoder chunk and the UNet's widest layers take the rest, in proportion to the pixels.
-An estimate: no card has been measured yet."""
+"""GiB of memory in half precision, and the `min_resolution` of a square video that is expected to fit: UNet, image
+encoder and VAE take 5 GB; a decoder chunk and the UNet's widest layers take the rest, in proportion to the pixels. An
+estimate: none has been measured yet."""
+_HALF_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,13 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
     for path in (*NEEDED_FILES, *OPTIONAL_FILES):
         file, subject = checkpoints / path, f"file {path}"
         if not file.exists():
-            words = "missing (optional)" if path in OPTIONAL_FILES else "missing; run: dice-talk download"
-            yield Finding(NOTE, subject, words)
+            if path in OPTIONAL_FILES:
+                yield Finding(NOTE, subject, "missing (optional)")
+            else:
+                yield Finding(BAD, subject, "missing; run: dice-talk download")
         elif not file.is_file() or not os.access(file, os.R_OK):
             yield Finding(BAD, subject, "can't be read")
-        elif path in noted and sha256(file) != noted[path]:
+        elif path in noted and checksum_of(file) != noted[path]:
             yield Finding(BAD, subject, "is not what was downloaded: delete it and run: dice-talk download")
         else:
             checked = "checksum right" if path in noted else "no checksum recorded"
@@ -87,16 +91,19 @@ def _weights(checkpoints: Path) -> Iterator[Finding]:
     if ENGINES["diffusion"].missing(checkpoints):
         return
     try:
-        importlib.import_module("dice_talk.diffusion.checkpoints").check(checkpoints)
+        _import("dice_talk.diffusion.checkpoints").check(checkpoints)
     except DiceTalkError as error:
-        yield Finding(BAD, "loading", f"{error}. {error.detail}")
+        yield Finding(BAD, "loading", ". ".join(filter(None, (str(error), error.detail))))
     else:
         yield Finding(GOOD, "loading", "every key is there, none too many")
 
 
 def _detector(checkpoints: Path) -> Finding:
     if find_spec("torch"):
-        broken = importlib.import_module("dice_talk.diffusion.detectors").check(checkpoints)
+        try:
+            broken = _import("dice_talk.diffusion.detectors").check(checkpoints)
+        except EngineUnavailable as error:
+            return Finding(BAD, "face detector", str(error))
         if broken:
             return Finding(BAD, "face detector", f"can't be used: {', '.join(broken)}; the next one is taken instead")
     if (checkpoints / YOLOFACE).exists():
@@ -110,15 +117,27 @@ def _device() -> Iterator[Finding]:
     if find_spec("torch") is None:
         yield Finding(NOTE, "device", "not known: torch is not installed")
         return
-    torch = importlib.import_module("torch")
-    device = importlib.import_module("dice_talk.diffusion.devices").best_device()
-    if device.type != "cuda":
-        yield Finding(NOTE, "device", f"{device.type}: published weights take minutes per second of video")
+    try:
+        devices = _import("dice_talk.diffusion.devices")
+    except EngineUnavailable as error:
+        yield Finding(BAD, "device", str(error))
         return
-    gib = torch.cuda.get_device_properties(device).total_memory / _GIB
-    sides = [side for needed, side in _LARGEST_SIDE if gib >= needed - 0.5]  # cards keep a little for themselves
+    device = devices.best_device()
+    gib = devices.memory_bytes(device) / _GIB
+    scale = devices.precision(device).itemsize / _HALF_BYTES
+    sides = [side for needed, side in _LARGEST_SIDE if gib >= needed * scale - 0.5]  # devices keep a little back
     fits = f"min_resolution up to about {sides[-1]}" if sides else "too little for published weights"
-    yield Finding(GOOD if sides else BAD, "device", f"{torch.cuda.get_device_name(device)}, {gib:.1f} GiB: {fits}")
+    slow = "" if device.type == "cuda" else "; published weights take minutes per second of video"
+    grade = NOTE if slow else GOOD if sides else BAD
+    yield Finding(grade, "device", f"{devices.name(device)}, {gib:.1f} GiB: {fits}{slow}")
+
+
+def _import(module: str) -> Any:
+    """A module that needs torch. Raises `EngineUnavailable` that says why it can't be had."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:  # installed for another machine, or by halves
+        raise EngineUnavailable(f"the diffusion engine's packages can't be loaded: {error}") from error
 
 
 def _engine(checkpoints: Path) -> Finding:

@@ -1,19 +1,18 @@
-"""Fetches the published checkpoints: sizes shown first, resumable, checksums recorded. Light: no torch."""
+"""Fetches the published checkpoints: sizes shown first, resumable, checked, checksums recorded. Light: no torch."""
 
-import hashlib
-import json
 import os
 import re
 import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+import requests
+from tqdm import tqdm
+
+from dice_talk.diffusion.checksums import checksum_of, note
 from dice_talk.diffusion.files import DICE_LICENCE, HUB_FILES, PRIORS, Source
 from dice_talk.errors import DiceTalkError
 
@@ -23,14 +22,10 @@ HUB_VARIABLE, HUB = "HF_ENDPOINT", "https://huggingface.co"
 PRIORS_VARIABLE = "DICE_TALK_EMO_URL"
 PRIORS_URL = "https://raw.githubusercontent.com/toto222/DICE-Talk/main/examples/emo"
 """The emotion priors are not on the hub: they lie in the published project's code repository."""
-CHECKSUMS = "checksums.json"
-"""SHA-256 of what was downloaded, by path, in the checkpoints folder."""
 _PARTIAL = ".part"
 _BLOCK = 1 << 20
 _TIMEOUT_S = 60
-
-Bar = Callable[[str, int, int], None]
-"""Shows how far a file is: path, bytes there, bytes in all (0 when unknown)."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class DownloadFailed(DiceTalkError):
@@ -39,13 +34,18 @@ class DownloadFailed(DiceTalkError):
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch. `size` in bytes, None when the server does not say. `token`: access to the hub."""
+    """A file to fetch. `token`: access to the hub. The rest is what the server says about it, as far as it does.
+
+    `size` in bytes. `etag`: another one means another revision. `sha256`: the hub knows it for all large files.
+    """
 
     path: str
     url: str
     licence: str
     token: str | None = field(default=None, repr=False)
     size: int | None = None
+    etag: str | None = None
+    sha256: str | None = None
 
 
 def remotes(environment: Mapping[str, str] = os.environ) -> list[Remote]:
@@ -58,51 +58,27 @@ def remotes(environment: Mapping[str, str] = os.environ) -> list[Remote]:
 
 
 def missing(folder: Path, wanted: list[Remote]) -> list[Remote]:
-    """Those that are not there yet, with their sizes asked for."""
-    return [_sized(remote) for remote in wanted if not (folder / remote.path).exists()]
+    """Those that are not there yet, with what the servers say about them. Raises `DownloadFailed`."""
+    return [_described(remote) for remote in wanted if not (folder / remote.path).exists()]
 
 
-def fetch(folder: Path, remote: Remote, bar: Bar) -> None:
+def fetch(folder: Path, remote: Remote) -> None:
     """Downloads one file, going on where an earlier try ended, and records its checksum. Raises `DownloadFailed`."""
     target = folder / remote.path
-    partial = target.with_name(target.name + _PARTIAL)
     target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{_revision(remote)}{_PARTIAL}")
+    for other in target.parent.glob(f"{target.name}.*{_PARTIAL}"):
+        if other != part:
+            other.unlink()  # begun from another revision
     with _explained(remote):
-        if remote.size is not None and partial.exists() and partial.stat().st_size > remote.size:
-            partial.unlink()  # of another file: going on would never end well
-        if remote.size is None or not partial.exists() or partial.stat().st_size < remote.size:
-            _transfer(remote, partial, bar)
-    got = partial.stat().st_size
-    if remote.size is not None and got != remote.size:
-        raise DownloadFailed(f"{remote.path} has {got} bytes instead of {remote.size}", "Run the command again.")
-    record(folder, remote.path, sha256(partial))
-    partial.replace(target)
-
-
-def record(folder: Path, path: str, checksum: str) -> None:
-    """Notes the checksum of a file that was downloaded."""
-    noted = {**checksums(folder), path: checksum}
-    written = folder / (CHECKSUMS + _PARTIAL)
-    written.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")
-    written.replace(folder / CHECKSUMS)
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """Checksums that were recorded, by path; none where they can't be read."""
-    try:
-        noted = json.loads((folder / CHECKSUMS).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return {path: str(checksum) for path, checksum in noted.items()} if isinstance(noted, dict) else {}
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, read block by block."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        _transfer(remote, part)
+    got = checksum_of(part)
+    if remote.size not in (None, got.size) or remote.sha256 not in (None, got.sha256):
+        if remote.size is None or got.size >= remote.size:
+            part.unlink()  # going on would never end well
+        raise DownloadFailed(f"{remote.path} did not arrive whole", "Run the command again.")
+    note(folder, remote.path, got)
+    part.replace(target)
 
 
 def free_bytes(folder: Path) -> int:
@@ -115,49 +91,52 @@ def _hub_url(hub: str, source: Source) -> str:
     return f"{hub}/{source.repo}/resolve/main/{source.name}"
 
 
-def _sized(remote: Remote) -> Remote:
-    with _explained(remote), _open(remote, "HEAD") as answer:
-        length = answer.headers.get("Content-Length")
-    return replace(remote, size=int(length) if length else None)
+def _described(remote: Remote) -> Remote:
+    """Asks for size, revision and checksum; the hub says the last as it sends us on to where it stores a file.
+
+    The content is not read. HEAD would do, but addresses signed for GET need not answer it.
+    """
+    with _explained(remote), _ask(remote) as answer:
+        length, etag = answer.headers.get("Content-Length"), answer.headers.get("ETag")
+        linked = [hop.headers.get("X-Linked-Etag", "").strip('"') for hop in (*answer.history, answer)]
+    sha256 = next((name for name in linked if _SHA256.fullmatch(name)), None)
+    return replace(remote, size=int(length) if length else None, etag=etag, sha256=sha256)
 
 
-def _transfer(remote: Remote, partial: Path, bar: Bar) -> None:
-    there = partial.stat().st_size if partial.exists() else 0
-    try:
-        answer = _open(remote, "GET", there)
-    except urllib.error.HTTPError as error:
-        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not there:
-            raise
-        error.close()
-        if error.headers.get("Content-Range") == f"bytes */{there}":
-            return  # all of it was there
-        partial.unlink()
-        there, answer = 0, _open(remote, "GET")
-    with answer:
-        if there and not _continues(answer, there):
-            there = 0  # the server sends the file from its beginning
-        with partial.open("ab" if there else "wb") as file:
-            while block := answer.read(_BLOCK):
+def _revision(remote: Remote) -> str:
+    """Names what is being fetched, within a file name."""
+    return re.sub(r"\W", "", remote.sha256 or remote.etag or "")[:64] or "unknown"
+
+
+def _transfer(remote: Remote, part: Path) -> None:
+    there = part.stat().st_size if part.exists() and remote.etag else 0
+    if there and there == remote.size:
+        return
+    if there > (remote.size or 0):
+        there = 0  # nobody knows of what
+    # With If-Range, a server that has another revision by now sends all of that, instead of its end.
+    headers = {"Range": f"bytes={there}-", "If-Range": str(remote.etag)} if there else {}
+    with _ask(remote, headers) as answer:
+        if not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
+            there = 0
+        with (
+            part.open("ab" if there else "wb") as file,
+            tqdm(total=remote.size, initial=there, desc=remote.path, unit="B", unit_scale=True) as bar,
+        ):
+            for block in answer.iter_content(_BLOCK):
                 file.write(block)
-                there += len(block)
-                bar(remote.path, there, remote.size or 0)
+                bar.update(len(block))
 
 
-def _continues(answer: HTTPResponse, start: int) -> bool:
-    said = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return answer.status == 206 and said is not None and int(said[1]) == start
-
-
-def _open(remote: Remote, method: str, start: int = 0) -> HTTPResponse:
-    if not remote.url.startswith(("https://", "http://")):
-        raise ValueError("not a web address")
-    request = urllib.request.Request(remote.url, method=method, headers={"User-Agent": "dice-talk"})  # noqa: S310
-    if start:
-        request.add_header("Range", f"bytes={start}-")
+def _ask(remote: Remote, headers: Mapping[str, str] | None = None) -> requests.Response:
+    """Follows to where the hub stores its files; requests takes no token along to another host."""
+    asked = {"Accept-Encoding": "identity", "User-Agent": "dice-talk", **(headers or {})}
     if remote.token:
-        # Not carried along when the hub sends us on to where it stores its files.
-        request.add_unredirected_header("Authorization", f"Bearer {remote.token}")
-    answer: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
+        asked["Authorization"] = f"Bearer {remote.token}"
+    answer = requests.get(remote.url, headers=asked, stream=True, timeout=_TIMEOUT_S)
+    if not answer.ok:
+        answer.close()
+        raise DownloadFailed(f"{remote.url} answers {answer.status_code} {answer.reason}", _advice(answer.status_code))
     return answer
 
 
@@ -165,15 +144,14 @@ def _open(remote: Remote, method: str, start: int = 0) -> HTTPResponse:
 def _explained(remote: Remote) -> Iterator[None]:
     try:
         yield
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise DownloadFailed(f"{remote.url} answers {error.code} {error.reason}", _advice(error.code)) from error
-    except (OSError, HTTPException, ValueError) as error:
+    except requests.RequestException as error:
         advice = f"Is there a network? Behind a mirror, set {HUB_VARIABLE}, for example to https://hf-mirror.com."
-        raise DownloadFailed(f"{remote.url} can't be reached ({error})", advice) from error
+        raise DownloadFailed(f"{remote.url} broke off or can't be reached ({type(error).__name__})", advice) from error
+    except OSError as error:
+        raise DownloadFailed(f"{remote.path} can't be written ({error.strerror})", "Is the disk full?") from error
 
 
 def _advice(code: int) -> str:
-    if code in (401, 403):
+    if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return f"Accept the model's licence on its page while logged in, and set {TOKEN_VARIABLE} to your access token."
     return f"Check {HUB_VARIABLE} and {PRIORS_VARIABLE}, or put the file into the checkpoints folder yourself."

@@ -32,17 +32,17 @@ from dice_talk.diffusion.files import PUBLISHED, weights_label
 from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import Portion, is_out_of_memory
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
-from dice_talk.diffusion.schedule import karras_schedule
+from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
-from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint
+from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
 from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
-from dice_talk.face import SIZE_STEP, Box, Detector, crop_square
+from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
 
 logger = logging.getLogger(__name__)
-_PREPARED, _DENOISED = 0.05, 0.85  # where stages end, as shares of a render at the API's defaults
+_SEEN, _PREPARED, _DENOISED = 0.02, 0.05, 0.85  # where stages end, as shares of a render at the API's defaults
 _HALF_THE_PIXELS = 0.5**0.5  # of both sides
 
 
@@ -80,10 +80,9 @@ class DiffusionEngine:
             report(Progress("prepare", "Looking at the portrait...", 0.0))
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
-            report(Progress("listen", "Listening to the speech...", 0.02))
-            task = prepare_task(self.models, picture, _audible(speech), options.emotion, options.dynamic_scale)
-            latents = self._sample(task, picture, job, report)
-            frames = decode(self.models.vae, latents, task.frames, Portion(CHUNK, TIGHT_CHUNK))
+            # What a task hears is as long as its video, and is let go once the latents are there.
+            latents = self._sample(self._task(picture, speech, options, report), picture, job, report)
+            frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, Portion(CHUNK, TIGHT_CHUNK))
             return self._write(frames, speech, job, report)
 
     def _picture(self, job: RenderJob) -> Picture:
@@ -92,27 +91,25 @@ class DiffusionEngine:
             faces = self.detect(portrait)
         if not faces:
             raise NoFaceFound("No face was found in the image", "Send a portrait with one face, seen from the front.")
-        face = max(faces, key=lambda box: box.area)
+        face = choose(largest(faces), job.options.face_index)
         if job.options.crop:
             portrait, face = _cropped(portrait, face, job.options.expand_ratio)
         clip_size = self.models.image_encoder.config.image_size
         return prepare_picture(portrait, face, job.options.min_resolution, clip_size)
 
+    def _task(self, picture: Picture, speech: Speech, options: RenderOptions, report: Report) -> Task:
+        def on_window(share: float) -> None:
+            report(Progress("listen", "Listening to the speech...", _SEEN + (_PREPARED - _SEEN) * share))
+
+        samples = _audible(speech)
+        return prepare_task(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
+
     def _sample(self, task: Task, picture: Picture, job: RenderJob, report: Report) -> Tensor:
         """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
-        options = job.options
+        options, total = job.options, task.frames + WINDOW
         schedule, windows = karras_schedule(options.inference_steps), Windows()
-        total = task.frames + WINDOW
-        shape = tuple(picture.reference.shape)
         state = state_of(job, self.identity)
-        first_step, latents = state.load() or (
-            0,
-            initial_latents(
-                task.reference.cpu(),
-                draw_noise(options.seed or 0, total, shape, self.models.device, self.models.dtype).cpu(),
-                schedule,
-            ),
-        )
+        first_step, latents = state.load() or (0, self._noisy(task, picture, total, options.seed or 0, schedule))
         guidance = Guidance(options.ref_scale, options.emo_scale)
         predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
         progress = _Progress(report, self._message, len(schedule), windows.count(total), first_step)
@@ -121,6 +118,7 @@ class DiffusionEngine:
             state.note(step, latents)
             progress.on_step(step)
 
+        progress.on_step(first_step)
         try:
             latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step)
         except Cancelled:
@@ -129,6 +127,12 @@ class DiffusionEngine:
         if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
         return latents
+
+    def _noisy(self, task: Task, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
+        """Latents (1, T, 4, h, w) before the first step, on the CPU."""
+        shape = tuple(picture.reference.shape)
+        noise = draw_noise(seed, total, shape, self.models.device, self.models.dtype)
+        return initial_latents(task.reference.cpu(), noise.cpu(), schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
         """Interpolates and encodes frames (3, H, W) as they come."""
@@ -151,7 +155,7 @@ class DiffusionEngine:
                 report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
                 video.write(frame)
         report(Progress("render", self._message, 1.0, count, count))
-        return RenderResult(width, height, fps, count, count / fps)
+        return RenderResult(width, height, fps, count, count / fps, versions(self.name))
 
     @property
     def _message(self) -> str:
@@ -181,7 +185,7 @@ class _Progress:
         return counted
 
     def on_step(self, step: int) -> None:
-        """Reports a finished step."""
+        """Reports a finished step, or with the first one's number that denoising begins."""
         self.step, self._done = step, 0
         self._say()
 
@@ -215,7 +219,7 @@ def _memory_explained(options: RenderOptions) -> Iterator[None]:
     """Turns the error that is left when even the smaller portion is too large into words that help."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise RenderFailed(

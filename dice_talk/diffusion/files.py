@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dice_talk.diffusion.checksums import checksums
 from dice_talk.emotions import Emotion
 
 DICE_TALK, SVD, WHISPER = "DICE-Talk", "stable-video-diffusion-img2vid-xt", "whisper-tiny"
@@ -23,10 +24,8 @@ YOLOFACE = "yoloface_v5m.pt"
 INSIGHTFACE = "insightface"
 """A folder that people may add: `insightface/models/NAME/*.onnx`."""
 
-PUBLISHED, NOT_PUBLISHED = "published", "not the published weights"
+PUBLISHED, UNVERIFIED = "published", "unverified weights"
 _LABEL_FILE = "weights.json"
-_SMALLEST_PUBLISHED_UNET = 3 * 2**30
-"""Bytes; 1.63 billion parameters in half precision take 3.25e9."""
 
 
 @dataclass(frozen=True)
@@ -85,26 +84,27 @@ NEEDED_FILES = (*(source.path for source in HUB_FILES if source.path not in OPTI
 
 
 def weights_label(checkpoints: Path) -> str:
-    """What the weights in a folder are: "published", or words that say that they are tiny, random or something else.
+    """What the weights in a folder are: "published", or words that say that they are tiny, random or not known.
 
-    Goes by the folder's `weights.json`, which `make-tiny-checkpoints` writes; where that is missing, by size. Never
-    raises.
+    Goes by the folder's `weights.json`, which `make-tiny-checkpoints` writes; where that is missing, published is what
+    `download` fetched, as far as sizes tell (`doctor` compares checksums too). Never raises.
     """
     try:
         label = checkpoints / _LABEL_FILE
         if label.exists():
             return _label_in(label.read_text())
-        published = (checkpoints / UNET).stat().st_size >= _SMALLEST_PUBLISHED_UNET
-    except (OSError, ValueError, RecursionError):
-        return NOT_PUBLISHED
-    return PUBLISHED if published else NOT_PUBLISHED
+        noted = checksums(checkpoints)
+        fetched = all((checkpoints / path).stat().st_size == noted[path].size for path in NEEDED_FILES)
+    except (OSError, ValueError, LookupError, RecursionError):
+        return UNVERIFIED
+    return PUBLISHED if fetched else UNVERIFIED
 
 
 def _label_in(text: str) -> str:
     """The label in a `weights.json`, whatever stands there."""
     noted = json.loads(text)
     label = noted.get("label") if isinstance(noted, dict) else None
-    return label if isinstance(label, str) and label else NOT_PUBLISHED
+    return label if isinstance(label, str) and label else UNVERIFIED
 
 
 def write_label(checkpoints: Path, label: str) -> None:

@@ -1,19 +1,23 @@
 """From model frames at 12.5 per second to frames at any rate, each at its own time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
 
 from dice_talk.diffusion.condition import MODEL_FPS
-from dice_talk.diffusion.rife import IFNet, Motion, warp
+from dice_talk.diffusion.memory import retried
+from dice_talk.diffusion.rife import Motion, warp
 
 MODEL_RATE = Fraction(MODEL_FPS)
+FindMotion = Callable[[Tensor, Tensor], Motion]
+"""IFNet: two frames (1, 3, H, W) to the motion between them."""
 
 
-def resample(net: IFNet, frames: Iterable[Tensor], fps: int, count: int) -> Iterator[Tensor]:
+def resample(find_motion: FindMotion, frames: Iterable[Tensor], fps: int, count: int) -> Iterator[Tensor]:
     """`count` frames (3, H, W) in [0, 1] at `fps`, from model frames (3, H, W); holds two of them at a time.
 
     Frame k belongs to the time k / fps. It lies between two model frames, and is made from their motion; a time past
@@ -28,8 +32,8 @@ def resample(net: IFNet, frames: Iterable[Tensor], fps: int, count: int) -> Iter
             if second is None or place == 0:
                 yield first[0]
             else:
-                motion = motion or net(first, second)
-                yield between(first, second, motion, place)[0]
+                motion = motion or retried(partial(find_motion, first, second))
+                yield retried(partial(between, first, second, motion, place))[0]
             made += 1
         if made == count:
             return

@@ -5,7 +5,6 @@ Letters: B batch, F frames, T tokens, D width.
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,18 +33,11 @@ class TokenProjector(nn.Module):
 
 
 class _Codebook(nn.Module):
-    """64 learned emotion codes, and the layer that brings a prior to their width."""
+    """64 learned emotion codes."""
 
     def __init__(self, codes: int, width: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(PRIOR_WIDTH, width)
         self.codebook = nn.Embedding(codes, width)
-
-    def nearest(self, priors: Tensor) -> Tensor:
-        """The code closest to each of `priors` (B, 256): (B, D)."""
-        distances = torch.cdist(self.fc(priors), self.codebook.weight)
-        codes: Tensor = self.codebook(distances.argmin(-1))
-        return codes
 
 
 class _TokenAttention(nn.Module):
@@ -67,7 +59,7 @@ class _TokenAttention(nn.Module):
 
 
 class EmotionModel(nn.Module):
-    """`emo_model.pth` without its classifier, which inference never uses."""
+    """`emo_model.pth` without what inference never uses: its classifier, and the search for a prior's own code."""
 
     def __init__(self, hidden: int = 1024, tokens: int = 32, width: int = 1024, codes: int = 64) -> None:
         super().__init__()
@@ -76,13 +68,9 @@ class EmotionModel(nn.Module):
         self.codebook = _Codebook(codes, width)
         self.attention = _TokenAttention(width)
 
-    def forward(self, priors: Tensor, retrieval: bool = False) -> Tensor:
-        """`priors` (B, 256) to tokens (B, T, D); zeros give the unconditional emotion.
-
-        `retrieval`: attend to the nearest code alone instead of the whole codebook. Published models run without.
-        """
-        codes = self.codebook.nearest(priors)[:, None] if retrieval else self.codebook.codebook.weight[None]
-        source = self.kv_tokens_linear(codes).flatten(1, 2).expand(len(priors), -1, -1)
+    def forward(self, priors: Tensor) -> Tensor:
+        """`priors` (B, 256) to tokens (B, T, D); zeros give the unconditional emotion."""
+        source = self.kv_tokens_linear(self.codebook.codebook.weight[None]).flatten(1, 2).expand(len(priors), -1, -1)
         tokens: Tensor = self.attention(self.emo_linear(priors), source)
         return tokens
 

@@ -1,7 +1,8 @@
 """From a portrait and a recording to what the networks take (fact page, section 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dice_talk.audio import SAMPLE_RATE, Samples
+from dice_talk.diffusion.memory import retried
 from dice_talk.face import Box, output_size
 from dice_talk.image import Pixels
 
@@ -26,6 +28,9 @@ _CHUNK_SAMPLES = 30 * SAMPLE_RATE  # what Whisper takes at once
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Mean and deviation of the images that CLIP was trained on (Radford et al., arXiv 2103.00020)."""
+
+OnWindow = Callable[[float], None]
+"""Called before each 30 s of speech are heard, with the share that has been. Raising ends the hearing."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def model_frames(samples: int) -> int:
     return samples // MODEL_FRAME_SAMPLES
 
 
-def hear(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples) -> Tensor:
+def hear(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples, on_window: OnWindow) -> Tensor:
     """What each model frame hears: (F, 10, L, D), all L hidden states of Whisper's encoder, in float32 on the CPU.
 
     `samples`: mono at 16 kHz. A view: tokens that neighbouring frames share are stored once.
@@ -84,16 +89,19 @@ def hear(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: S
     layers, width = encoder.config.encoder_layers + 1, encoder.config.d_model
     padded = torch.zeros(_TOKENS_BEFORE + tokens + _TOKENS_BEHIND, layers, width)
     left = padded[_TOKENS_BEFORE : _TOKENS_BEFORE + tokens]
-    for states in _hidden_states(encoder, extractor, samples):
+    for states in _hidden_states(encoder, extractor, samples, on_window):
         left[: len(states)] = states[: len(left)]
         left = left[len(states) :]
     return padded.unfold(0, HEARD_TOKENS, TOKENS_PER_FRAME)[: model_frames(len(samples))].permute(0, 3, 1, 2)
 
 
-def _hidden_states(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples) -> Iterator[Tensor]:
+def _hidden_states(
+    encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples, on_window: OnWindow
+) -> Iterator[Tensor]:
     """Hidden states (1500, L, D) of each chunk of 30 s, padded with silence."""
     for start in range(0, len(samples), _CHUNK_SAMPLES):
+        on_window(start / len(samples))
         chunk = samples[start : start + _CHUNK_SAMPLES]
         mel = extractor(chunk, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
-        states = encoder(mel.to(encoder.device, encoder.dtype), output_hidden_states=True).hidden_states
-        yield torch.stack(states, 2)[0].float().cpu()
+        encode = partial(encoder, mel.to(encoder.device, encoder.dtype), output_hidden_states=True)
+        yield torch.stack(retried(encode).hidden_states, 2)[0].float().cpu()

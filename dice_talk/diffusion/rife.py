@@ -84,11 +84,6 @@ class IFNet(nn.Module):
         return Motion(flow, torch.sigmoid(blend))
 
 
-def middle_frame(first: Tensor, second: Tensor, motion: Motion) -> Tensor:
-    """The frame midway between `first` and `second` (B, 3, H, W), as published; may leave [0, 1] by rounding."""
-    return warp(first, motion.flow[:, :2]) * motion.blend + warp(second, motion.flow[:, 2:]) * (1 - motion.blend)
-
-
 def warp(frames: Tensor, flow: Tensor) -> Tensor:
     """Fetches every pixel of `frames` (B, C, H, W) from where `flow` (B, 2, H, W), in pixels, points; edges repeat."""
     height, width = frames.shape[2:]

@@ -34,9 +34,11 @@ class State:
 
     def load(self) -> tuple[int, Tensor] | None:
         """Steps done and the latents after them; None where there is nothing to go on from, whatever lies there."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return None
         _part(self.path).unlink(missing_ok=True)  # half-written when the render before was cut off
+        if not self.path.exists():
+            return None
         try:
             with safe_open(self.path, "pt") as file:
                 noted = file.metadata() or {}

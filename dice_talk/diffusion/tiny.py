@@ -24,9 +24,10 @@ from dice_talk.diffusion.unet import build_unet
 from dice_talk.emotions import Emotion
 
 LABEL = "tiny random weights"
+# diffusers' and transformers' configs. What is not of a size is as published.
 _WIDTH, _TOKENS, _HIDDEN = 16, 2, 16  # 1024, 32 and 1024 in the published weights
 _CHANNELS = 32
-_UNET = {
+UNET = {
     "sample_size": 8,
     "in_channels": 8,
     "out_channels": 4,
@@ -39,7 +40,7 @@ _UNET = {
     "num_attention_heads": [1, 2, 2, 2],
     "num_frames": 25,
 }
-_VAE = {
+VAE = {
     "in_channels": 3,
     "out_channels": 3,
     "down_block_types": ["DownEncoderBlock2D"] * 4,
@@ -50,7 +51,7 @@ _VAE = {
     "scaling_factor": 0.18215,
     "force_upcast": True,
 }
-_IMAGE_ENCODER = {
+IMAGE_ENCODER = {
     "hidden_size": 16,
     "intermediate_size": 32,
     "num_hidden_layers": 1,
@@ -59,7 +60,7 @@ _IMAGE_ENCODER = {
     "patch_size": 56,
     "projection_dim": _WIDTH,
 }
-_WHISPER = {
+WHISPER = {
     "d_model": 16,
     "encoder_layers": 4,
     "decoder_layers": 1,
@@ -86,20 +87,20 @@ def make_tiny_checkpoints(folder: Path, seed: int = 0) -> None:
 
 
 def _write(folder: Path) -> None:
-    _save_torch(folder / files.UNET, build_unet(_UNET))
-    heard = HEARD_TOKENS * (_WHISPER["encoder_layers"] + 1) * _WHISPER["d_model"]
+    _save_torch(folder / files.UNET, build_unet(UNET))
+    heard = HEARD_TOKENS * (WHISPER["encoder_layers"] + 1) * WHISPER["d_model"]
     _save_torch(folder / files.AUDIO_LINEAR, TokenProjector(heard, _HIDDEN, _TOKENS, _WIDTH))
     _save_torch(folder / files.EMO_MODEL, EmotionModel(_HIDDEN, _TOKENS, _WIDTH))
     _save_torch(folder / files.POSE_GUIDER, PoseGuider(_CHANNELS, (8, 8, 8, 8)))
     _save_torch(folder / files.FLOWNET, IFNet(), prefix="module.")
-    _save_config(folder / files.UNET_CONFIG, _UNET)
-    _save_config(folder / files.VAE_CONFIG, _VAE)
-    _save_tensors(folder / files.VAE, AutoencoderKLTemporalDecoder.from_config(_VAE))
-    _save_config(folder / files.IMAGE_ENCODER_CONFIG, _IMAGE_ENCODER)
-    encoder = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(_IMAGE_ENCODER))
+    _save_config(folder / files.UNET_CONFIG, UNET)
+    _save_config(folder / files.VAE_CONFIG, VAE)
+    _save_tensors(folder / files.VAE, AutoencoderKLTemporalDecoder.from_config(VAE))
+    _save_config(folder / files.IMAGE_ENCODER_CONFIG, IMAGE_ENCODER)
+    encoder = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(IMAGE_ENCODER))
     _save_tensors(folder / files.IMAGE_ENCODER, encoder)
-    _save_config(folder / files.WHISPER_CONFIG, _WHISPER)
-    whisper = WhisperEncoder(WhisperConfig.from_dict(_WHISPER))
+    _save_config(folder / files.WHISPER_CONFIG, WHISPER)
+    whisper = WhisperEncoder(WhisperConfig.from_dict(WHISPER))
     _save_tensors(folder / files.WHISPER_ENCODER, whisper, prefix="model.encoder.")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dice_talk.audio import Speech, load_speech
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, versions
 from dice_talk.face import Box, crop_square, output_size
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.loudness import loudness
@@ -53,9 +53,9 @@ def load(checkpoints: Path) -> Engine:
 
 
 def prepare(models: Models, image: Path, options: RenderOptions) -> Rig:
-    """Portrait, largest face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
+    """Portrait, face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
     picture = load_portrait(image)
-    found = find_face(models, picture)
+    found = find_face(models, picture, options.face_index)
     points, others = found.points, found.others
     if options.crop:
         square = crop_square(found.box, options.expand_ratio, picture.shape[1], picture.shape[0])
@@ -104,7 +104,7 @@ def film(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, rep
                 report(Progress("render", "Generating video...", share, i, count))
             writer.write(frame)
     report(Progress("render", "Generating video...", 1.0, count, count))
-    return RenderResult(width, height, options.fps, count, count / options.fps)
+    return RenderResult(width, height, options.fps, count, count / options.fps, versions("lite"))
 
 
 def _metadata(options: RenderOptions) -> dict[str, object]:

@@ -1,15 +1,17 @@
 """The networks that mediapipe's wheel carries: face mesh with irises, person segmentation, face detection."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dice_talk.detect import largest, load_detector
+from dice_talk.detect import load_detector
 from dice_talk.errors import NoFaceFound
-from dice_talk.face import Box, Detector
+from dice_talk.face import Box, Detector, choose, largest
 from dice_talk.image import Pixels
 
 Points = NDArray[np.float32]
@@ -57,20 +59,36 @@ def load_models() -> Models:
     )
 
 
-def find_face(models: Models, picture: Pixels) -> Found:
-    """The largest face of an RGB picture whose landmarks can be found. Raises `NoFaceFound`."""
-    faces = largest(models.detector(picture))
-    for face in faces:
-        points = landmarks(models, picture, face)
+def find_face(models: Models, picture: Pixels, index: int) -> Found:
+    """Face number `index` of those in an RGB picture whose landmarks can be found, largest first.
+
+    Raises `NoFaceFound` when there is none at all, else `InvalidOptions`.
+    """
+    boxes = largest(models.detector(picture))
+    faces = list(islice(usable(models, picture, boxes), index + 1))
+    if not faces:
+        raise no_face(boxes)
+    box, points = choose(faces, index)
+    return Found(box, points, [other for other in boxes if other is not box])
+
+
+def usable(models: Models, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
+    """Those of the faces in an RGB picture whose landmarks can be found."""
+    for box in boxes:
+        points = landmarks(models, picture, box)
         if points is not None:
-            return Found(face, points, [other for other in faces if other is not face])
-    if faces:
-        raise NoFaceFound(
+            yield box, points
+
+
+def no_face(boxes: list[Box]) -> NoFaceFound:
+    """Why none can be used, where the detector found `boxes`."""
+    if boxes:
+        return NoFaceFound(
             "A face was found in the image, but not its features",
             "Eyes, nose and mouth must be visible: use a picture that shows the face from the front or at a slight "
             "angle, without a mask or a hand over it.",
         )
-    raise NoFaceFound(
+    return NoFaceFound(
         "No face was found in the image",
         "Use a sharp, well-lit picture of one person who faces the camera, with the head at least 60 pixels high "
         "and upright.",

@@ -21,6 +21,8 @@ from tests.api.test_http import error_of
 from tests.conftest import ROOT, Service, running
 from tests.waiting import wait_for
 
+OPEN = ("/api/health", "/api/live", "/api/ready")
+
 
 class Client:
     """Speaks to a service with a key, or without one."""
@@ -38,7 +40,7 @@ class Client:
         return requests.get(self.url(path), headers=self.headers, timeout=10)
 
     def url(self, path: str) -> str:
-        return f"{self.service.url}/api/v1/synthesis/{path}"
+        return f"{self.service.url}/api/v1/synthesis/{path}".rstrip("/")
 
 
 @pytest.fixture
@@ -71,6 +73,12 @@ def test_without_a_key_nothing_is_told_or_taken(guarded: Any, portrait: Path, sp
     assert service.files() == []
 
 
+def test_metrics_need_a_key_too(guarded: Any) -> None:
+    service, alice, _ = guarded()
+    assert requests.get(f"{service.url}/metrics", timeout=5).status_code == 401
+    assert requests.get(f"{service.url}/metrics", headers=alice.headers, timeout=5).status_code == 200
+
+
 def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> None:
     service, _, _ = guarded()
     audio = bytes(20 * 2**20)
@@ -84,7 +92,7 @@ def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> 
 
 def test_what_stays_open(guarded: Any) -> None:
     service, _, _ = guarded()
-    for path in ("/", "/docs", "/redoc", "/openapi.json", "/api/health", "/static-offline-docs/swagger-ui.css"):
+    for path in (*OPEN, "/", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
         assert requests.get(service.url + path, timeout=5).status_code == 200, path
 
 
@@ -182,8 +190,8 @@ def test_openapi_tells_of_keys_where_they_are_needed(guarded: Any, serve: Any, t
     assert document["components"]["securitySchemes"] == {"API key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            assert ("security" in operation) == (path != "/api/health")
-            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path != "/api/health")
+            assert ("security" in operation) == (path not in OPEN)
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in OPEN)
     open_document = requests.get(f"{serve(data_dir=tmp_path / 'open').url}/openapi.json", timeout=5).text
     assert "securitySchemes" not in open_document
     assert '"401"' not in open_document
@@ -216,9 +224,11 @@ def test_a_missing_file_of_keys_keeps_the_server_from_starting(tmp_path: Path) -
         create_app(Settings(data_dir=tmp_path, api_keys_file=tmp_path / "nothing"))
 
 
-def command(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def command(
+    tmp_path: Path, *arguments: str, module: str = "api.keys", **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "api.keys", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
@@ -291,3 +301,26 @@ def test_an_open_door_is_warned_about(serve: Any, caplog: Any, host: str, warned
 
 def wait_for_end(client: Client, task: str, *statuses: str) -> None:
     wait_for(lambda: client.get(f"{task}/status").json().get("status") in (statuses or ("COMPLETED", "FAILED")))
+
+
+def test_nobody_else_can_list_end_remove_or_repeat_a_task(guarded: Any, portrait: Path, speech: Path) -> None:
+    _, alice, bob = guarded("gated")
+    mine = alice.start(portrait, speech, seed=5).json()["task_id"]
+    theirs = bob.start(portrait, speech, seed=5).json()["task_id"]
+    for verb, path in (("post", "cancel"), ("post", "retry"), ("get", "events")):
+        answer = requests.request(verb, alice.url(f"{theirs}/{path}"), headers=alice.headers, timeout=10)
+        assert (answer.status_code, error_of(answer)) == (404, "Task not found")
+    assert requests.delete(alice.url(theirs), headers=alice.headers, timeout=10).status_code == 404
+    assert [state["task_id"] for state in alice.get("").json()["tasks"]] == [mine]
+    assert requests.get(alice.url(""), timeout=10).status_code == 401
+    assert requests.delete(alice.url(mine), headers=alice.headers, timeout=10).status_code == 204
+    assert bob.get(f"{theirs}/status").json()["status"] in ("PENDING", "PROCESSING"), "a shared render goes on"
+
+
+def test_an_idempotency_key_belongs_to_who_sent_it(guarded: Any, portrait: Path, speech: Path) -> None:
+    _, alice, bob = guarded()
+    made = set()
+    for client, emotion in ((alice, "sad"), (bob, "happy"), (alice, "sad")):
+        client.headers["Idempotency-Key"] = "1"
+        made.add(client.start(portrait, speech, emotion=emotion).json()["task_id"])
+    assert len(made) == 2

@@ -262,7 +262,15 @@ def test_openapi_documents_every_route(real_service: Any) -> None:
     }
     assert errors == {
         "/api/health": {"500"},
-        "/api/v1/synthesis/start": {"400", "408", "413", "422", "500", "503"},
+        "/api/live": {"500"},
+        "/api/ready": {"500", "503"},
+        "/metrics": {"500"},
+        "/api/v1/synthesis/start": {"400", "408", "409", "413", "422", "500", "503"},
+        "/api/v1/synthesis": {"400", "422", "500"},
+        "/api/v1/synthesis/{task_id}": {"404", "500"},
+        "/api/v1/synthesis/{task_id}/events": {"404", "500"},
+        "/api/v1/synthesis/{task_id}/cancel": {"404", "409", "500"},
+        "/api/v1/synthesis/{task_id}/retry": {"400", "404", "408", "413", "422", "500", "503"},
         "/api/v1/synthesis/{task_id}/status": {"404", "500"},
         "/api/v1/synthesis/{task_id}/download": {"400", "404", "416", "500"},
     }

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from api.clock import Clock
-from api.store import SCHEMA_VERSION, TaskStore, sqlite_url
+from api.eta import Size, Timing
+from api.store import MAX_TIMINGS, MIGRATIONS, SCHEMA_VERSION, TaskStore, sqlite_url
 from api.tasks import Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
@@ -50,7 +51,11 @@ def make_task(task_id: str, owner: str | None = None) -> Task:
 def schema(file: Path) -> set[tuple[str, str]]:
     with closing(sqlite3.connect(file)) as database:
         rows = database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'").fetchall()
-        columns = database.execute("SELECT name FROM pragma_table_info('tasks')").fetchall()
+        columns = [
+            column
+            for table in ("tasks", "renders")
+            for column in database.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall()
+        ]
     return {("table or index", name) for (name,) in rows} | {("column", name) for (name,) in columns}
 
 
@@ -72,6 +77,34 @@ def test_a_database_of_version_1_is_taken_over(file: Path, tmp_path: Path) -> No
     assert schema(file) == schema(tmp_path / "fresh.db")
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT version FROM schema_version").fetchall() == [(SCHEMA_VERSION,)]
+
+
+def test_a_database_of_version_2_is_taken_over(file: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(VERSION_1)
+        for statement in MIGRATIONS[1]:
+            database.execute(statement)
+        database.execute("UPDATE schema_version SET version = 2")
+        database.execute("UPDATE tasks SET owner = 'alice'")
+        database.commit()
+    store = TaskStore(sqlite_url(file))
+    (standing,) = store.page("alice", [], 10, None)
+    assert (standing.task.cancelled_at, standing.task.render.steps, standing.task.render.pixels) == (None, 0, 0)
+    assert store.cancel(standing.task, NOW())
+    store.add(make_task("new", "alice"))
+    store.learn(Timing(Size("lite", 1, 2, 3), 4.0))
+    assert store.timings() == [Timing(Size("lite", 1, 2, 3), 4.0)]
+    store.close()
+    TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
+    assert schema(file) == schema(tmp_path / "fresh.db")
+
+
+def test_only_the_last_timings_are_kept(file: Path) -> None:
+    store = TaskStore(sqlite_url(file))
+    for seconds in range(MAX_TIMINGS + 5):
+        store.learn(Timing(Size("lite", 1, 1, 1), seconds))
+    assert [timing.seconds for timing in store.timings()] == list(range(5, MAX_TIMINGS + 5))
+    store.close()
 
 
 def test_a_migration_that_fails_changes_nothing(file: Path) -> None:
@@ -116,8 +149,23 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
         store.update(name, TaskStatus.COMPLETED, progress=1.0, finished_at=NOW())
         assert not store.update(name, TaskStatus.FAILED), "final"
         told()
-    store.purge(NOW() + timedelta(days=1))
-    assert [answer and answer[0] for answer in told()] == [None, None, "c", None]
+    standing = store.standing("c")
+    assert standing
+    store.join(Task("e", NOW(), standing.task.render))
+    names.append("e")
+    told()
+    assert store.cancel(standing.task, NOW())
+    assert not store.cancel(standing.task, NOW()), "once is enough"
+    assert [answer and answer[1] for answer in told()][2:] == ["PENDING", "COMPLETED", "PENDING"], "the render goes on"
+    assert store.recall("c").task.as_told().render.status is TaskStatus.FAILED  # type: ignore[union-attr]
+    store.remove(standing.task, NOW())
+    assert [answer and answer[1] for answer in told()][2:] == [None, "COMPLETED", "PENDING"]
+    last = store.standing("e")
+    assert last
+    assert store.cancel(last.task, NOW())
+    assert told()[4][1] is TaskStatus.FAILED, "nobody wants it any more"  # type: ignore[index]
+    store.purge(NOW() + timedelta(days=1), ["a", "b"])
+    assert [answer and answer[0] for answer in told()] == [None] * 5
     store.close()
 
 

@@ -109,7 +109,7 @@ def test_an_inspection_that_does_not_work_is_not_the_clients_fault(
     monkeypatch.setenv("PYTHONPATH", "/nonexistent")
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert service.start(portrait, speech).status_code == 500
-    assert "The inspection of uploads does not work" in caplog.text
+    assert "dice_talk.intake does not work" in caplog.text
 
 
 def test_a_file_sent_without_a_filename_is_taken(serve: Any, portrait: Path, speech: Path) -> None:

@@ -23,14 +23,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_missing_packages_and_files(tmp_path: Path) -> None:
     spec = EngineSpec(
-        "x", "dice_talk.lite.engine", ("no_such_package", "numpy"), (), ("a/b.pth", "c"), (), False, "Do it."
+        "x", "dice_talk.lite.engine", ("no_such_package", "numpy"), (), (), ("a/b.pth", "c"), (), False, "Do it."
     )
     (tmp_path / "c").mkdir()
     assert spec.missing(tmp_path) == ["Python package no_such_package", "checkpoint a/b.pth"]
 
 
 def test_fingerprint_follows_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy",), ("weights",), ("extra",), False, "")
+    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy",), (), ("weights",), ("extra",), False, "")
     monkeypatch.setitem(ENGINES, "x", spec)
     (tmp_path / "weights").mkdir()
     empty = fingerprint("x", tmp_path)

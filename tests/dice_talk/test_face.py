@@ -1,7 +1,21 @@
 import pytest
 
 from dice_talk.errors import InvalidOptions
-from dice_talk.face import Box, crop_square, output_size
+from dice_talk.face import Box, choose, crop_square, largest, output_size
+
+
+def test_largest_face_comes_first() -> None:
+    small, large = Box(0, 0, 10, 10), Box(0, 0, 20, 20)
+    assert largest([small, large]) == [large, small]
+
+
+def test_a_face_that_is_not_there_is_told_how_many_there_are() -> None:
+    assert choose("ab", 1) == "b"
+    with pytest.raises(InvalidOptions, match="There is no face 2: 2 faces can be used") as failure:
+        choose("ab", 2)
+    assert "send 0 to 1" in str(failure.value.detail)
+    with pytest.raises(InvalidOptions, match="There is no face 1: 1 face can be used"):
+        choose("a", 1)
 
 
 @pytest.mark.parametrize(

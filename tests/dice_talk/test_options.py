@@ -16,6 +16,8 @@ DOCUMENTED = {
     "min_resolution": (128, 2048, 256),
     "expand_ratio": (0.1, 2.0, 0.5),
 }
+ADDED = {"face_index": (0, 99, 0)}
+"""Options that the document doesn't have."""
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -31,7 +33,8 @@ def test_documented_bounds_and_defaults(name: str) -> None:
 
 
 def test_every_number_has_documented_bounds() -> None:
-    assert set(BOUNDS) == set(DOCUMENTED)
+    assert set(BOUNDS) == set(DOCUMENTED | ADDED)
+    assert {name: (*BOUNDS[name], getattr(RenderOptions(emotion="sad"), name)) for name in ADDED} == ADDED
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])

@@ -41,6 +41,13 @@ def test_the_network_sees_what_it_was_made_for() -> None:
     assert seen["image"].shape == (1, 3, 416, 448)  # 429.9 rounded up to a multiple of 32
 
 
+def test_a_side_that_fits_is_not_rounded_up() -> None:
+    """416 / 1001 is no number that floats know: times 1001 it may be a little more than 416."""
+    for side in range(100, 2000):
+        assert detectors._network_size(side, side) == (416, 416)
+    assert detectors._network_size(13, 14) == (416, 448)
+
+
 def test_grids_count_x_then_y() -> None:
     grid = grids(64, 96)[0]
     assert grid[0, 0, 2, 5].tolist() == [5, 2]

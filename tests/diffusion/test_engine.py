@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.diffusion.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
+from dice_talk.diffusion import memory
 from dice_talk.diffusion.checkpoints import load_models
 from dice_talk.diffusion.condition import time_ids
 from dice_talk.diffusion.engine import DiffusionEngine
@@ -154,6 +156,26 @@ def test_cancel_ends_the_render(fake: DiffusionEngine, inputs: tuple[Path, Path]
     assert [progress.stage for progress in reports].count(stage) == 1
 
 
+def test_cancel_is_seen_while_a_long_recording_is_heard(
+    fake: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(16000 * 65), 16000)
+    plain, heard = fake.models.whisper.forward, []
+
+    def hear(*given: Any, **named: Any) -> Any:
+        heard.append(given)
+        return plain(*given, **named)
+
+    def cancel(progress: Progress) -> None:
+        if progress.stage == "listen" and heard:
+            raise Cancelled
+
+    monkeypatch.setattr(fake.models.whisper, "forward", hear)
+    with pytest.raises(Cancelled):
+        fake.render(make_job((inputs[0], tmp_path / "long.wav"), tmp_path / "out.mp4", duration=None), cancel)
+    assert len(heard) == 1
+
+
 @pytest.mark.parametrize("samples", [1, 700, 1279, 1280])
 def test_the_shortest_recordings(
     fake: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: Path, samples: int
@@ -219,6 +241,66 @@ def test_out_of_memory_is_tried_again_in_smaller_pieces(
     )
     job = make_job(inputs, tmp_path / "out.mp4")
     verify(job.output, fake.render(job, ignore))
+
+
+@pytest.mark.parametrize(
+    ("network", "call"),
+    [
+        ("vae", "encode"),
+        ("image_encoder", "forward"),
+        ("whisper", "forward"),
+        ("pose_guider", "forward"),
+        ("ifnet", "forward"),
+    ],
+)
+def test_what_cannot_be_cut_up_is_tried_once_more(
+    fake: DiffusionEngine,
+    inputs: tuple[Path, Path],
+    tmp_path: Path,
+    network: str,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = getattr(fake.models, network)
+    plain, tries = getattr(module, call), count()
+
+    def short_of_memory(*given: Any, **named: Any) -> Any:
+        return (plain if next(tries) else out_of_memory)(*given, **named)
+
+    monkeypatch.setattr(module, call, short_of_memory)
+    job = make_job(inputs, tmp_path / "out.mp4")
+    verify(job.output, fake.render(job, ignore))
+    assert next(tries) >= 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_every_way_to_say_so_is_understood(error: Exception) -> None:
+    def fails_once() -> str:
+        if next(tries) == 0:
+            raise error
+        return "done"
+
+    tries = count()
+    assert memory.retried(fails_once) == "done"
+
+
+def test_what_torch_holds_in_reserve_is_freed_before_the_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed: list[str] = []
+    for device in ("cuda", "mps"):
+        monkeypatch.setattr(f"torch.{device}.empty_cache", lambda device=device: freed.append(device))
+        monkeypatch.setattr(memory, "best_device", lambda device=device: torch.device(device))
+        with pytest.raises(torch.OutOfMemoryError):
+            memory.retried(out_of_memory)
+    assert freed == ["cuda", "mps"]
 
 
 def test_out_of_memory_for_good_says_what_to_lower(

@@ -103,6 +103,11 @@ def test_what_frames_hear(case: Read) -> None:
     encoder = load_strictly(WhisperEncoder(WhisperConfig(**given.about["config"])), given.weights("encoder"), "whisper")
     for name, recording in given.about["data"].items():
         if f"out.{name}.windows" in given.tensors:
-            found = hear(encoder, WhisperFeatureExtractor(), synthetic_audio(recording["samples"], recording["k"]))
+            found = hear(
+                encoder,
+                WhisperFeatureExtractor(),
+                synthetic_audio(recording["samples"], recording["k"]),
+                lambda share: None,
+            )
             assert len(found) >= recording["model_frames"]
             assert deviation(found[recording["window_indices"]], given[f"out.{name}.windows"]) < 1e-5

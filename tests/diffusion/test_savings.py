@@ -1,5 +1,6 @@
 """Each exact saving gives what the plain form gives."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 from torch import Tensor
 from torch.nn import functional
 
-from dice_talk.diffusion import condition
+from dice_talk.diffusion import condition, tiny
 from dice_talk.diffusion.condition import audio_rows, guided, prepare_task
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import LATENT_SCALE, Guidance, Windows, denoise, initial_latents
@@ -32,20 +33,7 @@ ROUNDING = 2e-5
 SAMPLED_ROUNDING = 5e-4  # two steps from sigma 700 magnify it
 FRAMES = 7
 
-
-UNET = {
-    "sample_size": 16,
-    "in_channels": 8,
-    "out_channels": 4,
-    "block_out_channels": [32, 64, 128, 128],
-    "addition_time_embed_dim": 8,
-    "projection_class_embeddings_input_dim": 24,
-    "layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "transformer_layers_per_block": 1,
-    "num_attention_heads": [1, 2, 4, 4],
-    "num_frames": 25,
-}
+UNET = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_heads": [1, 2, 4, 4]}
 """Wider than the tiny checkpoints', whose group norms see so few numbers that they magnify rounding."""
 
 
@@ -71,9 +59,13 @@ def picture() -> Picture:
 
 @pytest.fixture(scope="module")
 def task(engine: DiffusionEngine, picture: Picture) -> condition.Task:
+    return make_task(engine, picture)
+
+
+def make_task(engine: DiffusionEngine, picture: Picture) -> condition.Task:
     sound = torch.randn(FRAMES * 1280, generator=torch.Generator().manual_seed(1)).numpy() / 4
     with torch.inference_mode():
-        return prepare_task(engine.models, picture, sound, Emotion.SAD, 1.0)
+        return prepare_task(engine.models, picture, sound, Emotion.SAD, 1.0, lambda share: None)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -148,6 +140,26 @@ def test_kept_projections_are_those_computed_anew(engine: DiffusionEngine, task:
     assert torch.equal(kept.project(layer), anew.project(layer))
     other = torch.nn.Linear(task.emotion.rows.shape[-1], 8, bias=False)
     assert not torch.equal(kept.project(layer), kept.project(other))
+
+
+def test_k_and_v_are_computed_once_for_all_steps(
+    engine: DiffusionEngine, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of image, audio and emotion, in every spatial layer, however many windows and steps there are."""
+    calls: Counter[torch.nn.Module] = Counter()
+    layers = [
+        layer
+        for name, attn in engine.models.unet.named_modules()
+        if name.endswith("attn2") and not attn.processor.temporal
+        for layer in (attn.to_v, *attn.processor.to_k_ip, *attn.processor.to_v_ip)
+    ]
+    hooks = [layer.register_forward_hook(lambda module, *_: calls.update([module])) for layer in layers]
+    kept = sample(engine, make_task(engine, picture), Portion(3))
+    for hook in hooks:
+        hook.remove()
+    assert layers and all(calls[layer] == 1 for layer in layers)
+    monkeypatch.setattr(Bank, "project", lambda bank, layer: layer(bank.rows))
+    assert torch.equal(kept, sample(engine, make_task(engine, picture), Portion(3)))
 
 
 def test_audio_of_long_and_short_recordings(engine: DiffusionEngine, monkeypatch: pytest.MonkeyPatch) -> None:

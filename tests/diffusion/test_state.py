@@ -152,6 +152,12 @@ def test_a_state_that_cannot_be_saved_ends_nothing(tmp_path: Path, caplog: pytes
     assert "can't be saved" in caplog.text
 
 
+def test_half_a_first_state_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "state.part").write_bytes(b"half")
+    assert State(tmp_path / "state", "").load() is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_is_saved_now_and_then(tmp_path: Path) -> None:
     state = State(tmp_path / "state", "")
     state.note(1, torch.zeros(1, 1, 4, 2, 2))

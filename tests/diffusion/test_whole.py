@@ -67,7 +67,9 @@ def test_process(case: Callable[[str], Case]) -> None:
     assert deviation(picture.mask[0], given["mid.face_mask"]) < TIGHT
     assert deviation(picture.reference[0], given["mid.ref_img"]) < TIGHT
 
-    task = prepare_task(models, picture, given["in.audio_i16"].float().numpy() / 32768, Emotion.HAPPY, 1.0)
+    task = prepare_task(
+        models, picture, given["in.audio_i16"].float().numpy() / 32768, Emotion.HAPPY, 1.0, lambda share: None
+    )
     assert task.frames == given.about["pipe_kwargs"]["num_frames"]
     bank, rows = task.audio(torch.tensor([0, task.frames - 1, task.frames]))
     heard = bank.rows[rows]

@@ -18,14 +18,17 @@ import requests
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import EnginePool
+from api.metrics import Metrics
 from api.store import TaskStore, sqlite_url
 from api.tasks import Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
 
-STALL_S = 4.0
-BACK_S = 10.0
+pytestmark = pytest.mark.timeout(300)
+
+STALL_S = 10.0
+BACK_S = 20.0
 """Until a slot works again, on a machine that is busy."""
 
 
@@ -113,7 +116,9 @@ def test_what_brings_a_shared_engine_down_takes_no_other_task_with_it(
         command = [sys.executable, "-m", "tests.fake_worker", "angry"]
         pool = EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30)
         places = {"slots": 2, "queue_size": 10, "attempts": 3}
-        dispatcher = Dispatcher(store, pool, lambda render: tmp_path / render, lambda: None, **places, clock=Clock())
+        dispatcher = Dispatcher(
+            store, pool, lambda render: tmp_path / render, lambda: None, **places, clock=Clock(), metrics=Metrics()
+        )
         await dispatcher.start("diffusion")
         while store.unfinished():
             await asyncio.sleep(0.05)

@@ -20,7 +20,7 @@ KILLS, STREAMS, CLIENTS = 50, 2, 3
 TRIES = 1000  # so that being killed again and again is no reason to fail
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_with_tasks_finished_running_and_waiting(tmp_path: Path, portrait: Path, speech: Path) -> None:
     with server_process(tmp_path) as service:
         finished = [service.submit(portrait, speech, seed=seed) for seed in range(3)]
@@ -38,7 +38,7 @@ def test_with_tasks_finished_running_and_waiting(tmp_path: Path, portrait: Path,
     with server_process(tmp_path) as service:
         assert {task: service.download(task).content for task in finished} == videos
         assert service.start(portrait, speech, seed=1).json()["status"] == "COMPLETED", "the cache outlives it too"
-        states = [service.wait(task, seconds=120) for task in order[3:]]
+        states = [service.wait(task) for task in order[3:]]
         assert [state["status"] for state in states] == ["COMPLETED"] * 22
         assert [state["attempts"] for state in states] == [2] * 2 + [1] * 20
         started = [render for (render,) in service.rows("SELECT id FROM renders ORDER BY started_at")]
@@ -76,7 +76,7 @@ class Stream:
                     list(pool.map(self.submit_until_it_dies, [service] * CLIENTS))
                 killer.join()
         with server_process(self.folder, "quick", attempts=TRIES) as service:
-            states = [service.wait(task, seconds=120) for task in self.promised]
+            states = [service.wait(task) for task in self.promised]
             assert {state["status"] for state in states} <= {"COMPLETED", "FAILED"}
             self.completed = {state["task_id"] for state in states if state["status"] == "COMPLETED"}
             wait_for(lambda: not service.rows("SELECT id FROM renders WHERE finished_at IS NULL"))
@@ -98,7 +98,7 @@ class Stream:
             time.sleep(0.01)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_at_random_moments_in_a_stream_of_submissions(tmp_path: Path, portrait: Path, speech: Path) -> None:
     streams = [Stream(tmp_path / str(number), portrait, speech, number) for number in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
@@ -106,3 +106,65 @@ def test_at_random_moments_in_a_stream_of_submissions(tmp_path: Path, portrait: 
     promised = [task for stream in streams for task in stream.promised]
     assert len(promised) > KILLS
     assert all(set(stream.promised) == stream.completed for stream in streams), "no input here fails by itself"
+
+
+class Changes(Stream):
+    """Clients that also cancel and remove what they submitted, or submit it again."""
+
+    def __init__(self, folder: Path, portrait: Path, speech: Path, seed: int) -> None:
+        super().__init__(folder, portrait, speech, seed)
+        self.cancelled: set[str] = set()
+        self.removed: set[str] = set()
+        self.unsure: set[str] = set()
+
+    def run(self, kills: int) -> ServerProcess:
+        for _ in range(kills):
+            with server_process(self.folder, "quick", attempts=TRIES, workers=1) as service:
+                killer = threading.Timer(self.random.uniform(0.5, 3), service.kill)
+                killer.start()
+                with ThreadPoolExecutor(CLIENTS) as pool:
+                    list(pool.map(self.change_until_it_dies, [service] * CLIENTS))
+                killer.join()
+        with server_process(self.folder, "quick", attempts=TRIES, workers=1) as service:
+            for task in set(self.promised) - self.unsure:
+                url = f"{service.url}/api/v1/synthesis/{task}/status"
+                if task in self.removed:
+                    assert requests.get(url, timeout=10).status_code == 404
+                elif task in self.cancelled:
+                    assert service.status(task)["cancelled"]
+                else:
+                    assert service.wait(task, seconds=120)["status"] == "COMPLETED"
+            wait_for(lambda: not service.rows("SELECT id FROM renders WHERE finished_at IS NULL"))
+            service.check_files()
+            assert service.terminate() == 0
+            return service
+
+    def change_until_it_dies(self, service: ServerProcess) -> None:
+        base, task = f"{service.url}/api/v1/synthesis", ""
+        while True:
+            try:
+                answer = service.start(*self.inputs, seed=self.random.choice([None, 1]))
+                task = answer.json()["task_id"]
+                self.promised.append(task)
+                self.unsure.add(task)  # until it is known whether the call was heard
+                time.sleep(self.random.uniform(0, 0.5))
+                call = self.random.choice(["cancel", "remove", "retry", "nothing"])
+                if call == "cancel" and requests.post(f"{base}/{task}/cancel", timeout=30).status_code == 200:
+                    self.cancelled.add(task)
+                if call == "remove":
+                    assert requests.delete(f"{base}/{task}", timeout=30).status_code == 204
+                    self.removed.add(task)
+                if call == "retry":
+                    self.promised.append(requests.post(f"{base}/{task}/retry", timeout=30).json()["task_id"])
+                self.unsure.discard(task)
+            except requests.RequestException:
+                if service.process.poll() is not None:
+                    return
+
+
+@pytest.mark.timeout(400)
+def test_at_random_moments_while_tasks_are_cancelled_and_removed(tmp_path: Path, portrait: Path, speech: Path) -> None:
+    stream = Changes(tmp_path / "data", portrait, speech, 7)
+    stream.run(12)
+    assert stream.cancelled
+    assert stream.removed

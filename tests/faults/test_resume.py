@@ -33,7 +33,7 @@ def serving(folder: Path, checkpoints: Path) -> Iterator[ServerProcess]:
 
 
 def frames(service: ServerProcess, task: str) -> Any:
-    assert service.wait(task, seconds=120)["status"] == "COMPLETED"
+    assert service.wait(task, seconds=300)["status"] == "COMPLETED"
     file = service.settings.data_dir / "tasks" / task / "result.mp4"
     with av.open(str(file)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -52,7 +52,7 @@ CUTS: dict[str, tuple[Callable[[ServerProcess], object], int]] = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("cut", CUTS)
 def test_the_video_is_that_of_an_unbroken_run(
     tmp_path: Path, tiny_checkpoints: Path, unbroken: Any, portrait: Path, speech: Path, cut: str
@@ -60,7 +60,7 @@ def test_the_video_is_that_of_an_unbroken_run(
     harm, attempts = CUTS[cut]
     with serving(tmp_path, tiny_checkpoints) as service:
         task = service.submit(portrait, speech, **FIELDS)
-        wait_for(lambda: (service.settings.data_dir / "tasks" / task / "state").exists(), 120)
+        wait_for(lambda: (service.settings.data_dir / "tasks" / task / "state").exists(), 300)
         harm(service)
         with ExitStack() as stack:
             if service.process.poll() is not None:

@@ -18,7 +18,7 @@ import pytest
 import requests
 from PIL import Image
 
-from dice_talk import intake
+from dice_talk import child as confined
 from dice_talk.errors import InvalidImage
 from dice_talk.image import load_portrait
 from tests.conftest import ROOT, Service
@@ -242,8 +242,8 @@ def test_memory_and_time_are_limited_while_files_are_inspected(tmp_path: Path, s
         return {line[4:26].strip(): int(line[26:40]) for line in lines if line[26:40].strip().isdigit()}
 
     try:
-        wait_for(lambda: limits().get("cpu time") == intake.CPU_SECONDS)
-        assert wait_for(lambda: limits().get("address space")) == intake.MEMORY_BYTES
+        wait_for(lambda: limits().get("cpu time") == confined.CPU_SECONDS)
+        assert wait_for(lambda: limits().get("address space")) == confined.MEMORY_BYTES
         assert wait_for(lambda: "core file size" in limits() and limits()["core file size"] == 0)
     finally:
         child.kill()

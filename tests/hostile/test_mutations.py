@@ -63,7 +63,7 @@ from pathlib import Path
 from dice_talk.audio import load_speech
 from dice_talk.errors import DiceTalkError
 from dice_talk.image import load_portrait
-from dice_talk.intake import MEMORY_BYTES, limit
+from dice_talk.child import MEMORY_BYTES, limit
 import resource
 limit(resource.RLIMIT_AS, MEMORY_BYTES)
 for line in sys.stdin:

@@ -123,7 +123,7 @@ def test_field_names(server: Service, touched: list[str], log: Any) -> None:
 def test_file_names(
     server: Service, touched: list[str], log: Any, portrait: Path, speech: Path, chosen: list[str]
 ) -> None:
-    known = {"image", "audio", "result.mp4", "tried"}
+    known = {"image", "audio", "result.mp4"}
     for text in chosen[:4]:
         name = text.replace("\r\n", " ").replace("\n", " ").replace('"', "")
         image, audio = part("image", portrait.read_bytes(), name), part("audio", speech.read_bytes(), name)
@@ -170,7 +170,7 @@ def test_what_fails_is_logged_in_one_line(server: Service, log: Any, monkeypatch
         raise StoreFailure(f"no answer about {task_id!r}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(server.synthesis._store, "task", fail)
+        patched.setattr(server.synthesis._store, "standing", fail)
         address = f"/api/v1/synthesis/x%0aINFO%20{EVIL}%0d%1b%5b2J/status".encode()
         answer = exchange(server, b"GET " + address + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert isinstance(answer, Answer)

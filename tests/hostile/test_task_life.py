@@ -68,6 +68,10 @@ class Life(RuleBasedStateMachine):
         )
         return self.stack.enter_context(running(chosen, self.kind, self.home / "gate", self.now))
 
+    @property
+    def base(self) -> str:
+        return f"{self.service.url}/api/v1/synthesis"
+
     def now(self) -> datetime:
         return NOW() + self.late
 
@@ -83,7 +87,9 @@ class Life(RuleBasedStateMachine):
             assert answer.headers["retry-after"]
             return
         assert answer.status_code == 200, answer.text
-        task = answer.json()["task_id"]
+        self.accept(answer.json()["task_id"])
+
+    def accept(self, task: str) -> None:
         assert task not in self.seen
         self.seen[task] = {"status": "PENDING", "progress": 0.0}
         self.look(task)
@@ -108,6 +114,49 @@ class Life(RuleBasedStateMachine):
             assert (answer.content, state) == (b"ftyp", "COMPLETED")
         else:
             assert refused(answer, 400) == "Task not completed yet"
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def cancel(self, data: Any) -> None:
+        task = data.draw(st.sampled_from(sorted(self.seen)))
+        answer = requests.post(f"{self.base}/{task}/cancel", timeout=10)
+        state = self.look(task)
+        if answer.status_code == 200:
+            assert answer.json() == state
+            assert (state["status"], state["message"], state["cancelled"]) == ("FAILED", "Cancelled", True)
+        else:
+            assert refused(answer, 409) == "The task has ended already"
+            assert state["status"] in ("COMPLETED", "FAILED")
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def remove(self, data: Any) -> None:
+        task = data.draw(st.sampled_from(sorted(self.seen)))
+        assert requests.delete(f"{self.base}/{task}", timeout=20).status_code == 204
+        del self.seen[task]
+        refused(requests.get(f"{self.base}/{task}/status", timeout=5), 404)
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data(), seed=st.sampled_from([None, 1, 2]))
+    def retry(self, data: Any, seed: int | None) -> None:
+        task = data.draw(st.sampled_from(sorted(self.seen)))
+        answer = requests.post(f"{self.base}/{task}/retry", json={"seed": seed}, timeout=20)
+        if answer.status_code != 503:
+            assert answer.status_code == 200, answer.text
+            self.accept(answer.json()["task_id"])
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def follow(self, data: Any) -> None:
+        task = data.draw(st.sampled_from(sorted(self.seen)))
+        text = requests.get(f"{self.base}/{task}/events", timeout=30).text
+        assert text.rstrip().split("\n\n")[-1].startswith("event: end")
+        assert self.look(task)["status"] in ("COMPLETED", "FAILED")
+
+    @rule()
+    def list(self) -> None:
+        tasks = requests.get(self.base, params={"limit": 100}, timeout=10).json()["tasks"]
+        assert {state["task_id"] for state in tasks} == set(self.seen)
 
     @precondition(lambda self: self.seen)
     @rule()
@@ -147,7 +196,8 @@ class Life(RuleBasedStateMachine):
             for task in self.seen:
                 self.look(task)
             assert not [file for file in self.service.files() if file.startswith("incoming/")]
-            assert {Path(file).parts[1] for file in self.service.files()} <= set(self.seen)
+            store = self.service.synthesis._store
+            wait_for(lambda: {Path(file).parts[1] for file in self.service.files()} == store.render_ids())
 
 
 def test_any_order_of_requests(tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def test_cancelling_stops_at_once_and_leaves_no_file_open(render: Render, tmp_pa
 
 
 def test_lips_follow_the_sound(render: Render, speech: Path) -> None:
-    from benchmarks.measure import correlation, look, loudness_per_frame
     from dice_talk.audio import load_speech
+    from dice_talk.measure import correlation, look, loudness_per_frame
 
     result, video = render(crop=True, min_resolution=256, duration=4.0, fps=25, emotion="neutral")
     seen = look(video)

@@ -1,0 +1,78 @@
+"""Runs modules of `dice_talk` that look at files, in child processes that may crash or hang."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from dice_talk.errors import DiceTalkError
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 1024 * 1024
+"""Bytes; a small picture in base64 takes a tenth of it."""
+MAX_COMPLAINT = 4096
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+"""With one for each thread, as is usual, a machine of many cores would map more than the children may."""
+
+
+class ChildFailed(Exception):
+    """The child process itself does not work; no file is to blame."""
+
+
+async def ask(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
+    """What `python -m module arguments` says on standard output, in JSON lines, before it ends.
+
+    When it runs into a limit, or takes more than `seconds`, that is less than all. Raises `DiceTalkError` where it
+    says that a file can't be used, `ChildFailed` when the child is to blame.
+    """
+    facts: dict[str, Any] = {}
+    for line in await _run(module, [sys.executable, "-m", module, *arguments], seconds):
+        facts |= json.loads(line)
+    if "error" in facts:
+        raise DiceTalkError(facts["error"], facts["detail"])
+    return facts
+
+
+async def _run(module: str, command: list[str], seconds: float) -> list[bytes]:
+    """Whole lines of what the child said before it ended, by itself or by force."""
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        limit=MAX_LINE,
+        env=os.environ | FEW_ARENAS,
+        start_new_session=True,  # Ctrl-C in the terminal must not look like a file that cannot be read
+    )
+    complaints = asyncio.create_task(_read_tail(child.stderr))
+    lines: list[bytes] = []
+    try:
+        with anyio.fail_after(seconds):
+            while child.stdout is not None and (line := await child.stdout.readline()):
+                lines.extend([line] if line.endswith(b"\n") else ())  # one that is cut off tells nothing
+            await child.wait()
+    except TimeoutError:
+        log.warning("%s took more than %g seconds", module, seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+    tail = await complaints
+    if child.returncode and child.returncode > 0 and b"MemoryError" not in tail:
+        log.error("%s does not work: exit code %d\n%s", module, child.returncode, tail.decode("utf-8", "replace"))
+        raise ChildFailed
+    return lines
+
+
+async def _read_tail(stream: asyncio.StreamReader | None) -> bytes:
+    tail = b""
+    while stream is not None and (chunk := await stream.read(65536)):
+        tail = (tail + chunk)[-MAX_COMPLAINT:]
+    return tail

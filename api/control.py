@@ -1,0 +1,165 @@
+"""Verbs and paths of what a client can do with tasks beyond the documented calls. No logic here."""
+
+from collections.abc import AsyncIterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import JsonValue
+
+from api.events import Feed
+from api.routes import (
+    NO_ENGINE,
+    NOT_FOUND,
+    OUT_OF_RANGE,
+    QUEUE_FULL,
+    STOPPING,
+    KeyRoute,
+    Owner,
+    Service,
+    documented,
+)
+from api.schemas import MAX_PAGE, TaskCreated, TaskOptions, TaskPage, TaskState
+from api.storage import staging_folder
+from api.tasks import TaskStatus
+from api.uploads import receive_fields
+from dice_talk.options import LEFT_EMPTY
+
+ENDED = {"error": "The task has ended already"}
+BAD_LIMIT = {"error": "limit must be between 1 and 100, got 0"}
+BAD_CURSOR = {"error": "The cursor is not one of this server", "detail": "Send next_cursor as it was given."}
+BAD_STATE = {
+    "error": "state is not one of the known values",
+    "detail": "Allowed: state: 'PENDING', 'PROCESSING', 'COMPLETED' or 'FAILED'",
+}
+UNKNOWN_FIELD = {"error": "Unknown form field: colour"}
+BIG_BODY = {"error": "The request is too large", "detail": "Allowed: 512 KB, and no files."}
+LATE_BODY = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
+STREAM = """id: 5f3a9c01-7
+event: state
+data: {"task_id":"f47ac10b-58cc-4372-a567-0e02b2c3d479","status":"PROCESSING","progress":0.6, ...}
+
+id: 5f3a9c01-8
+event: end
+data: {"task_id":"f47ac10b-58cc-4372-a567-0e02b2c3d479","status":"COMPLETED","progress":1.0, ...}
+
+"""
+calls = APIRouter(route_class=KeyRoute, prefix="/api/v1/synthesis", tags=["Synthesis"])
+
+
+@calls.get(
+    "",
+    summary="All tasks, newest first",
+    responses=documented(
+        {400: {"out of range": BAD_LIMIT, "not a cursor": BAD_CURSOR}, 422: {"unknown state": BAD_STATE}}
+    ),
+)
+def list_tasks(
+    synthesis: Service,
+    owner: Owner,
+    state: Annotated[list[TaskStatus], Query(description="Only tasks in this state; may be repeated.")] = [],  # noqa: B006
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")] = 20,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> TaskPage:
+    """With keys, only those made with this one. Tasks that start meanwhile shift no page."""
+    return synthesis.page(owner, state, limit, cursor)
+
+
+async def feed(task_id: str, synthesis: Service, owner: Owner) -> Feed:
+    """Before the stream begins, so that there is still time to answer 404."""
+    return await synthesis.feed(task_id, owner)
+
+
+@calls.get(
+    "/{task_id}/events",
+    summary="What happens to a task, as it happens",
+    response_class=EventSourceResponse,
+    responses={
+        200: {"description": "Server-sent events.", "content": {"text/event-stream": {"example": STREAM}}},
+        **documented({404: {"unknown or removed task": NOT_FOUND}}),
+    },
+)
+async def follow(
+    feed: Annotated[Feed, Depends(feed)],
+    last_event_id: Annotated[
+        str | None, Header(description="Browsers send it when they connect again: what came since is told first.")
+    ] = None,
+) -> AsyncIterable[ServerSentEvent]:
+    """An event `state` now and at each change, then one event `end`; both hold the task as its status does.
+
+    The stream then closes; close the connection too, or a browser opens it again. Comments keep it alive meanwhile.
+    A stream that closes without `end` is worth opening again: the server was shut down.
+    """
+    async for event in feed.follow(last_event_id):
+        yield event
+
+
+@calls.post(
+    "/{task_id}/cancel",
+    summary="End a task",
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}, 409: {"ended already": ENDED}}),
+)
+async def cancel(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
+    """Its status is FAILED at once, with message "Cancelled". Rendering stops within one step."""
+    return await synthesis.cancel(task_id, owner)
+
+
+@calls.delete(
+    "/{task_id}",
+    summary="Remove a task and its files",
+    status_code=204,
+    response_class=Response,
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
+)
+async def remove(task_id: str, synthesis: Service, owner: Owner) -> None:
+    """Cancels it first where it has not ended. A video that other tasks share stays for them."""
+    await synthesis.remove(task_id, owner)
+
+
+def _all_optional(example: dict[str, JsonValue]) -> dict[str, Any]:
+    """OpenAPI's description of a body with any of a task's options; what is left out stays as it was."""
+    schema = TaskOptions.model_json_schema(ref_template="#/components/schemas/{model}")
+    shown = {
+        name: {word: value for word, value in field.items() if word not in ("default", "example", "examples")} | example
+        for name, field in schema["properties"].items()
+    }
+    return {"type": "object", "title": "RetryForm", "properties": shown, "additionalProperties": False}
+
+
+FORM, MEMBERS = _all_optional(LEFT_EMPTY), _all_optional({})
+
+
+async def changes(request: Request, synthesis: Service) -> dict[str, Any]:
+    """Options that a retry is to have, from a form or JSON."""
+    return await receive_fields(request, staging_folder(synthesis.settings), synthesis.settings.upload_seconds)
+
+
+@calls.post(
+    "/{task_id}/retry",
+    summary="Start a new task on the same files",
+    responses=documented(
+        {
+            400: {"out of range": OUT_OF_RANGE, "engine not there": NO_ENGINE},
+            404: {"unknown or removed task": NOT_FOUND},
+            408: {"too slow": LATE_BODY},
+            413: {"too large": BIG_BODY},
+            422: {"malformed form": UNKNOWN_FIELD},
+            503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
+        }
+    ),
+    openapi_extra={
+        "requestBody": {
+            "description": "Options that are to differ; all others stay. A seed that was drawn is drawn anew.",
+            "content": {
+                "application/json": {"schema": MEMBERS, "example": {"emotion": "sad", "seed": 7}},
+                "multipart/form-data": {"schema": FORM},
+                "application/x-www-form-urlencoded": {"schema": FORM},
+            },
+        }
+    },
+)
+async def retry(
+    task_id: str, changes: Annotated[dict[str, Any], Depends(changes)], synthesis: Service, owner: Owner
+) -> TaskCreated:
+    """Whatever became of the first task, as long as it is there. Nothing has to be uploaded again."""
+    return await synthesis.retry(task_id, owner, changes)

@@ -1,0 +1,126 @@
+"""What Prometheus reads at /metrics: counts since the server's start, and how it stands at the moment."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+
+from dice_talk import __version__
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""A client may send any other word as well: that must not make a new series each."""
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Seconds; an upload may take 300."""
+RENDER_BUCKETS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
+"""Seconds: from a short video by lite to a long one by diffusion."""
+
+Failure = Literal["input", "engine", "disk", "gave_up"]
+Delivery = Literal["delivered", "failed", "gave_up"]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy the service is."""
+
+    queue_length: int
+    queue_size: int
+    slots: int
+    slots_busy: int
+    uploads: int
+    engine_pids: list[int]
+
+
+class Metrics:
+    """One per server. Every label has few values, whatever clients send."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # memory, CPU time, open files; where there is a /proc
+        Info("dice_talk", "What is running.", registry=registry).info({"version": __version__})
+        self._requests = Counter(
+            "dice_talk_requests",
+            "HTTP requests; status 0: the client went before it was answered.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "dice_talk_request_seconds",
+            "From a request's head to the end of its answer.",
+            ["method", "route"],
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._render_seconds = Histogram(
+            "dice_talk_render_seconds",
+            "What finished videos took to render.",
+            ["engine"],
+            buckets=RENDER_BUCKETS,
+            registry=registry,
+        )
+        self._video_seconds = Counter(
+            "dice_talk_video_seconds", "Length of the finished videos.", ["engine"], registry=registry
+        )
+        self._failures = Counter(
+            "dice_talk_failures",
+            "input: it can't be rendered; engine, disk: an attempt was lost; gave_up: so were all attempts of a task.",
+            ["engine", "kind"],
+            registry=registry,
+        )
+        self._callbacks = Counter(
+            "dice_talk_callbacks",
+            "Attempts to deliver a callback; gave_up: after the last one.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._load = {
+            name: Gauge(f"dice_talk_{name}", words, registry=registry)
+            for name, words in (
+                ("queue_length", "Tasks that wait."),
+                ("queue_size", "Tasks that may wait."),
+                ("slots", "Tasks that can be rendered at the same time."),
+                ("slots_busy", "Tasks being rendered."),
+                ("uploads", "Uploads in progress."),
+                ("engine_processes", "Engine processes that run."),
+                ("engine_memory_bytes", "Resident memory of the engine processes; where there is a /proc."),
+            )
+        }
+
+    def note_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """`route`: template of the path; None where none matched."""
+        method, route = method if method in METHODS else "other", route or "other"
+        self._requests.labels(method, route, status).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def note_render(self, engine: str, seconds: float, video_seconds: float) -> None:
+        """A video was finished."""
+        self._render_seconds.labels(engine).observe(seconds)
+        self._video_seconds.labels(engine).inc(video_seconds)
+
+    def note_failure(self, engine: str, kind: Failure) -> None:
+        """A task or an attempt failed."""
+        self._failures.labels(engine, kind).inc()
+
+    def note_callback(self, outcome: Delivery) -> None:
+        """A callback was sent, or not."""
+        self._callbacks.labels(outcome).inc()
+
+    def text(self, load: Load) -> bytes:
+        """All of it in Prometheus' text format 0.0.4. Blocking."""
+        for name in ("queue_length", "queue_size", "slots", "slots_busy", "uploads"):
+            self._load[name].set(getattr(load, name))
+        self._load["engine_processes"].set(len(load.engine_pids))
+        self._load["engine_memory_bytes"].set(_memory(load.engine_pids))
+        return generate_latest(self._registry)
+
+
+def _memory(pids: Iterable[int]) -> int:
+    """Resident bytes of processes; one that has ended meanwhile counts for nothing."""
+    pages = 0
+    for pid in pids:
+        with suppress(OSError):
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

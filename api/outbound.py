@@ -1,0 +1,121 @@
+"""Sending to where a client says, without becoming its way to places that it can't reach itself."""
+
+import socket
+from collections.abc import Iterable, Sequence
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import anyio
+import httpcore2
+from pydantic import HttpUrl
+
+from api.errors import InvalidValue
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+NEVER = tuple(
+    ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # public by its number, yet the host of every Azure machine
+        "192.0.0.0/24",  # for protocols; Oracle's cloud keeps its metadata there
+        "192.88.99.0/24",  # 6to4 relays
+        "2002::/16",  # 6to4: any IPv4 address in IPv6 clothes
+        "3fff::/20",  # documentation
+    )
+)
+"""Not private to Python's `ipaddress`, in some release at least."""
+UNICAST_6 = ip_network("2000::/3")
+NAT64 = ip_network("64:ff9b::/96")
+"""An IPv4 address for hosts without IPv4 (RFC 6052): its last 32 bits say which."""
+WELL_KNOWN_PORTS = frozenset({80, 443})
+FREE_PORTS = 1024
+"""From here on, anybody may serve anything; below, what listens is hardly a receiver of callbacks."""
+RESOLVERS, MAX_ADDRESSES, CONNECT_S = 8, 4, 4.0
+
+
+class AddressRefused(Exception):
+    """Nothing that a name stands for may be connected to."""
+
+
+def is_allowed(address: Address, networks: Iterable[Network]) -> bool:
+    """Whether it is public, or in one of those networks."""
+    plain = _plain(address)
+    return any(plain in network for network in networks) or _is_public(plain)
+
+
+def _plain(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one, where it holds one that packets would go to."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address in NAT64:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in UNICAST_6:
+        return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in NEVER)
+
+
+def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
+    """The address as it is stored. Raises `InvalidValue` for what can be told without asking for names."""
+    if url.username or url.password:
+        raise InvalidValue("callback_url must not hold a user name or password", "Callbacks are signed; see the docs.")
+    if url.port is None or (url.port not in WELL_KNOWN_PORTS and url.port < FREE_PORTS):
+        raise InvalidValue("callback_url names a port that is not allowed", f"Allowed: 80, 443, {FREE_PORTS} to 65535.")
+    try:
+        address = ip_address(_host(url))
+    except ValueError:
+        return str(url)  # a name; what it stands for by then counts when it is connected to
+    if not is_allowed(address, networks):
+        raise InvalidValue(
+            "callback_url points to an address that is not allowed",
+            "It has to be public, or in a network that whoever runs this server allows.",
+        )
+    return str(url)
+
+
+def _host(url: HttpUrl) -> str:
+    host = (url.host or "").strip("[]").rstrip(".")
+    return "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host  # RFC 6761
+
+
+class GuardedBackend(httpcore2.AnyIOBackend):
+    """Connects to allowed addresses only.
+
+    It resolves names itself and connects to the very addresses it has looked at, so that no later change of a name can
+    lead it elsewhere; TLS still asks for the name's certificate.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = networks
+        self._resolvers = anyio.CapacityLimiter(RESOLVERS)  # a slow name server must not take the threads of others
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - so the parent has it
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Raises `AddressRefused`, or what its parent raises."""
+        failure: Exception = AddressRefused()
+        for address in await self._resolve(host, port):
+            try:
+                return await super().connect_tcp(str(address), port, CONNECT_S, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def _resolve(self, host: str, port: int) -> list[Address]:
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await anyio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=self._resolvers)
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError("the name is not known") from error
+        addresses = dict.fromkeys(ip_address(entry[4][0]) for entry in found)
+        return [address for address in addresses if is_allowed(address, self._networks)][:MAX_ADDRESSES]

@@ -1,0 +1,226 @@
+"""What a finished video was made of, by what, and how good it is: hashes, options, versions, times, figures."""
+
+import asyncio
+import hashlib
+import json
+import logging
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from api.children import ChildFailed, ask
+from api.errors import TaskNotFound, Unavailable
+from api.files import keep
+from api.schemas import WEIGHTS, Timestamp
+from api.settings import Settings
+from api.storage import render_folder
+from api.tasks import Render, Task
+from dice_talk.engine import weight_files, weights_of
+from dice_talk.errors import DiceTalkError
+from dice_talk.video import poster
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 240.0
+"""Ten seconds as a rule; several times that where every core renders, for measuring gives way."""
+MEASURED, POSTER = "measured.json", "poster.jpg"
+"""Kept beside the video."""
+
+
+class StoredImage(BaseModel):
+    """The portrait as it was sent."""
+
+    sha256: str
+    bytes: int
+    width: int = Field(description="Pixels, upright.", examples=[360])
+    height: int = Field(examples=[360])
+
+
+class StoredAudio(BaseModel):
+    """The recording as it was sent."""
+
+    sha256: str
+    bytes: int
+    seconds: float = Field(description="In all, also what was not used.", examples=[8.25])
+
+
+class ReceiptInputs(BaseModel):
+    """What the video was made from."""
+
+    image: StoredImage
+    audio: StoredAudio
+
+
+class ReceiptWeights(BaseModel):
+    """What the engine had learned."""
+
+    label: str | None = Field(description=WEIGHTS, examples=[None])
+    sha256: dict[str, str | None] = Field(
+        description="By file; null for one that has been changed since, or is gone.",
+        examples=[{"pocketsphinx/model/en-us/en-us-phone.lm.bin": "0b1c..."}],
+    )
+
+
+class ReceiptTimings(BaseModel):
+    """When, and how long."""
+
+    created_at: Timestamp = Field(description="UTC, as all times.", examples=["2024-01-15T10:30:00"])
+    started_at: Timestamp | None = Field(description="Of the last attempt.", examples=["2024-01-15T10:30:02"])
+    finished_at: Timestamp | None = Field(examples=["2024-01-15T10:30:04"])
+    queued_seconds: float = Field(description="Until the last attempt began.", examples=[2.0])
+    render_seconds: float = Field(examples=[2.1])
+    attempts: int = Field(examples=[1])
+
+
+class ReceiptResult(BaseModel):
+    """What the video holds."""
+
+    width: int = Field(examples=[256])
+    height: int = Field(examples=[256])
+    fps: int = Field(examples=[24])
+    frames: int = Field(examples=[198])
+    seconds: float = Field(examples=[8.25])
+    bytes: int
+    sha256: str
+
+
+class ReceiptMeasured(BaseModel):
+    """Found by looking at the finished video, as a stranger would. null for what can't be measured."""
+
+    frames: int = Field(description="Looked at, from the start.", examples=[198])
+    face_found_share: float = Field(description="Of those frames; 0 to 1.", examples=[1.0])
+    lip_lag_frames: int | None = Field(description="Positive: the lips are late.", examples=[0])
+    lip_correlation: float | None = Field(
+        description="Between the opening of the lips and the loudness of the sound, at that lag; 1 at most.",
+        examples=[0.78],
+    )
+    identity_similarity: float | None = Field(
+        description="Cosine between what a face recogniser makes of the portrait and of the video.", examples=[None]
+    )
+    why_not: list[str] = Field(
+        description="Why something is null.",
+        examples=[["Identity can't be compared: this server has no insightface models"]],
+    )
+
+
+class Receipt(BaseModel):
+    """Of one finished task."""
+
+    task_id: str = Field(examples=["f47ac10b-58cc-4372-a567-0e02b2c3d479"])
+    inputs: ReceiptInputs
+    options: dict[str, Any] = Field(
+        description="All of them; seed is the one in effect.", examples=[{"emotion": "happy", "seed": 12345}]
+    )
+    engine: str = Field(examples=["lite"])
+    weights: ReceiptWeights
+    versions: dict[str, str] = Field(
+        description="Of this software, of Python, and of the packages that the result depends on, when it was made.",
+        examples=[{"dice-talk-server": "1.1.0", "python": "3.11.9"}],
+    )
+    timings: ReceiptTimings
+    result: ReceiptResult
+    measured: ReceiptMeasured
+
+
+class Receipts:
+    """Writes them on demand. What takes time is done once, for one video at a time, and kept beside it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, task: Task) -> Receipt:
+        """Of a task whose video is there. Raises `TaskNotFound` when it goes meanwhile, or `Unavailable`."""
+        render, checkpoints = task.render, self._settings.checkpoints_dir
+        found = await self._measured(render)
+        hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
+        result = dict(render.result)
+        versions = result.pop("versions", {})
+        return Receipt(
+            task_id=task.id,
+            inputs=ReceiptInputs(image=found["image"], audio=found["audio"]),
+            options=render.options.model_dump(mode="json"),
+            engine=render.engine,
+            weights=ReceiptWeights(label=weights_of(render.engine, checkpoints), sha256=hashes),
+            versions=versions,
+            timings=_timings(task),
+            result=ReceiptResult(**result, **found["video"]),
+            measured=found["measured"],
+        )
+
+    async def _measured(self, render: Render) -> dict[str, Any]:
+        """What `dice_talk.measure` says of the render's files."""
+        folder = render_folder(self._settings, render.id)
+        async with self._one_at_a_time:
+            try:
+                return dict(json.loads(await asyncio.to_thread((folder / MEASURED).read_bytes)))
+            except FileNotFoundError:
+                return await self._measure(folder, render)
+
+    async def _measure(self, folder: Path, render: Render) -> dict[str, Any]:
+        files = (str(folder / name) for name in ("image", "audio", "result.mp4"))
+        index, checkpoints = str(render.options.face_index), str(self._settings.checkpoints_dir)
+        try:
+            found = await ask("dice_talk.measure", *files, index, checkpoints, seconds=TIMEOUT_S)
+        except (ChildFailed, DiceTalkError):
+            if await asyncio.to_thread(folder.exists):
+                raise
+            raise TaskNotFound from None  # removed meanwhile
+        if "measured" not in found:
+            raise Unavailable("Measuring the video took too long", "Try again when less is rendered.")
+        try:
+            await asyncio.to_thread(keep, folder / MEASURED, json.dumps(found).encode())
+        except FileNotFoundError:
+            raise TaskNotFound from None
+        return found
+
+
+def poster_of(folder: Path) -> bytes:
+    """A picture of a render's video, as a JPEG. Blocking. Raises `TaskNotFound` when the video has gone."""
+    try:
+        try:
+            return (folder / POSTER).read_bytes()
+        except FileNotFoundError:
+            picture = poster(folder / "result.mp4")
+            keep(folder / POSTER, picture)
+            return picture
+    except FileNotFoundError:
+        raise TaskNotFound from None
+
+
+def _timings(task: Task) -> ReceiptTimings:
+    render = task.render
+    started, finished = render.started_at or task.created_at, render.finished_at or task.created_at
+    return ReceiptTimings(
+        created_at=task.created_at,
+        started_at=render.started_at,
+        finished_at=render.finished_at,
+        queued_seconds=round(max(0.0, (started - task.created_at).total_seconds()), 1),
+        render_seconds=round((finished - started).total_seconds(), 1),
+        attempts=render.attempts,
+    )
+
+
+def _weight_hashes(render: Render, checkpoints: Path) -> dict[str, str | None]:
+    """By file; None for one that was touched since the render, so that nobody knows what it held then. Blocking."""
+    files = weight_files(render.engine, checkpoints)
+    return {name: _unchanged_hash(file, render.finished_at) for name, file in files.items()}
+
+
+def _unchanged_hash(file: Path, since: datetime | None) -> str | None:
+    try:
+        status = file.stat()
+        changed = datetime.fromtimestamp(status.st_ctime, UTC).replace(tzinfo=None)
+        return None if since is None or changed > since else _hash(file, status.st_size, status.st_ctime_ns)
+    except OSError:
+        return None
+
+
+@cache
+def _hash(file: Path, size: int, changed_ns: int) -> str:
+    """Of a file that had that size and was last touched then: of gigabytes, so it is done once."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

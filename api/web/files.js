@@ -1,0 +1,53 @@
+// Files that come by drop or paste, anywhere on the page, and the sample.
+
+import * as api from "./api.js";
+import { byId, complain } from "./page.js";
+import * as portraits from "./portrait.js";
+import { portrait } from "./portrait.js";
+import * as speeches from "./speech.js";
+import { speech } from "./speech.js";
+import { t } from "./texts.js";
+
+const isPicture = (file) => file.type.startsWith("image/");
+// Some systems know no type for what phones record; and many call it a video.
+const isRecording = (file) => /^(audio|video)\//.test(file.type) || /\.(wav|mp3|m4a|ogg|opus|flac)$/i.test(file.name);
+
+function takeFiles(files) {
+  for (const file of files) {
+    if (isPicture(file)) portraits.take(file);
+    else if (isRecording(file)) speeches.take(file);
+    else complain("drop-error", t("error.drop"));
+  }
+}
+
+export function acceptDrops() {
+  const over = (event) => event.dataTransfer?.types.includes("Files");
+  let depth = 0; // enter and leave come for every element that is crossed
+  const mark = (change) => {
+    depth = Math.max(0, depth + change);
+    document.body.classList.toggle("dropping", depth > 0);
+  };
+  document.addEventListener("dragenter", (event) => over(event) && mark(1));
+  document.addEventListener("dragleave", (event) => over(event) && mark(-1));
+  document.addEventListener("dragover", (event) => over(event) && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!over(event)) return;
+    event.preventDefault();
+    mark(-depth);
+    complain("drop-error", null);
+    takeFiles([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length) return;
+    event.preventDefault();
+    takeFiles(files);
+  });
+}
+
+// Only what is missing, so that somebody's own portrait can be tried with the sample's speech.
+export async function useSample() {
+  const fetched = async (name, type) => new File([await api.blob(`web/sample/${name}`)], name, { type });
+  if (!portrait.file) await portraits.take(await fetched("portrait.jpg", "image/jpeg"));
+  if (!speech.file) await speeches.take(await fetched("speech.wav", "audio/wav"));
+}

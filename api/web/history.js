@@ -1,0 +1,45 @@
+// Tasks that this browser started. Only ids and small pictures are kept here; the videos are on the server.
+
+const STORED = "dice-talk.history";
+const MOST = 30;
+const KEPT_MS = 48 * 3600 * 1000; // what the server no longer has is shown as such for a while, then forgotten
+
+let entries = load();
+export let kept = true;
+
+function load() {
+  try {
+    const found = JSON.parse(localStorage.getItem(STORED) ?? "[]");
+    return found.filter((entry) => entry?.id && !(entry.status === "GONE" && Date.now() - entry.at > KEPT_MS));
+  } catch {
+    return [];
+  }
+}
+
+function save() {
+  try {
+    localStorage.setItem(STORED, JSON.stringify(entries));
+  } catch {
+    kept = false; // full, or forbidden by the browser: the list lasts until the page is closed
+  }
+}
+
+export const all = () => entries;
+export const find = (id) => entries.find((entry) => entry.id === id);
+
+export function add(entry) {
+  entries = [{ at: Date.now(), status: "PENDING", progress: 0, ...entry }, ...entries.filter(({ id }) => id !== entry.id)].slice(0, MOST);
+  save();
+}
+
+export function update(id, changes) {
+  const entry = find(id);
+  if (!entry) return;
+  Object.assign(entry, changes);
+  save();
+}
+
+export function remove(id) {
+  entries = entries.filter((entry) => entry.id !== id);
+  save();
+}

@@ -1,0 +1,156 @@
+// The fields for fine-tuning, made from what the server says of its form: nothing about them is known here but words.
+
+import { byId, complain, element, show } from "./page.js";
+import { currentLanguage, known, t } from "./texts.js";
+
+// Chosen elsewhere on the page, or not for people who have a page.
+const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url"]);
+
+let fields = [];
+let changed = () => {};
+
+const label = (field) => (known(`option.${field.name}`) ? t(`option.${field.name}`) : field.title);
+const help = (field) => (known(`option.${field.name}.help`) && currentLanguage() !== "en" ? t(`option.${field.name}.help`) : field.description);
+const whole = (field) => field.type === "integer";
+const bounded = (field) => field.minimum !== undefined && field.maximum !== undefined;
+const tidy = (number) => String(Math.round(number * 100) / 100);
+
+export function build(form, onChange) {
+  changed = onChange;
+  fields = form.filter(({ name }) => !ELSEWHERE.has(name));
+  byId("option-fields").replaceChildren(...fields.map(fieldset));
+  byId("options-reset").onclick = () => {
+    for (const field of fields) set(field, field.default ?? "");
+    note();
+    byId("options").querySelector("summary").focus();
+  };
+  relabel();
+}
+
+function fieldset(field) {
+  const id = `option-${field.name}`;
+  const described = `${id}-help ${id}-error`;
+  const input = inputOf(field);
+  input.id = id;
+  input.name = field.name;
+  input.setAttribute("aria-describedby", described);
+  input.addEventListener("input", () => (check(field), note()));
+  const control = element("div", { className: "control" }, input);
+  const slider = sliderOf(field, input);
+  if (slider) control.prepend(slider);
+  return element(
+    "div",
+    { className: `field field-${field.type}` },
+    element("label", { htmlFor: id, id: `${id}-label` }),
+    control,
+    element("p", { id: `${id}-help`, className: "hint" }),
+    element("p", { id: `${id}-error`, className: "error", hidden: true, role: "alert" }),
+  );
+}
+
+function inputOf(field) {
+  if (field.enum) {
+    const select = element("select", {}, ...field.enum.map((value) => element("option", { value, textContent: value })));
+    select.value = field.default ?? field.enum[0];
+    return select;
+  }
+  if (field.type === "boolean") return element("input", { type: "checkbox", checked: field.default ?? false, className: "switch" });
+  if (!bounded(field)) return element("input", { type: "text", value: field.default ?? "" });
+  const number = element("input", { type: "number", min: field.minimum, max: field.maximum, value: field.default ?? "" });
+  number.step = whole(field) ? 1 : "any";
+  number.inputMode = whole(field) ? "numeric" : "decimal";
+  return number;
+}
+
+// Beside a number that has a default; where none is the default, a slider could not stand anywhere.
+function sliderOf(field, input) {
+  if (!bounded(field) || field.default === undefined || field.default === null) return null;
+  const range = field.maximum - field.minimum;
+  const step = range > 500 ? 64 : whole(field) ? 1 : 0.1;
+  const slider = element("input", { type: "range", min: field.minimum, max: field.maximum, step, value: field.default });
+  slider.id = `option-${field.name}-slider`;
+  slider.addEventListener("input", () => {
+    input.value = tidy(slider.valueAsNumber);
+    check(field);
+    note();
+  });
+  input.addEventListener("input", () => (slider.value = input.value));
+  return slider;
+}
+
+function set(field, value) {
+  const input = byId(`option-${field.name}`);
+  if (field.type === "boolean") input.checked = Boolean(value);
+  else input.value = value;
+  const slider = byId(`option-${field.name}-slider`);
+  if (slider) slider.value = value;
+  complain(`option-${field.name}-error`, null, input);
+}
+
+function valueOf(field) {
+  const input = byId(`option-${field.name}`);
+  if (field.type === "boolean") return input.checked ? "true" : "false";
+  return input.value.trim();
+}
+
+const isDefault = (field) => {
+  const value = valueOf(field);
+  return value === "" || value === String(field.default ?? "") || (field.type === "number" && Number(value) === field.default);
+};
+
+// What was changed. What was left alone is the server's to decide.
+export function values() {
+  return Object.fromEntries(fields.filter((field) => !isDefault(field)).map((field) => [field.name, valueOf(field)]));
+}
+
+export const value = (name) => {
+  const field = fields.find((one) => one.name === name);
+  return field ? valueOf(field) : null;
+};
+
+function check(field) {
+  const input = byId(`option-${field.name}`);
+  const wrong = input.validity && !input.validity.valid && bounded(field);
+  complain(`option-${field.name}-error`, wrong ? t("options.range", { low: field.minimum, high: field.maximum }) : null, input);
+  return !wrong;
+}
+
+// Whether all are within their bounds; if not, the first that is not gets the focus.
+export function allValid() {
+  const wrong = fields.filter((field) => !check(field));
+  if (wrong.length) reveal(wrong[0].name);
+  return wrong.length === 0;
+}
+
+function reveal(name) {
+  byId("options").open = true;
+  byId(`option-${name}`).focus();
+}
+
+// Whether one of the fields here is what the server complains about.
+export function blame(words, sentence) {
+  const field = fields.find(({ name }) => new RegExp(`\\b${name}\\b`).test(sentence));
+  if (!field) return false;
+  complain(`option-${field.name}-error`, words, byId(`option-${field.name}`));
+  reveal(field.name);
+  return true;
+}
+
+function note() {
+  const count = Object.keys(values()).length;
+  byId("options-changed").textContent = count ? t("options.changed", { count }) : t("options.none");
+  show(byId("options-reset"), count > 0);
+  changed();
+}
+
+export function relabel() {
+  for (const field of fields) {
+    const id = `option-${field.name}`;
+    byId(`${id}-label`).textContent = label(field);
+    const range = bounded(field) ? ` (${t("options.range", { low: field.minimum, high: field.maximum })})` : "";
+    byId(`${id}-help`).textContent = `${help(field) ?? ""}${range}`;
+    byId(`${id}-slider`)?.setAttribute("aria-label", t("options.slider", { name: label(field) }));
+    if (known(`option.${field.name}.empty`)) byId(id).placeholder = t(`option.${field.name}.empty`);
+  }
+  note();
+}

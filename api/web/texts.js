@@ -1,0 +1,97 @@
+// Words in the language of the page, and how numbers and times are said in it.
+
+import { en } from "./en.js";
+import { zh, zhAdvice, zhServer } from "./zh.js";
+
+export const tables = { en, zh };
+const STORED = "dice-talk.language";
+let language = pick();
+
+function pick() {
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem(STORED);
+  } catch {
+    // A browser that keeps nothing: its own language counts.
+  }
+  if (chosen in tables) return chosen;
+  const wanted = (navigator.languages ?? [navigator.language]).find((name) => /^(en|zh)\b/i.test(name));
+  return /^zh/i.test(wanted ?? "") ? "zh" : "en";
+}
+
+export const currentLanguage = () => language;
+
+export function switchLanguage() {
+  language = language === "en" ? "zh" : "en";
+  try {
+    localStorage.setItem(STORED, language);
+  } catch {
+    // It then lasts until the page is closed.
+  }
+  document.dispatchEvent(new Event("language"));
+}
+
+export const known = (key) => key in tables[language];
+
+export function t(key, values = {}) {
+  const text = tables[language][key] ?? en[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+export function fromServer(sentence) {
+  if (language === "en" || !sentence) return sentence ?? "";
+  // Several findings about one form arrive as one sentence.
+  return sentence
+    .split("; ")
+    .map((part) => {
+      const rule = zhServer.find(([pattern]) => pattern.test(part));
+      return rule ? part.replace(rule[0], rule[1]) : part;
+    })
+    .join("；");
+}
+
+export function advice({ code, message }) {
+  return (language === "zh" && zhAdvice[code]) || fromServer(message);
+}
+
+export function emotionName(emotion) {
+  return known(`emotion.${emotion}`) ? t(`emotion.${emotion}`) : emotion;
+}
+
+export function duration(seconds) {
+  if (seconds < 90) return t("time.seconds", { n: Math.max(1, Math.round(seconds)) });
+  return t("time.minutes", { n: Math.round(seconds / 60) });
+}
+
+// The engine's estimate is a range; one figure is enough where both ends read the same.
+export function durationRange({ low, high }) {
+  const [from, to] = [duration(low), duration(high)];
+  if (from === to || high < 1.5) return to;
+  if (high < 90) return t("time.seconds", { n: t("time.range", { low: Math.max(1, Math.round(low)), high: Math.round(high) }) });
+  if (low >= 90) return t("time.minutes", { n: t("time.range", { low: Math.round(low / 60), high: Math.round(high / 60) }) });
+  return `${from}–${to}`;
+}
+
+export function clock(seconds) {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+export function ago(time) {
+  const minutes = (Date.now() - time) / 60_000;
+  if (minutes < 1) return t("when.now");
+  const relative = new Intl.RelativeTimeFormat(language, { style: "short", numeric: "always" });
+  if (minutes < 60) return relative.format(-Math.round(minutes), "minute");
+  if (minutes < 60 * 24) return relative.format(-Math.round(minutes / 60), "hour");
+  return relative.format(-Math.round(minutes / 60 / 24), "day");
+}
+
+// Elements say by data-t which text is theirs; data-t-label and the like are for attributes.
+export function translate(root) {
+  for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  // Nothing can be dropped with a finger.
+  if (matchMedia("(pointer: coarse)").matches) {
+    for (const element of root.querySelectorAll("[data-t-touch]")) element.textContent = t(element.dataset.tTouch);
+  }
+  for (const element of root.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", t(element.dataset.tLabel));
+}

@@ -1,0 +1,43 @@
+"""What was downloaded, noted in the checkpoints folder: sizes and SHA-256 sums. Light: nothing but the library."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+CHECKSUMS = "checksums.json"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """Of a file as it was downloaded. `size` in bytes."""
+
+    size: int
+    sha256: str
+
+
+def checksum_of(path: Path) -> Checksum:
+    """Reads a file, block by block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return Checksum(path.stat().st_size, digest.hexdigest())
+
+
+def checksums(folder: Path) -> dict[str, Checksum]:
+    """Those that were noted, by path; none where they can't be read."""
+    try:
+        noted = json.loads((folder / CHECKSUMS).read_text())
+        return {path: Checksum(int(entry["size"]), str(entry["sha256"])) for path, entry in noted.items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return {}
+
+
+def note(folder: Path, path: str, checksum: Checksum) -> None:
+    """Adds the checksum of a file that was downloaded."""
+    noted = {name: asdict(entry) for name, entry in {**checksums(folder), path: checksum}.items()}
+    part = folder / (CHECKSUMS + ".part")
+    part.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")
+    part.replace(folder / CHECKSUMS)

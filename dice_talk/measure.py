@@ -1,0 +1,232 @@
+"""Figures of a finished talking-head video, found by looking at its decoded frames with FaceMesh.
+
+As a process: `python -m dice_talk.measure IMAGE AUDIO VIDEO FACE_INDEX CHECKPOINTS` says in JSON lines what the files
+hold, then what was measured.
+"""
+
+import hashlib
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from dice_talk import priority
+from dice_talk.audio import SAMPLE_RATE, Samples, describe
+from dice_talk.child import say
+from dice_talk.diffusion.files import INSIGHTFACE
+from dice_talk.face import Box, largest
+from dice_talk.image import Pixels, load_portrait
+
+Track = NDArray[np.float64]
+
+SMOOTHING = 5
+"""Frames over which gap and loudness are averaged before they are compared."""
+MAX_LAG = 12
+"""Frames."""
+MOST_FRAMES = 720
+"""Looked at for a receipt, from the start: half a minute as a rule, and some ten seconds of work."""
+COMPARED_FRAMES = 8
+"""Spread over those, for the likeness."""
+_LIPS, _FACE = (13, 14), (10, 152)
+_EYES = ((159, 145, 33, 133), (386, 374, 362, 263))
+"""Upper lid, lower lid and the two corners."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What FaceMesh sees in a video; `nan` where it finds no face. All per frame `(F,)`, in face heights."""
+
+    gap: Track
+    eyes: Track
+    points: NDArray[np.float32]  # (F, 478, 2), pixels
+
+    @property
+    def found(self) -> float:
+        """Share of frames with a face."""
+        return float(np.isfinite(self.gap).mean())
+
+
+def look(video: Path, most: int | None = None) -> Seen:
+    """Every frame, or the first `most`, each on its own, as a stranger who opens the file there."""
+    with av.open(str(video)) as container:
+        frames = islice(container.decode(video=0), most)
+        points = np.stack([landmarks(_pixels(frame)) for frame in frames])
+    height = np.linalg.norm(points[:, _FACE[0]] - points[:, _FACE[1]], axis=1)
+    gap = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=1) / height
+    return Seen(gap.astype(float), eye_openness(points).astype(float), points)
+
+
+def _pixels(frame: av.VideoFrame) -> Pixels:
+    """RGB `(H, W, 3)`."""
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+def landmarks(picture: Pixels) -> NDArray[np.float32]:
+    """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
+    found = _mesh().process(picture).multi_face_landmarks
+    if not found:
+        return np.full((478, 2), np.nan, np.float32)
+    return np.array([(p.x * picture.shape[1], p.y * picture.shape[0]) for p in found[0].landmark], np.float32)
+
+
+@cache
+def _mesh() -> Any:
+    import mediapipe as mp
+
+    return mp.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.5
+    )
+
+
+def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Height of both eyes' openings as a share of their width, the mean, `(...)` for `points (..., 478, 2)`."""
+    ratios = []
+    for eye in _EYES:
+        top, bottom, left, right = (points[..., i, :] for i in eye)
+        ratios.append(np.linalg.norm(top - bottom, axis=-1) / np.linalg.norm(left - right, axis=-1))
+    mean: NDArray[np.float32] = np.mean(ratios, axis=0)
+    return mean
+
+
+def sound_of(video: Path, seconds: float) -> Samples:
+    """The first `seconds` of a video's own sound: mono at 16 kHz, from the moment of its first picture."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    pieces: list[Samples] = []
+    with av.open(str(video)) as container:
+        for frame in container.decode(audio=0):
+            if (frame.time or 0) > seconds:
+                break
+            pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+    return np.concatenate(pieces)[: round(seconds * SAMPLE_RATE)]
+
+
+def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
+    """Loudness of the sound under each frame, in sones up to a factor: amplitude to the power 0.6."""
+    edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
+    padded = np.pad(samples.astype(np.float64), (0, max(0, edges[-1] - len(samples))))
+    energy = [float(np.mean(padded[a:b] ** 2)) for a, b in pairwise(edges)]
+    loudness: Track = np.sqrt(np.array(energy)) ** 0.6
+    return loudness
+
+
+def correlation(gap: Track, loudness: Track) -> tuple[float, int]:
+    """Best correlation of smoothed gap and loudness, and its lag in frames (positive: lips late)."""
+    count = min(len(gap), len(loudness))
+    lips = _smooth(np.nan_to_num(gap[:count], nan=float(np.nanmean(gap))))
+    sound = _smooth(loudness[:count])
+    scores = {}
+    for lag in range(-MAX_LAG, MAX_LAG + 1):
+        a, b = (lips[lag:], sound[: count - lag]) if lag >= 0 else (lips[:lag], sound[-lag:])
+        scores[lag] = float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 * SMOOTHING else 0.0
+    best = max(scores, key=lambda lag: scores[lag])
+    return scores[best], best
+
+
+def _smooth(values: Track) -> Track:
+    return np.convolve(np.pad(values, SMOOTHING // 2, mode="edge"), np.ones(SMOOTHING) / SMOOTHING, mode="valid")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of a finished video. None for what can't be measured; `why_not` says why."""
+
+    frames: int  # looked at, from the start
+    face_found_share: float
+    lip_lag_frames: int | None  # positive: lips late
+    lip_correlation: float | None
+    identity_similarity: float | None  # cosine, 1 for the same picture
+    why_not: list[str]
+
+
+def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measured:
+    """Looks at the first frames of a video that was made from an RGB portrait."""
+    seen = look(video, MOST_FRAMES)
+    follow, no_follow = _lips_follow(video, seen)
+    likeness, no_likeness = _likeness(video, portrait, face_index, checkpoints, len(seen.gap))
+    return Measured(
+        frames=len(seen.gap),
+        face_found_share=round(seen.found, 4),
+        lip_lag_frames=follow[1] if follow else None,
+        lip_correlation=round(follow[0], 3) if follow else None,
+        identity_similarity=likeness,
+        why_not=[reason for reason in (no_follow, no_likeness) if reason],
+    )
+
+
+def _lips_follow(video: Path, seen: Seen) -> tuple[tuple[float, int] | None, str | None]:
+    """Correlation and lag, or why there are none."""
+    count = len(seen.gap)
+    if count <= 2 * (SMOOTHING + MAX_LAG):
+        return None, f"Lips and sound can't be compared in {count} frames"
+    if not seen.found:
+        return None, "Lips and sound can't be compared: no face was found in the video"
+    with av.open(str(video)) as container:
+        fps = round(container.streams.video[0].average_rate or 0)
+    loudness = loudness_per_frame(sound_of(video, count / fps), fps, count)
+    if not (np.nanstd(seen.gap) and np.std(loudness)):
+        return None, "Lips and sound can't be compared: the sound or the mouth never changes"
+    return correlation(seen.gap, loudness), None
+
+
+def _likeness(
+    video: Path, portrait: Pixels, face_index: int, checkpoints: Path, count: int
+) -> tuple[float | None, str | None]:
+    """Mean cosine between what insightface makes of the portrait's face and of the video's, or why there is none."""
+    models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
+    if not models or not find_spec("insightface"):
+        return None, "Identity can't be compared: this server has no insightface models"
+    from insightface.app import FaceAnalysis
+
+    app = FaceAnalysis(
+        name=models[0].parent.name,
+        root=str(checkpoints / INSIGHTFACE),
+        allowed_modules=["detection", "recognition"],
+        providers=["CPUExecutionProvider"],
+    )
+    if "recognition" not in app.models:
+        return None, "Identity can't be compared: this server's insightface models recognise nobody"
+    app.prepare(ctx_id=-1)
+    original = _embedding(app, portrait, face_index)
+    with av.open(str(video)) as container:
+        chosen = islice(container.decode(video=0), 0, count, max(1, count // COMPARED_FRAMES))
+        shown = [_embedding(app, _pixels(frame), 0) for frame in chosen]
+    known = [one for one in shown if one is not None]
+    if original is None or not known:
+        return None, "Identity can't be compared: insightface finds no face"
+    return round(float(np.mean([original @ one for one in known])), 3), None
+
+
+def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | None:
+    """Of face number `index` of an RGB picture by size, of length 1; None when it is not found."""
+    faces = {Box(*map(float, face.bbox)): face for face in app.get(np.ascontiguousarray(picture[..., ::-1]))}
+    by_size = largest(list(faces))
+    return faces[by_size[index]].normed_embedding if index < len(by_size) else None
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+def main() -> None:
+    """Entry point."""
+    image, audio, video, face_index, checkpoints = sys.argv[1:]
+    priority.give_way(priority.MEASURE)
+    portrait = load_portrait(Path(image))
+    height, width, _ = portrait.shape
+    recording = describe(Path(audio))
+    say(image={**_digest(Path(image)), "width": width, "height": height})
+    say(audio={**_digest(Path(audio)), "seconds": round(recording.seconds, 3)})
+    say(video=_digest(Path(video)))
+    say(measured=asdict(measure(Path(video), portrait, int(face_index), Path(checkpoints))))
+
+
+if __name__ == "__main__":
+    main()

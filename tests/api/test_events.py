@@ -1,0 +1,183 @@
+"""Server-sent events, over real HTTP."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from api.events import MAX_EVENTS, Events, Feed
+from api.schemas import TaskState
+from api.settings import Settings
+from tests.api.test_control import Calls
+from tests.api.test_http import error_of
+from tests.conftest import Service, running
+from tests.waiting import wait_for
+
+
+class Stream:
+    """A connection to a task's events. Iterates over (kind, id, state)."""
+
+    def __init__(self, service: Service, task: str, last_id: str | None = None) -> None:
+        url = f"{service.url}/api/v1/synthesis/{task}/events"
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        self.answer = requests.get(url, headers=headers, stream=True, timeout=30)
+        assert self.answer.status_code == 200
+        assert self.answer.headers["content-type"].startswith("text/event-stream")
+
+    def __iter__(self) -> Iterator[tuple[str, str, Any]]:
+        event: dict[str, str] = {}
+        for line in self.answer.iter_lines(chunk_size=1, decode_unicode=True):
+            if line:
+                name, _, value = line.partition(":")
+                event[name] = value.strip()
+            elif event.keys() > {"event"}:
+                yield event["event"], event["id"], json.loads(event["data"])
+                event = {}
+
+    def close(self) -> None:
+        self.answer.close()
+
+
+def test_from_waiting_to_the_end(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    service = serve("gated", workers=1)
+    first, second = (service.submit(portrait, speech) for _ in range(2))
+    seen = []
+    with closing(Stream(service, second)) as stream:
+        for kind, _, state in stream:
+            seen.append((kind, state["status"], state["queue_position"]))
+            if len(seen) == 1:
+                service.wait(first, "PROCESSING")
+                (tmp_path / "gate").touch()
+    assert seen[-1] == ("end", "COMPLETED", None)
+    assert seen[-2] == ("state", "COMPLETED", None)
+    assert seen[0][:2] == ("state", "PENDING")
+    assert ("state", "PENDING", 1) in seen
+    assert {state["status"] for _, _, state in Stream(service, second)} == {"COMPLETED"}, "also when it has ended"
+    assert state == service.status(second)
+
+
+def test_the_lite_engine_counts_frames(real_service: Any, portrait: Path, speech: Path) -> None:
+    task = real_service.submit(portrait, speech, duration=None, min_resolution=512)
+    states = [state for kind, _, state in Stream(real_service, task) if kind == "state"]
+    drawn = [state["frame"] for state in states if state["frame"] is not None]
+    assert len(drawn) > 3
+    assert drawn == sorted(drawn)
+    for state in states:
+        assert (state["frame"] is None) == (state["stage"] != "render" or state["status"] != "PROCESSING")
+        assert state["frames"] == state["steps"] == (None if state["step"] is None else 198)
+    progress = [state["progress"] for state in states]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    known = [state["eta_seconds"] for state in states if state["status"] == "PROCESSING"]
+    assert all(0 <= eta["low"] <= eta["high"] for eta in known)
+
+
+def test_what_was_missed_is_told_again(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    service = serve("gated", workers=1)
+    tasks = [service.submit(portrait, speech) for _ in range(4)]
+    service.wait(tasks[0], "PROCESSING")
+    with closing(Stream(service, tasks[3])) as stream:
+        first = next(iter(stream))
+    assert first[2]["queue_position"] == 3
+    for task in tasks[1:3]:
+        Calls(service).cancel(task)
+        position = service.status(tasks[3])["queue_position"]
+        wait_for(lambda p=position: last_told(service, tasks[3])["queue_position"] == p)  # type: ignore[misc]
+    with closing(Stream(service, tasks[3], first[1])) as stream:
+        events = iter(stream)
+        assert [next(events)[2]["queue_position"] for _ in range(2)] == [2, 1]
+    (tmp_path / "gate").touch()
+    *_, end = Stream(service, tasks[3], first[1])
+    assert end[0] == "end"
+    assert [kind for kind, *_ in Stream(service, tasks[3], end[1])] == ["end"], "nothing came after it"
+    for unknown in ("other-3", "x", "-", "0-99999999999"):
+        assert [kind for kind, *_ in Stream(service, tasks[3], unknown)] == ["state", "end"]
+
+
+def last_told(service: Service, task: str) -> Any:
+    with closing(Stream(service, task)) as stream:
+        return next(iter(stream))[2]
+
+
+@pytest.mark.parametrize("call", ["cancel", "remove"])
+def test_a_task_that_is_cancelled_or_removed_ends_the_stream(
+    serve: Any, portrait: Path, speech: Path, call: str
+) -> None:
+    service = serve("gated", workers=1)
+    task = service.submit(portrait, speech)
+    service.wait(task, "PROCESSING")
+    stream = Stream(service, task)
+    events = iter(stream)
+    assert next(events)[2]["status"] == "PROCESSING"
+    getattr(Calls(service), call)(task)
+    *_, (kind, _, state) = events
+    assert kind == "end"
+    assert state["cancelled"] == (call == "cancel")
+
+
+def test_unknown_task(real_service: Any) -> None:
+    answer = requests.get(f"{real_service.url}/api/v1/synthesis/x/events", timeout=5)
+    assert (answer.status_code, error_of(answer)) == (404, "Task not found")
+
+
+def test_clients_that_go_away_leave_nothing(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    service = serve("gated", workers=1)
+    task = service.submit(portrait, speech)
+    streams = [Stream(service, task) for _ in range(20)]
+    feed = service.synthesis._events._feeds[task]
+    wait_for(lambda: feed.followers == 20)
+    for stream in streams:
+        next(iter(stream))
+        stream.close()
+    wait_for(lambda: feed.followers == 0)
+    (tmp_path / "gate").touch()
+    assert service.wait(task)["status"] == "COMPLETED"
+
+
+def test_comments_keep_a_silent_stream_alive(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
+    service = serve("gated", workers=1)
+    task = service.submit(portrait, speech)
+    service.wait(task, "PROCESSING")
+    with closing(Stream(service, task)) as stream:
+        lines = stream.answer.iter_lines(chunk_size=1)
+        assert any(next(lines) == b": ping" for _ in range(20))
+
+
+def test_a_server_that_stops_closes_the_stream_without_an_end(portrait: Path, speech: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", shutdown_seconds=0.3, workers=1)
+    kinds: list[str] = []
+    with running(settings, "gated", tmp_path / "gate") as service:
+        task = service.submit(portrait, speech)
+        service.wait(task, "PROCESSING")
+        stream = Stream(service, task)
+        reading = threading.Thread(target=lambda: kinds.extend(kind for kind, *_ in stream))
+        reading.start()
+        wait_for(lambda: kinds)
+        last = time.monotonic()
+    assert time.monotonic() - last < 5, "nobody waits for readers"
+    reading.join(5)
+    assert not reading.is_alive()
+    assert set(kinds) == {"state"}
+
+
+def test_only_so_much_is_kept(real_service: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.events.MAX_FEEDS", 3)
+    state = TaskState(**real_service.status(real_service.submit(portrait, speech)))
+    feed = Feed()
+    for step in range(MAX_EVENTS + 10):
+        feed.tell(state.model_copy(update={"step": step}))
+        feed.tell(state.model_copy(update={"step": step, "elapsed_seconds": 1e9}))  # nothing new
+    assert (len(feed._events), feed._number) == (MAX_EVENTS, MAX_EVENTS + 10)
+    events = Events(None)  # type: ignore[arg-type]
+    for number in range(9):
+        events.feed(state.model_copy(update={"task_id": str(number)})).followers = number < 1
+    assert list(events._feeds) == ["0", "7", "8"], "those that are followed stay"

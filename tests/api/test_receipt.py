@@ -1,0 +1,125 @@
+"""What a finished video says of itself, over real HTTP."""
+
+import hashlib
+import io
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from api.clock import Clock
+from dice_talk import __version__
+from dice_talk.options import RenderOptions
+from tests.api.test_http import error_of
+from tests.conftest import Service
+
+
+def ask(service: Service, task_id: str, what: str = "receipt") -> requests.Response:
+    return requests.get(f"{service.url}/api/v1/synthesis/{task_id}/{what}", timeout=110)
+
+
+@pytest.fixture(scope="module")
+def finished(real_service: Service, portrait: Path, speech: Path) -> str:
+    task = real_service.submit(portrait, speech, duration=2, crop="true", seed=5)
+    assert real_service.wait(task)["status"] == "COMPLETED"
+    return task
+
+
+def test_a_receipt(real_service: Service, finished: str, portrait: Path, speech: Path) -> None:
+    receipt = ask(real_service, finished).json()
+    video = real_service.download(finished).content
+    assert receipt["task_id"] == finished
+    assert receipt["inputs"] == {
+        "image": {**digest(portrait.read_bytes()), "width": 360, "height": 360},
+        "audio": {**digest(speech.read_bytes()), "seconds": 8.25},
+    }
+    assert receipt["options"] == RenderOptions(emotion="happy", duration=2, crop=True, seed=5).model_dump(mode="json")
+    assert (receipt["engine"], receipt["weights"]["label"]) == ("lite", None)
+    assert len(receipt["weights"]["sha256"]) == 5
+    assert all(len(value) == 64 for value in receipt["weights"]["sha256"].values())
+    assert receipt["versions"]["dice-talk-server"] == __version__
+    assert receipt["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert receipt["versions"]["mediapipe"]
+    timings = receipt["timings"]
+    assert timings["created_at"] <= timings["started_at"] <= timings["finished_at"]
+    assert (timings["attempts"], timings["render_seconds"] > 0) == (1, True)
+    assert receipt["result"] == {
+        **{"width": 256, "height": 256, "fps": 24, "frames": 48, "seconds": 2.0},
+        **digest(video),
+    }
+    measured = receipt["measured"]
+    assert (measured["frames"], measured["face_found_share"]) == (48, 1.0)
+    assert abs(measured["lip_lag_frames"]) <= 2 and measured["lip_correlation"] > 0.5
+    assert measured["identity_similarity"] is None and len(measured["why_not"]) == 1
+
+
+def digest(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def test_it_is_measured_once_for_all_who_share_the_video(
+    real_service: Service, finished: str, portrait: Path, speech: Path
+) -> None:
+    first = ask(real_service, finished).json()
+    other = real_service.submit(portrait, speech, duration=2, crop="true", seed=5)
+    began = time.monotonic()
+    second = ask(real_service, other).json()
+    assert time.monotonic() - began < 2
+    assert second["task_id"] == other
+    assert {**second, "task_id": 0, "timings": 0} == {**first, "task_id": 0, "timings": 0}
+    assert second["timings"]["queued_seconds"] == 0
+    kept = real_service.settings.data_dir / "tasks" / finished / "measured.json"
+    assert json.loads(kept.read_text())["measured"] == first["measured"]
+
+
+def test_the_poster_is_a_picture_of_the_videos_size(real_service: Service, finished: str) -> None:
+    for _ in range(2):
+        answer = ask(real_service, finished, "poster")
+        assert answer.headers["content-type"] == "image/jpeg"
+        with Image.open(io.BytesIO(answer.content)) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (256, 256))
+    assert not [file for file in real_service.files() if file.endswith(".part")]
+
+
+@pytest.mark.parametrize("what", ["receipt", "poster"])
+def test_there_is_none_before_the_end_and_none_of_what_failed(
+    serve: Any, portrait: Path, speech: Path, tmp_path: Path, what: str
+) -> None:
+    service = serve("gated")
+    task = service.submit(portrait, speech)
+    answer = ask(service, task, what)
+    assert (answer.status_code, error_of(answer)) == (400, "Task not completed yet")
+    (tmp_path / "gate").touch()
+    service.wait(task)
+    assert ask(service, task, what).status_code == 200
+    assert ask(service, "f47ac10b-58cc-4372-a567-0e02b2c3d479", what).status_code == 404
+
+
+def test_what_is_not_known_is_not_vouched_for(serve: Any, portrait: Path, speech: Path) -> None:
+    """Grey frames by an engine that names no versions, and a clock years behind: all weights were touched since."""
+    behind = Clock()
+    service = serve("quick", clock=lambda: behind() - timedelta(days=10_000))
+    task = service.submit(portrait, speech, duration=1.5)
+    service.wait(task)
+    receipt = ask(service, task).json()
+    assert set(receipt["weights"]["sha256"].values()) == {None}
+    assert (receipt["versions"], receipt["measured"]["face_found_share"]) == ({}, 0.0)
+    assert "no face was found" in receipt["measured"]["why_not"][0]
+
+
+def test_measuring_that_takes_too_long_can_be_asked_for_again(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    with monkeypatch.context() as patch:
+        patch.setattr("api.receipts.TIMEOUT_S", 0.01)
+        assert ask(service, task).status_code == 503
+    assert ask(service, task).status_code == 200

@@ -1,0 +1,221 @@
+"""`dice-talk download`, from a hub on this machine that breaks off and publishes new revisions."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dice_talk.__main__ import main
+from dice_talk.diffusion import checksums, download, files
+from dice_talk.diffusion.download import DownloadFailed, Remote, fetch, missing, remotes
+
+NAMES = [source.path for source in files.HUB_FILES] + list(files.PRIORS)
+LARGE, SMALL = files.POSE_GUIDER, files.WHISPER_CONFIG
+SIZE = 1600
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Sends on to where it stores large files, like the hub. Breaks off `cut` bytes before the end."""
+
+    asked: list[tuple[str, str | None, str | None]]
+    revision = 1
+    cut = 0
+    ranges = True
+
+    @classmethod
+    def content(cls, path: str) -> bytes:
+        return hashlib.sha256(f"{Path(path).name} {cls.revision}".encode()).digest() * (SIZE // 32)
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+        name = next((name for name in NAMES if self.path.endswith("/" + Path(name).name)), None)
+        if name is None:
+            self.send_error(404)
+        elif "/resolve/" in self.path and not name.endswith(".json"):
+            self.send_response(302)
+            self.send_header("X-Linked-Etag", f'"{hashlib.sha256(self.content(name)).hexdigest()}"')
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/stored/{name}")  # type: ignore[attr-defined]
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self.send(self.content(name), f'"{Path(name).name}-{self.revision}"')
+
+    def send(self, data: bytes, etag: str) -> None:
+        asked = self.headers.get("Range") if self.headers.get("If-Range") == etag and self.ranges else None
+        start = int(asked[len("bytes=") : -1]) if asked else 0
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("ETag", etag)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start : len(data) - self.cut])
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    handler = type("OneHub", (Hub,), {"asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv(download.HUB_VARIABLE, url + "/")
+    monkeypatch.setenv(download.PRIORS_VARIABLE, f"{url}/priors")
+    monkeypatch.setenv(download.TOKEN_VARIABLE, "secret")
+    monkeypatch.setattr(download, "_BLOCK", 100)  # less than that is lost when a transfer breaks off
+    yield handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def run(folder: Path) -> int:
+    return main(["download", "--yes", "--checkpoints", str(folder)])
+
+
+def described(folder: Path, name: str) -> Remote:
+    (found,) = missing(folder, [remote for remote in remotes() if remote.path == name])
+    return found
+
+
+def left(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_downloads_what_is_needed_and_nothing_else(
+    hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoints"
+    assert run(folder) == 0
+    assert left(folder) == {*NAMES, checksums.CHECKSUMS}
+    assert all((folder / name).read_bytes() == hub.content(name) for name in NAMES)
+    said, bars = capsys.readouterr()
+    assert said.index("0.0 MB") < said.index("in all") < said.index("Done")
+    assert "not for commercial use" in said
+    assert all(f"{name}: 100%" in bars for name in NAMES)
+    hub.asked.clear()
+    assert run(folder) == 0
+    assert not hub.asked
+
+
+def test_what_was_downloaded_counts_as_published(hub: type[Hub], tmp_path: Path) -> None:
+    assert run(tmp_path) == 0
+    assert files.weights_label(tmp_path) == files.PUBLISHED
+    (tmp_path / files.UNET).write_bytes(b"of another size")
+    assert files.weights_label(tmp_path) == files.UNVERIFIED
+    (tmp_path / checksums.CHECKSUMS).unlink()
+    assert files.weights_label(tmp_path) == files.UNVERIFIED
+
+
+def test_asks_first(hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert main(["download", "--checkpoints", str(tmp_path)]) == 1
+    assert not left(tmp_path)
+
+
+def test_the_token_goes_to_the_hub_alone(hub: type[Hub], tmp_path: Path) -> None:
+    run(tmp_path)
+    for path, _, authorization in hub.asked:
+        assert authorization == ("Bearer secret" if "/resolve/" in path else None)
+
+
+def interrupted(hub: type[Hub], folder: Path, name: str) -> None:
+    """Leaves a file of which 600 bytes are missing."""
+    hub.cut = 600
+    with pytest.raises(DownloadFailed, match="broke off"):
+        fetch(folder, described(folder, name))
+    assert not (folder / name).exists()
+    (part,) = left(folder)
+    assert (folder / part).stat().st_size == SIZE - 600
+    hub.cut = 0
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("name", [LARGE, SMALL, files.PRIORS[0]])
+def test_goes_on_where_it_was_cut_off(hub: type[Hub], tmp_path: Path, name: str, ranges: bool) -> None:
+    interrupted(hub, tmp_path, name)
+    hub.ranges = ranges
+    fetch(tmp_path, described(tmp_path, name))
+    assert (tmp_path / name).read_bytes() == hub.content(name)
+    assert hub.asked[-1][1] == f"bytes={SIZE - 600}-"
+    assert left(tmp_path) == {name, checksums.CHECKSUMS}
+
+
+@pytest.mark.parametrize("name", [LARGE, SMALL])
+def test_two_revisions_are_never_joined(hub: type[Hub], tmp_path: Path, name: str) -> None:
+    interrupted(hub, tmp_path, name)
+    hub.revision = 2
+    fetch(tmp_path, described(tmp_path, name))
+    assert (tmp_path / name).read_bytes() == hub.content(name)
+    assert hub.asked[-1][1] is None
+    assert left(tmp_path) == {name, checksums.CHECKSUMS}
+
+
+def test_a_revision_published_while_downloading(hub: type[Hub], tmp_path: Path) -> None:
+    interrupted(hub, tmp_path, LARGE)
+    asked_before = described(tmp_path, LARGE)
+    hub.revision = 2
+    with pytest.raises(DownloadFailed, match="whole"):
+        fetch(tmp_path, asked_before)
+    assert not left(tmp_path)
+    fetch(tmp_path, described(tmp_path, LARGE))
+    assert (tmp_path / LARGE).read_bytes() == hub.content(LARGE)
+
+
+@pytest.mark.parametrize("extra", [b"", b"more"])
+def test_a_partial_file_of_full_size_or_more(hub: type[Hub], tmp_path: Path, extra: bytes) -> None:
+    interrupted(hub, tmp_path, LARGE)
+    (part,) = left(tmp_path)
+    (tmp_path / part).write_bytes(hub.content(LARGE) + extra)
+    fetch(tmp_path, described(tmp_path, LARGE))
+    assert (tmp_path / LARGE).read_bytes() == hub.content(LARGE)
+
+
+def test_what_is_damaged_on_the_way_is_not_kept(hub: type[Hub], tmp_path: Path) -> None:
+    interrupted(hub, tmp_path, LARGE)
+    (part,) = left(tmp_path)
+    (tmp_path / part).write_bytes(bytes(SIZE - 600))
+    with pytest.raises(DownloadFailed, match="whole"):
+        fetch(tmp_path, described(tmp_path, LARGE))
+    assert not left(tmp_path)
+
+
+def test_a_server_that_is_not_there_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(download.HUB_VARIABLE, "http://127.0.0.1:9")
+    assert run(tmp_path) == 1
+    assert download.HUB_VARIABLE in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "advice"), [(403, download.TOKEN_VARIABLE), (404, download.PRIORS_VARIABLE)])
+def test_a_refusal_is_explained(hub: type[Hub], tmp_path: Path, code: int, advice: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(hub, "do_GET", lambda self: self.send_error(code))
+    with pytest.raises(DownloadFailed) as caught:
+        described(tmp_path, files.VAE)
+    assert str(code) in str(caught.value) and advice in str(caught.value.detail)
+
+
+def test_a_disk_that_cannot_be_written_is_explained(hub: type[Hub], tmp_path: Path) -> None:
+    remote = described(tmp_path, LARGE)
+    (tmp_path / f"{LARGE}.{remote.sha256}.part").mkdir(parents=True)
+    with pytest.raises(DownloadFailed, match="can't be written"):
+        fetch(tmp_path, remote)
+
+
+def test_doctor_finds_changed_files(hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    content = (tmp_path / files.VAE).read_bytes()
+    (tmp_path / files.VAE).write_bytes(content[:-1] + b"?")
+    assert main(["doctor", "--checkpoints", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert f"problem  file {files.VAE}" in said
+    assert said.count("checksum right") == len(NAMES) - 1

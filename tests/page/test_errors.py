@@ -1,0 +1,164 @@
+"""What goes wrong is said in words, beside what caused it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api import keys
+from tests.conftest import Service
+from tests.page.steps import choose, document, offering, offers, shorten, until, watch_video
+
+pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
+
+
+def test_files_that_are_none(
+    visit: Callable[..., Any], real_service: Service, bad_pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    page = visit(real_service.url)
+    page.set_input_files("#image-file", bad_pictures["text"])
+    page.get_by_text("This is not a picture that can be read.").wait_for()
+    assert page.get_attribute("#image-file", "aria-invalid") == "true"
+    (tmp_path / "speech.wav").write_text("not a recording")
+    page.set_input_files("#audio-file", tmp_path / "speech.wav")
+    page.get_by_text("This is not a recording that can be read.").wait_for()
+    page.click("#submit")
+    assert "Add a portrait first." in page.inner_text("#portrait-error")
+    assert page.evaluate("document.activeElement.id") == "image-file"
+
+
+def test_a_picture_that_the_server_refuses(
+    visit: Callable[..., Any], real_service: Service, bad_pictures: dict[str, Path], speech: Path
+) -> None:
+    page = visit(real_service.url, refusals=True)
+    choose(page, bad_pictures["small"], speech)
+    page.click("#submit")
+    page.get_by_text("The image is too small: 32 x 32.").wait_for()
+    assert page.locator("#portrait-error").is_visible()
+
+
+def test_a_picture_with_nobody_in_it(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    page = visit(serve("refuses").url, refusals=True)
+    choose(page, portrait, speech)
+    page.click("#submit")
+    page.get_by_role("heading", name="That did not work").wait_for()
+    assert page.inner_text("#failed-words") == "No face was found. Send a clear portrait."
+    page.click("#failed-back")
+    assert page.inner_text("#portrait-error") == "No face was found: Send a clear portrait."
+
+
+def test_options_out_of_their_bounds(
+    visit: Callable[..., Any], real_service: Service, portrait: Path, speech: Path
+) -> None:
+    page = visit(real_service.url, refusals=True, prepare=lambda page: document(page, unbound))
+    choose(page, portrait, speech)
+    page.click("#options summary")
+    page.fill("#option-seed", "-1")
+    page.click("#submit")
+    assert page.inner_text("#option-seed-error") == "0 to 2147483647"
+    assert page.evaluate("document.activeElement.id") == "option-seed"
+    page.fill("#option-seed", "")
+    page.fill("#option-fps", "500")  # the page was told wrong bounds, the server knows better
+    page.click("#submit")
+    page.get_by_text("fps must be between 8 and 60, got 500").wait_for()
+    assert page.locator("#option-fps-error").is_visible()
+    assert page.evaluate("document.activeElement.id") == "option-fps"
+
+
+def unbound(schema: dict[str, Any]) -> None:
+    schema["components"]["schemas"]["RenderForm"]["properties"]["fps"]["maximum"] = 1000
+
+
+def test_a_lost_connection_loses_nothing(
+    visit: Callable[..., Any], real_service: Service, portrait: Path, speech: Path
+) -> None:
+    page = visit(real_service.url, refusals=True)
+    sent: list[str] = []
+
+    def cut(route: Any) -> None:
+        sent.append(route.request.headers["idempotency-key"])
+        if len(sent) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/start", cut)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    page.get_by_text("The server could not be reached.").wait_for()
+    page.click("#submit")
+    watch_video(page)
+    assert sent[0] == sent[1]
+
+
+def test_cancel(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    service = serve("gated")
+    path = "/api/v1/synthesis/{task_id}/cancel"
+    real = offers(service.url, path)
+    page = visit(service.url, prepare=lambda page: None if real else offering(page, path, "post"))
+    if not real:
+        page.route("**/cancel", answer_cancel)
+    choose(page, portrait, speech)
+    page.click("#submit")
+    page.get_by_text("Drawing the frames").first.wait_for()
+    page.click("#cancel")
+    page.get_by_role("heading", name="Cancelled").wait_for()
+    page.locator("#history li[data-status=CANCELLED]").wait_for()
+    page.click("#failed-back")
+    assert page.locator("#picture").is_visible()
+    (tmp_path / "gate").touch()
+
+
+def answer_cancel(route: Any) -> None:
+    address = route.request.url.removesuffix("/cancel") + "/status"
+    state = route.fetch(url=address, method="GET").json()
+    route.fulfill(json={**state, "status": "FAILED", "message": "Cancelled", "cancelled": True})
+
+
+def test_what_the_server_no_longer_has(visit: Callable[..., Any], real_service: Service) -> None:
+    gone = "00000000-0000-4000-8000-000000000000"
+    entry = {"id": gone, "emotion": "happy", "title": "me.jpg", "status": "COMPLETED", "at": 0}
+    code = f"localStorage.setItem('dice-talk.history', JSON.stringify([{json.dumps(entry)}]))"
+    page = visit(real_service.url, refusals=True, prepare=lambda page: page.add_init_script(code))
+    page.locator("#history li[data-status=GONE]").wait_for()
+    assert "expired" in page.inner_text("#history li")
+    assert page.locator("#history .open").is_disabled()
+
+
+def test_a_key_is_asked_for_and_kept_as_chosen(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    key = keys.add(file, "alice")
+    service = serve(None, api_keys_file=file)
+    page = visit(service.url, refusals=True)
+    dialog = page.locator("#key-dialog")
+    dialog.wait_for()
+    page.fill("#key", "dtk_wrong")
+    page.keyboard.press("Enter")
+    choose(page, portrait, speech)
+    shorten(page)
+    if not dialog.is_visible():  # with a preflight, the wrong key is noticed earlier
+        page.click("#submit")
+    dialog.wait_for()
+    assert page.inner_text("#key-error")
+    page.fill("#key", key)
+    page.keyboard.press("Enter")
+    page.click("#submit")
+    assert watch_video(page) > 0.4
+    assert page.evaluate("video.currentSrc").startswith("blob:")
+    stored = "[sessionStorage, localStorage].map((store) => store.getItem('dice-talk.key'))"
+    assert page.evaluate(stored) == [key, None]
+    page.click("#key-button")
+    page.check("#key-remember")
+    page.fill("#key", key)
+    page.keyboard.press("Enter")
+    until(page, "localStorage.getItem('dice-talk.key')")
+    assert page.evaluate(stored) == [None, key]

@@ -1,0 +1,165 @@
+"""From two files to a video, in all the ways there are."""
+
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dice_talk.video import probe
+from tests.conftest import Service
+from tests.page.steps import choose, offers, only_documented_calls, shorten, tab_to, until, watch_video
+
+pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
+
+
+def test_the_whole_path(
+    visit: Callable[..., Any], real_service: Service, portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    page = visit(real_service.url)
+    choose(page, portrait, speech)
+    shorten(page, 2)
+    page.click("label[for=emotion-surprised]")
+    page.click("#submit")
+    assert watch_video(page) == pytest.approx(2, abs=0.1)
+    until(page, "video.currentTime > 0.2")
+    assert not page.evaluate("video.muted || video.paused")
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "video.mp4")
+    info = probe(tmp_path / "video.mp4")
+    assert (info.frames, '"emotion": "surprised"' in info.metadata["comment"]) == (48, True)
+
+    first = page.evaluate("video.currentSrc")
+    uploads: list[str] = []
+    page.on("request", lambda request: uploads.append(request.url) if request.url.endswith("/start") else None)
+    page.click('#again-faces [data-emotion="sad"]')
+    until(page, f"video.currentSrc && video.currentSrc !== '{first}' && !video.hidden")
+    assert watch_video(page) == pytest.approx(2, abs=0.1)
+    if offers(real_service.url, "/api/v1/synthesis/{task_id}/retry"):
+        assert uploads == []
+    assert page.locator("#emotion-sad").is_checked()
+
+    page.reload()
+    page.locator("#history li").nth(1).wait_for()
+    assert page.locator("#history li").count() == 2
+    page.click('#history li[data-emotion="surprised"] .open')
+    assert watch_video(page) == pytest.approx(2, abs=0.1)
+    assert page.evaluate("video.currentSrc") == first
+    page.click('#history li[data-emotion="sad"] .remove')
+    assert page.locator("#history li").count() == 1
+
+
+def test_by_keyboard_alone(visit: Callable[..., Any], real_service: Service, portrait: Path, speech: Path) -> None:
+    # Playwright begins to catch choosers some time after it is first asked to: early enough for the first key.
+    page = visit(real_service.url, prepare=lambda page: page.on("filechooser", lambda chooser: None))
+    for field, file in (("#image-file", portrait), ("#audio-file", speech)):
+        tab_to(page, field)
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files(file)
+        page.locator("#picture:not([hidden])" if file == portrait else "#speech-loaded:not([hidden])").wait_for()
+    tab_to(page, "input[name=emotion]")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#emotion-surprised").is_checked()
+    tab_to(page, "summary")
+    page.keyboard.press("Enter")
+    tab_to(page, "#option-duration")
+    page.keyboard.type("0.5")
+    tab_to(page, "#submit")
+    page.keyboard.press("Enter")
+    assert 0.4 < watch_video(page) < 0.7
+    page.keyboard.press("Shift+Tab")
+    tab_to(page, "#again-faces button")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_a_server_with_the_documented_calls_alone(
+    visit: Callable[..., Any], real_service: Service, portrait: Path, speech: Path
+) -> None:
+    asked: list[str] = []
+
+    def prepare(page: Any) -> None:
+        only_documented_calls(page)
+        page.on("request", lambda request: asked.append(request.url))
+
+    page = visit(real_service.url, prepare=prepare)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+    page.click('#again-faces [data-emotion="angry"]')  # sends the files once more: they are still here
+    until(page, "document.querySelectorAll('#history li[data-status=COMPLETED]').length === 2")
+    names = ("events", "cancel", "retry", "poster", "receipt", "preflight")
+    assert not [url for url in asked if url.rsplit("/", 1)[-1] in names]
+
+
+def test_camera_and_microphone(visit: Callable[..., Any], real_service: Service, tmp_path: Path) -> None:
+    page = visit(real_service.url)
+    page.click("#camera")
+    until(page, "document.querySelector('#camera-dialog video').videoWidth > 0")
+    page.click("#camera-dialog .primary")
+    page.locator("#picture:not([hidden])").wait_for()
+    page.click("#record")
+    page.locator("#speech-recording:not([hidden])").wait_for()
+    page.wait_for_timeout(1500)
+    page.click("#record")
+    page.locator("#speech-loaded:not([hidden])").wait_for()
+    code = "import('/web/speech.js').then(m => m.speech.file.arrayBuffer()).then(b => [...new Uint8Array(b)])"
+    (tmp_path / "speech.wav").write_bytes(bytes(page.evaluate(code)))
+    with wave.open(str(tmp_path / "speech.wav")) as recorded:
+        assert (recorded.getsampwidth(), recorded.getnchannels()) == (2, 1)
+        assert recorded.getnframes() / recorded.getframerate() > 1
+
+
+def test_the_sample_is_one_click_away(visit: Callable[..., Any], real_service: Service) -> None:
+    page = visit(real_service.url)
+    page.click("#sample")
+    page.locator("#speech-loaded:not([hidden])").wait_for()
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+
+
+def test_drop_and_paste(visit: Callable[..., Any], real_service: Service) -> None:
+    page = visit(real_service.url)
+    page.evaluate("""async () => {
+        const data = new DataTransfer();
+        for (const [name, type] of [["portrait.jpg", "image/jpeg"], ["speech.wav", "audio/wav"]]) {
+            const blob = await (await fetch("web/sample/" + name)).blob();
+            data.items.add(new File([blob], name, { type }));
+        }
+        document.querySelector("#frame").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+    }""")
+    page.locator("#picture:not([hidden])").wait_for()
+    page.locator("#speech-loaded:not([hidden])").wait_for()
+    page.click("#image-remove")
+    page.locator("#empty:not([hidden])").wait_for()
+    page.evaluate("""async () => {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 200, height: 300 });
+        canvas.getContext("2d").fillRect(0, 0, 200, 300);
+        const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/webp"));
+        const data = new DataTransfer();
+        data.items.add(new File([blob], "pasted.webp", { type: "image/webp" }));
+        document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+    }""")
+    page.locator("#picture:not([hidden])").wait_for()
+    # What the API does not take was made into what it does.
+    assert page.evaluate("import('/web/portrait.js').then(m => m.portrait.file.type)") == "image/jpeg"
+
+
+def test_a_task_in_work_is_followed_after_a_reload(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    service = serve("gated")
+    page = visit(service.url)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    page.get_by_text("Drawing the frames").first.wait_for()
+    page.reload()
+    page.get_by_text("Drawing the frames").first.wait_for()
+    (tmp_path / "gate").touch()
+    assert watch_video(page) > 0.4
