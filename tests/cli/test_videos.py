@@ -1,11 +1,14 @@
 """`dice-talk render` and `dice-talk submit`, as people type them: real processes, the lite engine, a real server."""
 
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +158,9 @@ def test_stopping_a_submission_says_what_becomes_of_it(serve: Any, tmp_path: Pat
 
 def test_bars_on_a_terminal(tmp_path: Path) -> None:
     near, far = pty.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 120, 0, 0))
     command = [*COMMAND, "render", "--engine", "lite", PORTRAIT, SPEECH, *SHORT]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=far)
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=far)
     os.close(far)
     shown = b""
     try:
