@@ -328,7 +328,8 @@ def test_pages_of_tasks_newest_first(serve: Any, portrait: Path, speech: Path) -
     calls.cancel(tasks[3])
     first = calls.page(limit=3)
     assert [state["task_id"] for state in first["tasks"]] == tasks[:3:-1]
-    assert first["tasks"][0] == service.status(tasks[6]), "as its status says"
+    later = {"eta_seconds": service.status(tasks[6])["eta_seconds"]}
+    assert first["tasks"][0] | later == service.status(tasks[6]) | later, "as its status says"
     service.submit(portrait, speech)
     second = calls.page(limit=3, cursor=first["next_cursor"])
     assert [state["task_id"] for state in second["tasks"]] == tasks[3:0:-1], "new tasks shift no page"

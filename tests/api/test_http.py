@@ -208,10 +208,6 @@ def test_all_emotions_are_taken(serve: Any, portrait: Path, speech: Path, emotio
     assert serve().start(portrait, speech, emotion=emotion).status_code == 200
 
 
-def test_root_leads_to_the_documentation(real_service: Any) -> None:
-    assert requests.get(real_service.url, timeout=5).url == f"{real_service.url}/docs"
-
-
 def test_missing_files_and_wrong_bodies(real_service: Any, portrait: Path) -> None:
     url = f"{real_service.url}/api/v1/synthesis/start"
     answer = requests.post(url, files={"image": portrait.read_bytes()}, data={"emotion": "sad"}, timeout=5)
