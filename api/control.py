@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import JsonValue
 
 from api.events import Feed
 from api.routes import (
@@ -116,17 +115,18 @@ async def remove(task_id: str, synthesis: Service, owner: Owner) -> None:
     await synthesis.remove(task_id, owner)
 
 
-def _all_optional(example: dict[str, JsonValue]) -> dict[str, Any]:
+def _all_optional(*, form: bool) -> dict[str, Any]:
     """OpenAPI's description of a body with any of a task's options; what is left out stays as it was."""
-    schema = TaskOptions.model_json_schema(ref_template="#/components/schemas/{model}")
-    shown = {
-        name: {word: value for word, value in field.items() if word not in ("default", "example", "examples")} | example
-        for name, field in schema["properties"].items()
-    }
-    return {"type": "object", "title": "RetryForm", "properties": shown, "additionalProperties": False}
+    fields = TaskOptions.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
+    for field in fields.values():
+        for word in ("default", "example", "examples"):
+            field.pop(word, None)
+        if form:  # which has no null
+            field |= field.pop("anyOf", [{}])[0] | LEFT_EMPTY
+    return {"type": "object", "title": "RetryForm", "properties": fields, "additionalProperties": False}
 
 
-FORM, MEMBERS = _all_optional(LEFT_EMPTY), _all_optional({})
+FORM, MEMBERS = _all_optional(form=True), _all_optional(form=False)
 
 
 async def changes(request: Request, synthesis: Service) -> dict[str, Any]:

@@ -133,10 +133,11 @@ class Synthesis:
             options = TaskOptions.of(render, changes)
             folder = staging_folder(self.settings) / uuid.uuid4().hex
             try:
-                upload = await asyncio.to_thread(link_inputs, self.folder(render.id), folder)
+                try:
+                    upload = await asyncio.to_thread(link_inputs, self.folder(render.id), folder)
+                except FileNotFoundError as error:  # removed meanwhile
+                    raise TaskNotFound from error
                 return await self._submit(upload, options, owner)
-            except FileNotFoundError as error:  # removed meanwhile
-                raise TaskNotFound from error
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 

@@ -387,7 +387,7 @@ def _store_claim(db: sa.Connection, task: Task) -> None:
 
 
 def _end_if_unwanted(db: sa.Connection, render_id: str, now: datetime) -> None:
-    end = {**CANCELLED, "finished_at": now, "updated_at": now}
+    end = {**CANCELLED, "status": TaskStatus.FAILED.value, "finished_at": now, "updated_at": now}
     db.execute(_renders.update().where(_renders.c.id == render_id, ~_ENDED, ~_WANTED).values(end))
 
 

@@ -120,7 +120,7 @@ class Changes(Stream):
     def run(self, kills: int) -> ServerProcess:
         for _ in range(kills):
             with server_process(self.folder, "quick", attempts=TRIES, workers=1) as service:
-                killer = threading.Timer(self.random.uniform(0.5, 3), service.kill)
+                killer = threading.Timer(self.random.uniform(1, 5), service.kill)
                 killer.start()
                 with ThreadPoolExecutor(CLIENTS) as pool:
                     list(pool.map(self.change_until_it_dies, [service] * CLIENTS))
@@ -147,7 +147,7 @@ class Changes(Stream):
                 task = answer.json()["task_id"]
                 self.promised.append(task)
                 self.unsure.add(task)  # until it is known whether the call was heard
-                time.sleep(self.random.uniform(0, 0.5))
+                time.sleep(self.random.choice([0, 0.1, 0.5]))
                 call = self.random.choice(["cancel", "remove", "retry", "nothing"])
                 if call == "cancel" and requests.post(f"{base}/{task}/cancel", timeout=30).status_code == 200:
                     self.cancelled.add(task)
