@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from dice_talk import __version__
-from dice_talk.cli import checkpoints, codes, lists, videos
+from dice_talk.cli import checkpoints, codes, lists, look, videos
 from dice_talk.cli.screen import complain, explain
 from dice_talk.errors import DiceTalkError
 
@@ -22,6 +22,7 @@ def commands() -> None:
 for _command in (
     videos.render,
     videos.submit,
+    look.preflight,
     lists.emotions,
     lists.engines,
     checkpoints.download,

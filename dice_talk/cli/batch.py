@@ -92,11 +92,7 @@ def planned(files: Sequence[str], emotion: str, output: str | None, *, force: bo
     A file that begins like a JPEG or PNG is a portrait, whatever its name; every other one is a speech.
     """
     with tempfile.TemporaryDirectory() as folder:
-        inputs = [
-            Input(typed, _from_stdin(Path(folder)) if typed == STREAM else Path(typed)) for typed in _checked(files)
-        ]
-        portraits = [each for each in inputs if _is_picture(each.path)]
-        speeches = [each for each in inputs if each not in portraits]
+        portraits, speeches = sorted_out(files, Path(folder))
         if not portraits:
             raise click.UsageError("A portrait is missing: none of the files is a JPEG or PNG")
         if not speeches:
@@ -106,6 +102,13 @@ def planned(files: Sequence[str], emotion: str, output: str | None, *, force: bo
         if not force and (there := [str(path) for path in outputs if path and path.exists()]):
             raise click.UsageError(f"There already: {', '.join(there)}. --force replaces")
         yield [Video(*pair, path, force) for pair, path in zip(pairs, outputs, strict=True)]
+
+
+def sorted_out(files: Sequence[str], folder: Path) -> tuple[list[Input], list[Input]]:
+    """Portraits and speeches. What standard input holds is put into `folder`. Raises `UsageError`."""
+    inputs = [Input(typed, _from_stdin(folder) if typed == STREAM else Path(typed)) for typed in _checked(files)]
+    portraits = [each for each in inputs if _is_picture(each.path)]
+    return portraits, [each for each in inputs if each not in portraits]
 
 
 def _checked(files: Sequence[str]) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Command-line options from `RenderOptions`: name, bounds, default and help, so that a new field appears by itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,12 +36,14 @@ CHECKPOINTS = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 
 
-def options_of(model: type[BaseModel]) -> Callable[[Command], Command]:
-    """A decorator that gives a command one option per field."""
+def options_of(model: type[BaseModel], chosen: Collection[str] | None = None) -> Callable[[Command], Command]:
+    """A decorator that gives a command one option per field, or per field chosen."""
     schema = model.model_json_schema()
 
     def decorate(command: Command) -> Command:
         for name, field in reversed(schema["properties"].items()):
+            if chosen is not None and name not in chosen:
+                continue
             declared = {"help": field["description"], "required": name in schema.get("required", ())}
             declared |= {"show_default": True, **_kind(schema, field)}
             if field.get("default") is not None:  # to click, None is a default as well

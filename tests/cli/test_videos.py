@@ -140,7 +140,7 @@ def test_stopping_leaves_no_half_file_and_no_process(number: signal.Signals, cod
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stopping_a_submission_says_what_becomes_of_it(serve: Any, tmp_path: Path) -> None:
+def test_stopping_a_submission_cancels_it(serve: Any, tmp_path: Path) -> None:
     service: Service = serve("gated", workers=1)
     folder = tmp_path / "here"
     folder.mkdir()
@@ -150,9 +150,8 @@ def test_stopping_a_submission_says_what_becomes_of_it(serve: Any, tmp_path: Pat
     wait_for(lambda: service.health()["slots_busy"] == 1)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=30)
-    assert running.returncode == 130
-    still = errors.decode().partition("Still at the server: ")[2].split("\n")[0]
-    assert (service.health()["slots_busy"] == 1) == bool(still), task
+    assert (running.returncode, errors.decode().strip()) == (130, "Stopped.")
+    assert service.status(task)["cancelled"]
     assert list(folder.iterdir()) == []
 
 
@@ -173,3 +172,16 @@ def test_bars_on_a_terminal(tmp_path: Path) -> None:
     assert "portrait.jpg + speech.wav" in shown.decode()
     assert "100%" in shown.decode()
     assert "XNNPACK" not in shown.decode()
+
+
+def test_preflight(tmp_path: Path, faceless: Path) -> None:
+    done = typed(tmp_path, "preflight", "--engine", "lite", PORTRAIT, SPEECH)
+    assert (done.returncode, done.stderr) == (0, b"")
+    portrait, speech = done.stdout.decode().splitlines()
+    assert portrait == "portrait.jpg: 360 x 360, 1 face, video 256 x 256"
+    assert speech.startswith("speech.wav: 8.25 s, 8.25 s used, level -")
+    done = typed(tmp_path, "preflight", "--json", "--engine", "lite", "--face-index", 1, "-", faceless, stdin=b"hello")
+    assert done.returncode == 1
+    picture, sound = map(json.loads, done.stdout.splitlines())
+    assert (picture["file"], picture["faces"], picture["warnings"][0]["blocking"]) == (str(faceless), [], True)
+    assert (sound["file"], sound["error"].startswith("Invalid audio file type")) == ("-", True)

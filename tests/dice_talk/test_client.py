@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 from PIL import Image
 
 from api import keys
@@ -259,10 +258,6 @@ def test_the_client_is_light() -> None:
 
 def test_cancels(serve: Any, portrait: Path, speech: Path) -> None:
     service = serve("gated", workers=1)
-    if not any(
-        path.endswith("/cancel") for path in requests.get(f"{service.url}/openapi.json", timeout=5).json()["paths"]
-    ):
-        pytest.skip("this server has no such call")
     with Client(service.url) as client:
         task = client.submit(portrait, speech)
         assert client.cancel(task.task_id).cancelled
