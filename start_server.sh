@@ -19,14 +19,14 @@ TEXT
 
 case "${1:-start}" in
     start)
-        prepare server -r requirements_api.txt
+        prepare server -e .
         exec .venv/bin/python -m api.server
         ;;
     install)
-        prepare server -r requirements_api.txt
+        prepare server -e .
         if [ "${2:-}" = diffusion ]; then
             prepare diffusion -e ".[diffusion]"
-            echo "Installed. Fetch the weights with .venv/bin/python -m dice_talk download"
+            echo "Installed. Fetch the weights with .venv/bin/dice-talk download"
         else
             echo "Installed. Start with ./start_server.sh"
         fi

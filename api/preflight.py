@@ -15,14 +15,12 @@ from api.settings import Settings
 from api.uploads import StoredFile
 from dice_talk.emotions import Emotion
 from dice_talk.engine import choose_engine
-from dice_talk.options import RenderOptions
+from dice_talk.options import LOOKED_AT, RenderOptions
 
 TIMEOUT_S = 60.0
 AT_ONCE = 2
 """As for inspections, and beside them."""
 
-LOOKED_AT = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
-"""The options that change what is found."""
 _options: Any = {
     name: (field.annotation, field) for name, field in RenderOptions.model_fields.items() if name in LOOKED_AT
 }

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/lite.md and the README anew, all from the example portrait (NASA, public domain).
+"""Draws the pictures and the clip of docs/lite.md and the README anew, from the example portrait (NASA, public domain).
 
 python -m benchmarks.pictures
 """
@@ -14,23 +14,31 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.sheet import contact_sheet
+from dice_talk.audio import load_speech
 from dice_talk.emotions import Emotion
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.engine import LiteEngine, prepare
+from dice_talk.lite.engine import LiteEngine, listen, prepare
 from dice_talk.lite.eyes import draw_eye
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.head import HEAD
 from dice_talk.lite.models import load_models
 from dice_talk.lite.mouth import draw_mouth
+from dice_talk.lite.performance import perform
+from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig
 from dice_talk.options import RenderOptions
+from dice_talk.video import frame_count
 
 ROOT = Path(__file__).parent.parent
 PORTRAIT, SPEECH = ROOT / "examples" / "portrait.jpg", ROOT / "examples" / "speech.wav"
 OUT = ROOT / "docs" / "images"
 
 _CELL = 256
+_CLIP_EMOTIONS = (Emotion.HAPPY, Emotion.SAD, Emotion.ANGRY, Emotion.SURPRISED)
+_CLIP_S, _CLIP_FPS, _CLIP_CELL = 4.0, 20, 224
+_CLIP_QUALITY = 65
+"""Of WebP, which GitHub shows in place as it does GIF, without being held to 256 colours; about 1 MB."""
 _GAPS = (0.0, 0.012, 0.025, 0.04, 0.055, 0.075)
 _SHUTS = (0.0, 0.3, 0.55, 0.8, 0.95, 1.0)
 _CURVES = (at.INNER_LIP_UPPER, at.INNER_LIP_LOWER, at.OUTER_LIP_UPPER, at.OUTER_LIP_LOWER)
@@ -41,11 +49,33 @@ def emotions(engine: LiteEngine) -> Image.Image:
     """The eight emotions in two rows, named."""
     row = np.asarray(contact_sheet(engine, [PORTRAIT], SPEECH, cell=_CELL, expand_ratio=0.3))
     sheet = Image.fromarray(np.vstack(np.split(row, 2, axis=1)))
-    pen = ImageDraw.Draw(sheet)
     for i, emotion in enumerate(Emotion):
-        corner = i % 4 * _CELL + 8, i // 4 * _CELL + _CELL - 24
-        pen.text(corner, emotion.value, "white", stroke_width=2, stroke_fill="black", font_size=15)
+        _name(sheet, emotion, i % 4 * _CELL, (i // 4 + 1) * _CELL)
     return sheet
+
+
+def clip(engine: LiteEngine) -> list[Image.Image]:
+    """Four emotions side by side, saying the same. Without sound: pages that show pictures play none."""
+    options = [
+        RenderOptions(emotion=emotion, seed=3, fps=_CLIP_FPS, crop=True, expand_ratio=0.3) for emotion in _CLIP_EMOTIONS
+    ]
+    speaking = listen(load_speech(SPEECH, _CLIP_S), lambda _: None)
+    rig = prepare(engine.models, PORTRAIT, options[0])
+    count = frame_count(_CLIP_S, _CLIP_FPS)
+    moments = zip(*(frames(rig, perform(rig, speaking, count, each)) for each in options), strict=True)
+    return [_beside(moment) for moment in moments]
+
+
+def _beside(moment: tuple[Pixels, ...]) -> Image.Image:
+    strip = _strip(list(moment), _CLIP_CELL)
+    for i, emotion in enumerate(_CLIP_EMOTIONS):
+        _name(strip, emotion, i * _CLIP_CELL, strip.height)
+    return strip
+
+
+def _name(sheet: Image.Image, emotion: Emotion, left: int, bottom: int) -> None:
+    pen = ImageDraw.Draw(sheet)
+    pen.text((left + 8, bottom - 24), emotion.value, "white", stroke_width=2, stroke_fill="black", font_size=15)
 
 
 def method(rig: Rig) -> Image.Image:
@@ -146,6 +176,16 @@ def main() -> None:
     rig = prepare(engine.models, PORTRAIT, RenderOptions(emotion="neutral", crop=True, min_resolution=512))
     for name, picture in {"emotions": emotions(engine), "lite-method": method(rig), "lite-parts": parts(rig)}.items():
         picture.save(OUT / f"{name}.jpg", quality=86, optimize=True)
+    first, *others = clip(engine)
+    first.save(
+        OUT / "clip.webp",
+        save_all=True,
+        append_images=others,
+        duration=1000 // _CLIP_FPS,
+        loop=0,
+        quality=_CLIP_QUALITY,
+        method=6,
+    )
 
 
 if __name__ == "__main__":

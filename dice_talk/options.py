@@ -81,3 +81,7 @@ class RenderOptions(BaseModel):
     face_index: Whole = Field(
         0, ge=0, le=99, description="Which face to animate where there are several: 0 is the largest, 1 the next."
     )
+
+
+LOOKED_AT = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
+"""The options that change what a preflight finds."""

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,20 +100,6 @@ def test_the_suggested_curl_line_works_as_printed(started: tuple[str, Path, Any]
     assert '"engine": "lite"' in info.metadata["comment"]
 
 
-def test_the_documented_python_client_works(started: tuple[str, Path, Any]) -> None:
-    """The client in docs/api.md, run as it stands but for the port."""
-    url, folder, _ = started
-    code = re.search(r"```python\n(import requests.*?)```", (folder / "docs" / "api.md").read_text(), re.DOTALL)
-    assert code
-    (folder / "client.py").write_text(code[1].replace("http://localhost:8000", url))
-    shutil.copy(folder / "examples" / "portrait.jpg", folder)
-    shutil.copy(folder / "examples" / "speech.wav", folder)
-    done = subprocess.run([sys.executable, "client.py"], cwd=folder, capture_output=True, text=True, timeout=300)
-    assert "Success! Video saved to: result_" in done.stdout, done.stdout + done.stderr
-    video = next(folder.glob("result_*.mp4"))
-    assert (probe(video).fps, probe(video).video_seconds) == (30, pytest.approx(8.25, abs=1 / 30))
-
-
 def test_the_example_client_works_with_what_the_server_installed(started: tuple[str, Path, Any]) -> None:
     url, folder, _ = started
     command = [".venv/bin/python", "examples/client.py", "examples/portrait.jpg", "examples/speech.wav", "surprised"]
@@ -124,6 +109,14 @@ def test_the_example_client_works_with_what_the_server_installed(started: tuple[
     info = probe(folder / "result.mp4")
     assert info.width == info.height == 256
     assert '"emotion": "surprised"' in info.metadata["comment"]
+
+
+def test_the_command_is_there(started: tuple[str, Path, Any]) -> None:
+    url, folder, _ = started
+    command = [".venv/bin/dice-talk", "submit", "--server", url, "examples/portrait.jpg", "examples/speech.wav"]
+    done = subprocess.run([*command, "-e", "sad", "-o", "sad.mp4"], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sad.mp4\n", "")
+    assert '"emotion": "sad"' in probe(folder / "sad.mp4").metadata["comment"]
 
 
 def test_health_and_help_words(started: tuple[str, Path, Any]) -> None:

@@ -72,11 +72,11 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
             if path in OPTIONAL_FILES:
                 yield Finding(NOTE, subject, "missing (optional)")
             else:
-                yield Finding(BAD, subject, "missing; run: python -m dice_talk download")
+                yield Finding(BAD, subject, "missing; run: dice-talk download")
         elif not file.is_file() or not os.access(file, os.R_OK):
             yield Finding(BAD, subject, "can't be read")
         elif path in noted and checksum_of(file) != noted[path]:
-            yield Finding(BAD, subject, "is not what was downloaded: delete it and run: python -m dice_talk download")
+            yield Finding(BAD, subject, "is not what was downloaded: delete it and run: dice-talk download")
         else:
             checked = "checksum right" if path in noted else "no checksum recorded"
             yield Finding(GOOD, subject, f"{_size(file.stat().st_size)}, {checked}")

@@ -1,12 +1,12 @@
-"""`python -m dice_talk doctor | make-tiny-checkpoints`."""
+"""`dice-talk doctor | make-tiny-checkpoints`."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dice_talk import __main__ as commands
 from dice_talk.__main__ import main
+from dice_talk.cli import checkpoints as commands
 from dice_talk.diffusion import doctor, files
 from dice_talk.engine import choose_engine
 from tests.diffusion.conftest import NO_TORCH
@@ -62,16 +62,15 @@ def test_this_machines_memory_is_known() -> None:
     assert "GiB" in finding.words
 
 
-def test_commands_that_need_the_engines_packages_say_so(
+def test_a_command_that_needs_the_engines_packages_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def absent(module: str) -> Any:
-        raise ModuleNotFoundError(name="tqdm")
+        raise ModuleNotFoundError(name="torch")
 
     monkeypatch.setattr(commands.importlib, "import_module", absent)
-    for command in (["download", "--checkpoints"], ["make-tiny-checkpoints"]):
-        assert main([*command, str(tmp_path)]) == 1
-        assert "tqdm is not installed. Run: ./start_server.sh install diffusion" in capsys.readouterr().out
+    assert main(["make-tiny-checkpoints", str(tmp_path)]) == 3
+    assert capsys.readouterr().err == "torch is not installed. Run: ./start_server.sh install diffusion\n"
 
 
 def test_tiny_checkpoints_pass_the_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +91,7 @@ def test_tiny_checkpoints_pass_the_doctor(tmp_path: Path, capsys: pytest.Capture
 def test_tiny_checkpoints_replace_nothing(tmp_path: Path) -> None:
     (tmp_path / files.UNET).parent.mkdir()
     (tmp_path / files.UNET).write_bytes(b"precious")
-    assert main(["make-tiny-checkpoints", str(tmp_path)]) == 1
+    assert main(["make-tiny-checkpoints", str(tmp_path)]) == 2
     assert (tmp_path / files.UNET).read_bytes() == b"precious"
 
 

@@ -1,6 +1,7 @@
-"""`python -m dice_talk download`, from a hub on this machine that breaks off and publishes new revisions."""
+"""`dice-talk download`, from a hub on this machine that breaks off and publishes new revisions."""
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.diffusion.conftest import NO_TORCH
-
-pytest.importorskip("tqdm", reason=NO_TORCH)
 
 from dice_talk.__main__ import main
 from dice_talk.diffusion import checksums, download, files
@@ -119,7 +116,7 @@ def test_what_was_downloaded_counts_as_published(hub: type[Hub], tmp_path: Path)
 
 
 def test_asks_first(hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builtins.input", lambda question: "n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert main(["download", "--checkpoints", str(tmp_path)]) == 1
     assert not left(tmp_path)
 
@@ -196,7 +193,7 @@ def test_a_server_that_is_not_there_is_explained(
 ) -> None:
     monkeypatch.setenv(download.HUB_VARIABLE, "http://127.0.0.1:9")
     assert run(tmp_path) == 1
-    assert download.HUB_VARIABLE in capsys.readouterr().out
+    assert download.HUB_VARIABLE in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("code", "advice"), [(403, download.TOKEN_VARIABLE), (404, download.PRIORS_VARIABLE)])

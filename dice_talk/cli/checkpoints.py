@@ -1,0 +1,68 @@
+"""`download`, `doctor` and `make-tiny-checkpoints`: the weights of the diffusion engine."""
+
+import importlib
+from pathlib import Path
+
+import click
+
+from dice_talk.cli import codes
+from dice_talk.cli.options import CHECKPOINTS
+from dice_talk.diffusion.files import HUB_FILES
+from dice_talk.errors import EngineUnavailable
+
+
+@click.command
+@CHECKPOINTS
+@click.option("--yes", is_flag=True, help="Do not ask before downloading.")
+def download(checkpoints: Path, yes: bool) -> int:
+    """Fetch the published checkpoints. What was cut off goes on where it was."""
+    from dice_talk.diffusion import download as published
+
+    left = published.missing(checkpoints, published.remotes())
+    if not left:
+        click.echo(f"Everything is there: {checkpoints}")
+        return codes.DONE
+    for remote in left:
+        click.echo(f"{_megabytes(remote.size):>12}  {remote.path}  ({remote.licence})")
+    needed, free = sum(remote.size or 0 for remote in left), published.free_bytes(checkpoints)
+    click.echo(f"{_megabytes(needed):>12}  in all, into {checkpoints}; {_megabytes(free)} are free there.")
+    if needed > free:
+        raise OSError("That does not fit")
+    if not yes and not click.confirm("Download?"):
+        return codes.FAILED
+    for remote in left:
+        published.fetch(checkpoints, remote)
+    click.echo("Done. To check everything: dice-talk doctor")
+    return codes.DONE
+
+
+@click.command
+@CHECKPOINTS
+def doctor(checkpoints: Path) -> int:
+    """Say what is there, what is missing and what this machine can render."""
+    from dice_talk.diffusion import doctor as examiner
+
+    grades = set()
+    for finding in examiner.examine(checkpoints):
+        grades.add(finding.grade)
+        click.echo(f"{finding.grade:<{len(examiner.BAD)}}  {finding.subject}: {finding.words}")
+    return codes.FAILED if examiner.BAD in grades else codes.DONE
+
+
+@click.command
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def make_tiny_checkpoints(folder: Path) -> int:
+    """Write tiny random weights to FOLDER, to try the diffusion engine's path."""
+    if any((folder / source.path).exists() for source in HUB_FILES):
+        raise click.UsageError(f"There are checkpoints in {folder} already; name another folder")
+    try:
+        tiny = importlib.import_module("dice_talk.diffusion.tiny")
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(f"{error.name} is not installed", "Run: ./start_server.sh install diffusion") from error
+    tiny.make_tiny_checkpoints(folder)
+    click.echo(f"Tiny random weights are in {folder}. The videos they make show noise.")
+    return codes.DONE
+
+
+def _megabytes(count: int | None) -> str:
+    return "size unknown" if count is None else f"{count / 1e6:,.1f} MB"

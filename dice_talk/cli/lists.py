@@ -1,0 +1,38 @@
+"""`emotions` and `engines`: what there is to choose from."""
+
+import json
+from pathlib import Path
+
+import click
+
+from dice_talk.cli.options import CHECKPOINTS, JSON
+from dice_talk.emotions import Emotion
+from dice_talk.engine import ENGINES, choose_engine
+from dice_talk.errors import EngineUnavailable
+
+
+@click.command
+@JSON
+def emotions(as_json: bool) -> None:
+    """List the emotions."""
+    for emotion in Emotion:
+        click.echo(json.dumps({"emotion": emotion}) if as_json else emotion)
+
+
+@click.command
+@CHECKPOINTS
+@JSON
+def engines(checkpoints: Path, as_json: bool) -> None:
+    """List the engines, whether they can run here, and which one auto takes."""
+    try:
+        auto = choose_engine("auto", checkpoints)
+    except EngineUnavailable:
+        auto = None
+    for name, spec in ENGINES.items():
+        missing = spec.missing(checkpoints)
+        if as_json:
+            facts = {"engine": name, "available": not missing, "auto": name == auto, "missing": missing}
+            click.echo(json.dumps(facts))
+        else:
+            words = f"missing: {'; '.join(missing)}" if missing else "available"
+            click.echo(f"{name:<10} {words}{' (auto)' if name == auto else ''}")

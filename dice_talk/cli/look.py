@@ -1,0 +1,65 @@
+"""`preflight`: what would become of portraits and recordings."""
+
+import importlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dice_talk.cli import codes
+from dice_talk.cli.batch import Input, sorted_out
+from dice_talk.cli.options import CHECKPOINTS, ENGINE, JSON, options_of, render_options
+from dice_talk.cli.screen import quiet, silence_libraries, tell
+from dice_talk.emotions import Emotion
+from dice_talk.engine import choose_engine
+from dice_talk.errors import DiceTalkError
+from dice_talk.options import LOOKED_AT, RenderOptions
+
+
+@click.command
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@options_of(RenderOptions, LOOKED_AT)
+@ENGINE
+@CHECKPOINTS
+@JSON
+def preflight(files: tuple[str, ...], engine: str, checkpoints: Path, as_json: bool, **given: Any) -> int:
+    """Say what would become of portraits and speeches, and what could be better, without rendering.
+
+    Exit code 1 where a video could not be made.
+    """
+    options = render_options({"emotion": Emotion.NEUTRAL, **given})  # any will do
+    silence_libraries()
+    name, possible = choose_engine(engine, checkpoints), True
+    with tempfile.TemporaryDirectory() as folder:
+        portraits, speeches = sorted_out(files, Path(folder))
+        for each in (*portraits, *speeches):
+            found = _found(each, options, name, portrait=each in portraits)
+            possible &= "error" not in found and not any(warning["blocking"] for warning in found["warnings"])
+            tell(json.dumps({"file": each.typed, **found}) if as_json else _in_words(each, found))
+    return codes.DONE if possible else codes.FAILED
+
+
+def _found(file: Input, options: RenderOptions, engine: str, *, portrait: bool) -> dict[str, Any]:
+    # Not imported above: the other commands need none of the packages that read pictures and sound.
+    with quiet():
+        looking = importlib.import_module("dice_talk.preflight")
+        try:
+            found = looking.look_at(file.path, options, engine) if portrait else looking.listen_to(file.path, options)
+        except DiceTalkError as error:
+            return {"error": str(error), "detail": error.detail}
+    return dict(found)
+
+
+def _in_words(file: Input, found: Mapping[str, Any]) -> str:
+    if "error" in found:
+        return f"{file.name}: {found['error']}. {found['detail'] or ''}".rstrip()
+    if "faces" in found:
+        faces, size = len(found["faces"]), found["output"]
+        video = f", video {size['width']} x {size['height']}" if size else ""
+        facts = f"{found['width']} x {found['height']}, {faces} face{'s' * (faces != 1)}{video}"
+    else:
+        facts = f"{found['seconds']:g} s, {found['used_seconds']:g} s used, level {found['level_dbfs']:g} dBFS"
+    return "\n".join([f"{file.name}: {facts}", *(f"  {warning['message']}" for warning in found["warnings"])])

@@ -1,0 +1,79 @@
+"""Command-line options from `RenderOptions`: name, bounds, default and help, so that a new field appears by itself."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel, ValidationError
+
+from dice_talk.engine import ENGINES
+from dice_talk.options import RenderOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_SHORT = {"emotion": "-e"}
+_NUMBERS: dict[str, type[click.IntRange] | type[click.FloatRange]] = {
+    "integer": click.IntRange,
+    "number": click.FloatRange,
+}
+
+ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["auto", *ENGINES]),
+    default="auto",
+    show_default=True,
+    help="What renders: auto takes diffusion when its checkpoints are complete, else lite.",
+)
+CHECKPOINTS = click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("checkpoints"),
+    envvar="DICE_TALK_CHECKPOINTS_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of the diffusion engine's weights.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+
+
+def options_of(model: type[BaseModel], chosen: Collection[str] | None = None) -> Callable[[Command], Command]:
+    """A decorator that gives a command one option per field, or per field chosen."""
+    schema = model.model_json_schema()
+
+    def decorate(command: Command) -> Command:
+        for name, field in reversed(schema["properties"].items()):
+            if chosen is not None and name not in chosen:
+                continue
+            declared = {"help": field["description"], "required": name in schema.get("required", ())}
+            declared |= {"show_default": True, **_kind(schema, field)}
+            if field.get("default") is not None:  # to click, None is a default as well
+                declared["default"] = field["default"]
+            names = [*([_SHORT[name]] if name in _SHORT else []), f"--{name.replace('_', '-')}", name]
+            command = click.option(*names, **declared)(command)
+        return command
+
+    return decorate
+
+
+def _kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what type an option is, from a field's JSON schema."""
+    field = field.get("anyOf", [field])[0]  # of what may be left out, the other is null
+    if reference := field.get("$ref"):
+        field = schema["$defs"][reference.rsplit("/", 1)[-1]]
+    if "enum" in field:
+        return {"type": click.Choice(field["enum"])}
+    if field["type"] == "boolean":
+        return {"is_flag": True}
+    if number := _NUMBERS.get(field["type"]):
+        return {"type": number(field.get("minimum"), field.get("maximum"))}
+    return {"type": str}
+
+
+def render_options(given: Mapping[str, object]) -> RenderOptions:
+    """What was typed, checked once more by the model itself."""
+    try:
+        return RenderOptions.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        raise click.UsageError(f"--{name}: {first['msg']}") from error

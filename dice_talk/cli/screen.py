@@ -1,0 +1,76 @@
+"""What people see: bars and errors on standard error, results on standard output."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Self
+
+import click
+from tqdm import tqdm
+
+_BAR = "{desc} |{bar}| {percentage:3.0f}% {elapsed} {postfix}"
+
+
+def tell(text: str) -> None:
+    """One line on standard output, and not within a bar."""
+    with tqdm.external_write_mode(file=sys.stdout):
+        click.echo(text)
+
+
+def complain(text: str) -> None:
+    """One line on standard error."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        click.echo(" ".join(text.split()), err=True)
+
+
+def explain(error: Exception) -> str:
+    """An error in one line: what was wrong, and what to do."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    detail = getattr(error, "detail", None)
+    return f"{error}. {detail}" if detail else str(error)
+
+
+class Bars:
+    """Progress bars, one per name. A context manager; shows nothing where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+    def show(self, name: str, share: float, words: str = "") -> None:
+        """Moves a bar; the first time, adds it."""
+        if name not in self._bars:
+            # Standard error as it is now: `quiet` takes it away from whoever else would write between the bars.
+            self._bars[name] = tqdm(total=1.0, desc=name, file=sys.stderr, disable=None, bar_format=_BAR)
+        bar = self._bars[name]
+        bar.n = share
+        bar.set_postfix_str(words)
+
+
+def silence_libraries() -> None:
+    """Takes both outputs for us alone, as long as the process lives.
+
+    Threads of mediapipe's C++ parts write straight to standard error, and whenever they like.
+    """
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.dup(stream.fileno()), "w", buffering=1, encoding="utf-8") for stream in (sys.stdout, sys.stderr)
+    )
+    with Path(os.devnull).open("w") as nowhere:
+        for descriptor in (1, 2):
+            os.dup2(nowhere.fileno(), descriptor)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The same for what is written in Python, while others are at work."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield

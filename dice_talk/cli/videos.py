@@ -1,0 +1,147 @@
+"""`render` makes videos on this machine, `submit` through a server."""
+
+import importlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dice_talk.cli.batch import STREAM, Results, Video, planned, video_arguments
+from dice_talk.cli.options import CHECKPOINTS, render_options
+from dice_talk.cli.screen import Bars, complain, quiet, silence_libraries
+from dice_talk.client import KEY_VARIABLE, SERVER, SERVER_VARIABLE, Client, ClientError, ServerUnreachable, TaskFailed
+from dice_talk.engine import Engine, Progress, RenderJob, choose_engine, load_engine
+from dice_talk.options import MAX_SEED, RenderOptions
+
+_TOGETHER = 16
+"""Tasks sent before the first are waited for: fewer than a server lets wait for one key."""
+
+
+@click.command
+@video_arguments
+@CHECKPOINTS
+def render(
+    files: tuple[str, ...],
+    output: str | None,
+    force: bool,
+    engine: str,
+    as_json: bool,
+    checkpoints: Path,
+    **given: Any,
+) -> int:
+    """Make talking-head videos on this machine.
+
+    Every portrait (JPEG, PNG) is rendered with every speech (WAV, MP3); - takes one of them from standard input.
+    """
+    options = _wanted(given, output, as_json)
+    silence_libraries()
+    with planned(files, options.emotion, output, force=force) as videos, Bars() as bars:
+        results = Results(bars, options.emotion, as_json=as_json)
+        for video in videos:
+            bars.show(video.name, 0, "Waiting...")
+        with quiet():
+            loaded = load_engine(choose_engine(engine, checkpoints), checkpoints)
+        for video in videos:
+            with results.of(video) as facts:
+                facts |= _rendered(loaded, video, options, bars)
+        return results.code
+
+
+def _rendered(engine: Engine, video: Video, options: RenderOptions, bars: Bars) -> dict[str, object]:
+    if options.seed is None:
+        options = options.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+    def report(progress: Progress) -> None:
+        bars.show(video.name, progress.fraction, progress.message)
+
+    with video.place() as path, quiet():
+        result = engine.render(RenderJob(video.portrait.path, video.speech.path, path, options), report)
+        # Not imported above: the other commands need none of the packages that read and write video.
+        importlib.import_module("dice_talk.video").verify(path, result)
+    return {"engine": engine.name, "seed": options.seed, **asdict(result)}
+
+
+@click.command
+@video_arguments
+@click.option("--server", envvar=SERVER_VARIABLE, default=SERVER, show_default=True, show_envvar=True, metavar="URL")
+@click.option("--key", envvar=KEY_VARIABLE, show_envvar=True, help="API key, where the server needs one.")
+def submit(
+    files: tuple[str, ...],
+    output: str | None,
+    force: bool,
+    engine: str,
+    as_json: bool,
+    server: str,
+    key: str | None,
+    **given: Any,
+) -> int:
+    """Make talking-head videos through a server.
+
+    As with render. Ctrl-C cancels what the server has not finished.
+    """
+    options = _wanted(given, output, as_json)
+    with (
+        planned(files, options.emotion, output, force=force) as videos,
+        Bars() as bars,
+        Client(server, key) as client,
+    ):
+        results = Results(bars, options.emotion, as_json=as_json)
+        for start in range(0, len(videos), _TOGETHER):
+            _send_and_fetch(client, videos[start : start + _TOGETHER], engine, options, bars, results)
+        return results.code
+
+
+def _send_and_fetch(
+    client: Client, videos: list[Video], engine: str, options: RenderOptions, bars: Bars, results: Results
+) -> None:
+    fields = options.model_dump(mode="json", exclude_defaults=True)
+    with _called_off(client) as tasks:
+        for video in videos:
+            with results.of(video):
+                bars.show(video.name, 0, "Sending...")
+                task = client.submit(video.portrait.path, video.speech.path, engine=engine, **fields)
+                tasks[task.task_id] = video
+        for state in client.follow(*tasks):
+            video = tasks[state.task_id]
+            bars.show(video.name, state.progress, state.message)
+            if not state.ended:
+                continue
+            with results.of(video) as facts:
+                if state.status == "FAILED":
+                    raise TaskFailed(state)
+                with video.place() as path:
+                    client.download(state.task_id, path)
+                facts |= {"task_id": state.task_id, "engine": state.engine, "seed": state.seed}
+                facts |= {"seconds": state.duration}
+            del tasks[state.task_id]
+
+
+@contextmanager
+def _called_off(client: Client) -> Iterator[dict[str, Video]]:
+    """Tasks by id. Those that are still there when we are stopped are cancelled, or else named."""
+    tasks: dict[str, Video] = {}
+    try:
+        yield tasks
+    except BaseException as stopped:
+        left = [task for task in tasks if isinstance(stopped, ServerUnreachable) or not _cancelled(client, task)]
+        if left:
+            complain(f"Still at the server: {', '.join(left)}")
+        raise
+
+
+def _cancelled(client: Client, task_id: str) -> bool:
+    try:
+        client.cancel(task_id)
+    except ClientError:
+        return False
+    return True
+
+
+def _wanted(given: dict[str, Any], output: str | None, as_json: bool) -> RenderOptions:
+    if output == STREAM and as_json:
+        raise click.UsageError("Standard output takes the video or --json, not both")
+    return render_options(given)

@@ -1,0 +1,329 @@
+"""A client of the service: submits tasks, waits for them and fetches their videos.
+
+    from dice_talk.client import Client
+
+    with Client() as client:
+        client.render("portrait.jpg", "speech.wav", "result.mp4", emotion="happy")
+
+Needs `requests` and nothing that renders.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from dice_talk.errors import DiceTalkError
+from dice_talk.whole import written_whole
+
+SERVER_VARIABLE, SERVER = "DICE_TALK_SERVER", "http://localhost:8000"
+KEY_VARIABLE = "DICE_TALK_API_KEY"
+RETRIES, BACKOFF_S = 5, 0.5
+"""Waits 0, 1, 2, 4 and 8 seconds, long enough for a server to be started anew; more where it says `Retry-After`."""
+TIMEOUT_S = 60.0
+_BUSY = (429, 503)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SLOWER = 0.2, 2.0, 1.3
+_PAUSE_PER_TASK_S = 0.2
+"""A server that asks for keys takes 600 requests a minute from each; this is half of that."""
+_DOWNLOADS = 3
+_BLOCK = 1 << 16
+
+File = Path | str | bytes
+"""A path, or what the file holds."""
+Data = TypeVar("Data")
+
+
+@dataclass(frozen=True)
+class TaskCreated:
+    """A task that was accepted."""
+
+    task_id: str
+    status: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """A task as it stands. What a server does not tell has its default."""
+
+    task_id: str
+    status: str  # PENDING, PROCESSING, COMPLETED or FAILED
+    progress: float  # 0.0 to 1.0
+    message: str
+    created_at: str  # UTC
+    updated_at: str
+    detail: str | None = None
+    stage: str = ""
+    queue_position: int | None = None
+    engine: str = ""
+    weights: str | None = None
+    seed: int | None = None
+    duration: float | None = None  # seconds of video
+    elapsed_seconds: float = 0.0
+    attempts: int = 0
+    step: int | None = None
+    steps: int | None = None
+    frame: int | None = None
+    frames: int | None = None
+    eta_seconds: Mapping[str, float] | None = None  # low, high
+    cancelled: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status in ("COMPLETED", "FAILED")
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the service can take and render tasks."""
+
+    status: str  # healthy or unhealthy
+    gpu_available: bool
+    model_loaded: bool
+    version: str
+    engine: str | None = None
+    weights: str | None = None
+    queue_length: int = 0
+    queue_size: int = 0
+    slots: int = 0
+    slots_busy: int = 0
+    detail: str | None = None
+
+
+class ClientError(DiceTalkError):
+    """Base of what can go wrong with a server."""
+
+
+class ServerUnreachable(ClientError):
+    """Nobody answers, or somebody who is no DICE-Talk server, also after all retries."""
+
+
+class Refused(ClientError):
+    """The server says no, in the words of the error."""
+
+    def __init__(self, status: int, message: str, detail: str | None) -> None:
+        super().__init__(message, detail)
+        self.status = status  # of HTTP
+
+
+class TaskFailed(ClientError):
+    """The task ended without a video, in the words of the server."""
+
+    def __init__(self, state: TaskState) -> None:
+        super().__init__(state.message, state.detail)
+        self.state = state
+
+
+class NotInTime(ClientError):
+    """The task has not ended in the time given. It goes on at the server."""
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sends the key. As a header of the session, it would give way to a password in ~/.netrc."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class Client:
+    """Speaks to one server. A context manager; for one thread.
+
+    Every call is tried again when the connection fails and when the server is busy (503, 429), also the submission: all
+    tries carry the same `Idempotency-Key`. Raises `ClientError`.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        retries: int = RETRIES,
+        backoff: float = BACKOFF_S,
+    ) -> None:
+        """`server`, `key`: else from DICE_TALK_SERVER and DICE_TALK_API_KEY. `timeout`: seconds for each answer."""
+        self.server = (server or os.environ.get(SERVER_VARIABLE) or SERVER).rstrip("/")
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.auth = _Bearer(key or os.environ.get(KEY_VARIABLE))
+        again = Retry(
+            retries,
+            allowed_methods=None,  # all of them
+            status_forcelist=_BUSY,
+            backoff_factor=backoff,
+            raise_on_status=False,  # the last answer has the server's words
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=again))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._session.close()
+
+    def health(self) -> Health:
+        """How the service is."""
+        return _filled(Health, self._call("GET", "/api/health"))
+
+    def submit(self, portrait: File, speech: File, emotion: str = "happy", **options: object) -> TaskCreated:
+        """Starts a task. `options`: the further fields of the form, such as `fps=30`; None is left out."""
+        given = {name: _field(value) for name, value in options.items() if value is not None}
+        answer = self._call(
+            "POST",
+            "/api/v1/synthesis/start",
+            files={"image": _content(portrait), "audio": _content(speech)},
+            data={"emotion": emotion, **given},
+            headers={"Idempotency-Key": str(uuid.uuid4())},
+        )
+        return _filled(TaskCreated, answer)
+
+    def status(self, task_id: str) -> TaskState:
+        """How a task stands."""
+        return _filled(TaskState, self._call("GET", _path(task_id, "status")))
+
+    def cancel(self, task_id: str) -> TaskState:
+        """Stops a task that waits or runs."""
+        return _filled(TaskState, self._call("POST", _path(task_id, "cancel")))
+
+    def follow(self, *task_ids: str, timeout: float | None = None) -> Iterator[TaskState]:
+        """Each new state of each task, until all have ended or failed. `timeout`: seconds for all of them."""
+        end = time.monotonic() + timeout if timeout is not None else float("inf")
+        waiting: dict[str, TaskState | None] = dict.fromkeys(task_ids)
+        pause = _FIRST_PAUSE_S
+        while waiting:
+            for task_id, known in list(waiting.items()):
+                state = self.status(task_id)
+                if state != known:
+                    yield state
+                waiting[task_id] = state
+                if state.ended:
+                    del waiting[task_id]
+            left = end - time.monotonic()
+            if waiting and left <= 0:
+                raise NotInTime(
+                    f"Not done within {timeout:g} seconds: {', '.join(waiting)}", "They go on at the server."
+                )
+            if waiting:
+                time.sleep(min(left, max(pause, len(waiting) * _PAUSE_PER_TASK_S)))
+                pause = min(pause * _SLOWER, _LONGEST_PAUSE_S)
+
+    def wait(
+        self, task_id: str, progress: Callable[[TaskState], None] | None = None, *, timeout: float | None = None
+    ) -> TaskState:
+        """Waits until a task is completed, and tells `progress` each new state.
+
+        Raises `TaskFailed`, and `NotInTime` after `timeout` seconds.
+        """
+        for state in self.follow(task_id, timeout=timeout):
+            if progress:
+                progress(state)
+            if state.status == "FAILED":
+                raise TaskFailed(state)
+        return state
+
+    def download(self, task_id: str, output: Path | str) -> Path:
+        """Fetches a finished video; a file of that name is replaced once all of it is there."""
+        path = Path(output)
+        with written_whole(path, replace=True) as part:
+            for left in reversed(range(_DOWNLOADS)):
+                try:
+                    self._stream(_path(task_id, "download"), part)
+                    break
+                except ServerUnreachable:  # cut off half-way, which the retries of requests do not cover
+                    if not left:
+                        raise
+        return path
+
+    def render(
+        self,
+        portrait: File,
+        speech: File,
+        output: Path | str,
+        emotion: str = "happy",
+        *,
+        progress: Callable[[TaskState], None] | None = None,
+        timeout: float | None = None,
+        **options: object,
+    ) -> TaskState:
+        """Submits, waits and downloads."""
+        task = self.submit(portrait, speech, emotion, **options)
+        state = self.wait(task.task_id, progress, timeout=timeout)
+        self.download(task.task_id, output)
+        return state
+
+    def _stream(self, path: str, part: Path) -> None:
+        with self._ask("GET", path, stream=True) as answer, part.open("wb") as file:
+            try:
+                for block in answer.iter_content(_BLOCK):
+                    file.write(block)
+            except requests.RequestException as error:
+                raise self._unreachable("The download broke off") from error
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            body = self._ask(method, path, **arguments).json()
+        except requests.JSONDecodeError:
+            body = None
+        if not isinstance(body, dict):
+            raise self._unreachable("What answers is no DICE-Talk server")
+        return body
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        try:
+            answer = self._session.request(method, self.server + path, timeout=self._timeout, **arguments)
+        except requests.RequestException as error:
+            raise self._unreachable("No server answers") from error
+        if not answer.ok:
+            raise _refusal(answer)
+        return answer
+
+    def _unreachable(self, words: str) -> ServerUnreachable:
+        return ServerUnreachable(f"{words} at {self.server}", f"Start it, or set {SERVER_VARIABLE} to another.")
+
+
+def _refusal(answer: requests.Response) -> Refused:
+    try:
+        body = answer.json()
+        return Refused(answer.status_code, str(body["error"]), body.get("detail"))
+    except (requests.JSONDecodeError, TypeError, KeyError):  # not the service's own: a proxy's, for one
+        return Refused(answer.status_code, f"The server answers {answer.status_code} {answer.reason}", None)
+
+
+def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
+    """A dataclass from what the server says; what is new there is passed over."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: value for name, value in body.items() if name in known})
+    except TypeError as error:
+        raise ServerUnreachable("What answers is no DICE-Talk server", str(error)) from error
+
+
+def _content(file: File) -> bytes:
+    return file if isinstance(file, bytes) else Path(file).read_bytes()
+
+
+def _field(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _path(task_id: str, verb: str) -> str:
+    return f"/api/v1/synthesis/{quote(task_id, safe='')}/{verb}"

@@ -1,0 +1,68 @@
+"""Options derive from the model: a new field appears by itself."""
+
+import json
+from typing import Any
+
+import click
+import pytest
+from pydantic import Field
+
+from dice_talk.__main__ import commands, main
+from dice_talk.cli.options import options_of
+from dice_talk.emotions import Emotion
+from dice_talk.options import RenderOptions
+
+
+class Future(RenderOptions):
+    tone: int = Field(3, ge=1, le=9, description="A field of tomorrow.")
+    word: str | None = Field(None, description="Another one.")
+
+
+def parameters(command: click.Command) -> dict[str, Any]:
+    return {parameter.name: parameter for parameter in command.params if parameter.name}
+
+
+@pytest.mark.parametrize("name", ["render", "submit"])
+def test_every_option_with_its_bounds_default_and_help(name: str) -> None:
+    options = parameters(commands.commands[name])
+    for field, schema in RenderOptions.model_json_schema()["properties"].items():
+        option = options[field]
+        number = schema.get("anyOf", [schema])[0]
+        assert f"--{field.replace('_', '-')}" in option.opts
+        assert option.help == schema["description"]
+        assert option.required == (field == "emotion")
+        if "minimum" in number:
+            assert (option.type.min, option.type.max) == (number["minimum"], number["maximum"])
+        if schema.get("default") is not None:
+            assert option.default == schema["default"]
+
+
+def test_a_new_field_appears_by_itself() -> None:
+    @click.command
+    @options_of(Future)
+    def command(**given: Any) -> Any:
+        return given
+
+    given = command.main(["-e", "sad", "--tone", "4"], standalone_mode=False)
+    assert Future.model_validate(given) == Future(emotion=Emotion.SAD, tone=4)
+    with pytest.raises(click.BadParameter, match="1<=x<=9"):
+        command.main(["-e", "sad", "--tone", "10"], standalone_mode=False)
+
+
+def test_emotions_and_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emotions"]) == 0
+    assert capsys.readouterr().out.split() == list(Emotion)
+    assert main(["engines", "--json", "--checkpoints", "/nonexistent"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(engine["engine"], engine["available"], engine["auto"]) for engine in said] == [
+        ("diffusion", False, False),
+        ("lite", True, True),
+    ]
+
+
+def test_the_group_speaks_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dance"]) == 2
+    assert capsys.readouterr().err == "No such command 'dance'. (see dice-talk --help)\n"
+    assert main([]) == 2
+    assert "render" in capsys.readouterr().err
+    assert main(["--version"]) == 0

@@ -1,0 +1,187 @@
+"""`dice-talk render` and `dice-talk submit`, as people type them: real processes, the lite engine, a real server."""
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dice_talk.video import probe
+from tests.conftest import ROOT, Service
+from tests.waiting import wait_for
+
+PORTRAIT, SPEECH = ROOT / "examples" / "portrait.jpg", ROOT / "examples" / "speech.wav"
+COMMAND = [sys.executable, "-m", "dice_talk"]
+SHORT = ["-e", "happy", "--duration", "0.3", "--fps", "10"]
+
+
+def typed(folder: Path, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, timeout=110, check=False)
+
+
+def said(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    """What stands on standard error, line by line."""
+    return done.stderr.decode().splitlines()
+
+
+@pytest.fixture(params=["render", "submit"])
+def way(request: pytest.FixtureRequest) -> list[str]:
+    """The command, and where its work is done."""
+    if request.param == "render":
+        return ["render", "--engine", "lite"]
+    service: Service = request.getfixturevalue("real_service")
+    return ["submit", "--server", service.url]
+
+
+@pytest.fixture
+def faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("pictures") / "wall.png"
+    Image.new("RGB", (200, 200), "grey").save(path)
+    return path
+
+
+def test_one_video(way: list[str], tmp_path: Path) -> None:
+    done = typed(tmp_path, *way, PORTRAIT, SPEECH, *SHORT, "--seed", 5, "-o", "out.mp4")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"out.mp4\n", b"")
+    info = probe(tmp_path / "out.mp4")
+    assert (info.fps, info.frames, '"seed": 5' in info.metadata["comment"]) == (10, 3, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_batch_goes_on_after_a_failure(way: list[str], tmp_path: Path, faceless: Path) -> None:
+    done = typed(tmp_path, *way, faceless, PORTRAIT, SPEECH, *SHORT, "--json", "-o", "videos")
+    assert done.returncode == 1
+    assert [line.partition(".")[0] for line in said(done)] == ["wall"]
+    assert "No face was found" in said(done)[0]
+    results = {result["portrait"]: result for result in map(json.loads, done.stdout.splitlines())}
+    assert results[str(faceless)]["error"].startswith("No face was found")
+    good = results[str(PORTRAIT)]
+    assert good["output"] == "videos/portrait-speech-happy.mp4"
+    assert (good["engine"], good["emotion"], good["seconds"]) == ("lite", "happy", pytest.approx(0.3))
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["portrait-speech-happy.mp4"]
+    assert probe(tmp_path / good["output"]).frames == 3
+    assert f'"seed": {good["seed"]}' in probe(tmp_path / good["output"]).metadata["comment"]
+
+
+def test_streams(way: list[str], tmp_path: Path) -> None:
+    done = typed(tmp_path, *way, PORTRAIT, "-", *SHORT, "-o", "-", stdin=SPEECH.read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    (tmp_path / "video.mp4").write_bytes(done.stdout)
+    assert probe(tmp_path / "video.mp4").frames == 3
+
+
+def test_nothing_is_overwritten_without_force(way: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    done = typed(tmp_path, *way, PORTRAIT, SPEECH, *SHORT, "-o", "out.mp4")
+    assert (done.returncode, len(said(done)), "There already: out.mp4" in said(done)[0]) == (2, 1, True)
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+    assert typed(tmp_path, *way, PORTRAIT, SPEECH, *SHORT, "-o", "out.mp4", "--force").returncode == 0
+    assert probe(tmp_path / "out.mp4").frames == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([PORTRAIT, SPEECH], "Missing option '-e'"),
+        ([PORTRAIT, SPEECH, "-e", "bored"], "'bored' is not one of"),
+        ([PORTRAIT, SPEECH, "-e", "sad", "--fps", "100"], "100 is not in the range 8<=x<=60"),
+        ([PORTRAIT, SPEECH, "-e", "sad", "--ref-scale", "nan"], "--ref-scale"),
+        ([PORTRAIT, "-e", "sad"], "A speech recording is missing"),
+        ([SPEECH, "-e", "sad"], "A portrait is missing"),
+        ([PORTRAIT, "gone.wav", "-e", "sad"], "gone.wav: No such file"),
+        ([PORTRAIT, PORTRAIT, SPEECH, "-e", "sad"], "is named 2 times"),
+        ([PORTRAIT, SPEECH, "-e", "sad", "-o", "no/such/out.mp4"], "There is no folder no/such"),
+        ([PORTRAIT, SPEECH, "-e", "sad", "-o", "-", "--json"], "not both"),
+        ([PORTRAIT, "copy.jpg", SPEECH, "-e", "sad", "-o", "-"], "2 videos do not fit into one stream"),
+        ([PORTRAIT, "other/portrait.jpg", SPEECH, "-e", "sad"], "2 videos would be called portrait-speech-sad.mp4"),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[object], words: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for copy in ("copy.jpg", "other/portrait.jpg"):
+        (tmp_path / copy).write_bytes(PORTRAIT.read_bytes())
+    done = typed(tmp_path, "render", *arguments)
+    assert (done.returncode, done.stdout, len(said(done))) == (2, b"", 1)
+    assert words in said(done)[0]
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_no_engine_and_no_server(tmp_path: Path) -> None:
+    done = typed(tmp_path, "render", PORTRAIT, SPEECH, *SHORT, "--engine", "diffusion")
+    assert (done.returncode, len(said(done)), "Missing: " in said(done)[0]) == (3, 1, True)
+    done = typed(tmp_path, "submit", "--server", "http://127.0.0.1:9", PORTRAIT, SPEECH, *SHORT)
+    assert (done.returncode, said(done)[-1].partition(".")[0]) == (3, "No server answers at http://127")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_leaves_no_half_file_and_no_process(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    command = [*COMMAND, "render", PORTRAIT, SPEECH, "-e", "sad", "--min-resolution", "1024", "-o", "out.mp4"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: any(path.stat().st_size for path in tmp_path.iterdir()), 60)  # it is being written
+    children = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(number)
+    out, errors = running.communicate(timeout=30)
+    assert (running.returncode, out) == (code, b"")
+    assert errors in (b"\nStopped.\n", b"Stopped.\n", b"")
+    assert not [child for child in children if child.is_running()]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stopping_a_submission_cancels_it(serve: Any, tmp_path: Path) -> None:
+    service: Service = serve("gated", workers=1)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    command = [*COMMAND, "submit", "--server", service.url, PORTRAIT, SPEECH, *SHORT]
+    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    (task,) = wait_for(lambda: {name.split("/")[1] for name in service.files() if name.startswith("tasks/")}, 60)
+    wait_for(lambda: service.health()["slots_busy"] == 1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert (running.returncode, errors.decode().strip()) == (130, "Stopped.")
+    assert service.status(task)["cancelled"]
+    assert list(folder.iterdir()) == []
+
+
+def test_bars_on_a_terminal(tmp_path: Path) -> None:
+    near, far = pty.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 120, 0, 0))
+    command = [*COMMAND, "render", "--engine", "lite", PORTRAIT, SPEECH, *SHORT]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=far)
+    os.close(far)
+    shown = b""
+    try:
+        while data := os.read(near, 4096):
+            shown += data
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    out, _ = running.communicate(timeout=60)
+    assert (running.returncode, out) == (0, b"portrait-speech-happy.mp4\n")
+    assert "portrait.jpg + speech.wav" in shown.decode()
+    assert "100%" in shown.decode()
+    assert "XNNPACK" not in shown.decode()
+
+
+def test_preflight(tmp_path: Path, faceless: Path) -> None:
+    done = typed(tmp_path, "preflight", "--engine", "lite", PORTRAIT, SPEECH)
+    assert (done.returncode, done.stderr) == (0, b"")
+    portrait, speech = done.stdout.decode().splitlines()
+    assert portrait == "portrait.jpg: 360 x 360, 1 face, video 256 x 256"
+    assert speech.startswith("speech.wav: 8.25 s, 8.25 s used, level -")
+    done = typed(tmp_path, "preflight", "--json", "--engine", "lite", "--face-index", 1, "-", faceless, stdin=b"hello")
+    assert done.returncode == 1
+    picture, sound = map(json.loads, done.stdout.splitlines())
+    assert (picture["file"], picture["faces"], picture["warnings"][0]["blocking"]) == (str(faceless), [], True)
+    assert (sound["file"], sound["error"].startswith("Invalid audio file type")) == ("-", True)
