@@ -267,6 +267,9 @@ def test_openapi_documents_every_route(real_service: Any) -> None:
         "/api/v1/synthesis/{task_id}/events": {"404", "500"},
         "/api/v1/synthesis/{task_id}/cancel": {"404", "409", "500"},
         "/api/v1/synthesis/{task_id}/retry": {"400", "404", "408", "413", "422", "500", "503"},
+        "/api/v1/preflight": {"400", "408", "413", "422", "500", "503"},
+        "/api/v1/synthesis/{task_id}/poster": {"400", "404", "500"},
+        "/api/v1/synthesis/{task_id}/receipt": {"400", "404", "500"},
         "/api/v1/synthesis/{task_id}/status": {"404", "500"},
         "/api/v1/synthesis/{task_id}/download": {"400", "404", "416", "500"},
     }
