@@ -9,7 +9,8 @@ import numpy as np
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import smoothstep
-from dice_talk.lite.eyes import dark_lenses, fitted
+from dice_talk.lite.eyes import fitted
+from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
 from dice_talk.lite.grid import Grid
 
 _ABOVE = 0.075
@@ -24,8 +25,6 @@ _ARCH_SKEW = 1.3
 """Above 1 a raised arch is highest in the outer half of the brow."""
 _LARGE_EYES = 0.08
 """Face heights above the landmarks at which the brows of drawn eyes are that are larger than the mesh's eyes."""
-_GLASSES = 0.66
-"""Of the lightness of the nose above and below it, what is the bridge of a pair of glasses."""
 _BEHIND_GLASSES = 0.35
 """Of the brows' motion, that is left behind glasses: their rim would bend with the skin."""
 
@@ -47,20 +46,9 @@ def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
         arch = np.sin(np.pi * np.clip(along, 0, 1) ** _ARCH_SKEW) ** 2
         fields[f"brow_arch_{side}"] = _up(hill * arch)
         fields["brow_in"][..., 0] += inwards * hill * (1 - outer)
-    if wears_glasses(canvas) or dark_lenses(canvas):
+    if wears_glasses(canvas) or dark_lenses(canvas) or coloured_rim(canvas):
         fields = {name: field * np.float32(_BEHIND_GLASSES) for name, field in fields.items()}
     return fields
-
-
-def wears_glasses(canvas: Canvas) -> bool:
-    """Whether a dark bar crosses the nose between the eyes. Frames without one are not seen, and bend nothing much."""
-    point = canvas.points
-    top, bottom = point[at.NOSE_ROOT], point[at.NOSE_RIDGE]
-    line = (top + (bottom - top) * np.linspace(0, 1, 60, dtype=np.float32)[:, None]).round().astype(int)
-    across = line[:, :1] + np.round(np.linspace(-0.02, 0.02, 5) * canvas.unit).astype(int)
-    light = np.median(canvas.pixels[line[:, 1:], across].mean(axis=2), axis=1)
-    darkest = int(light[6:-6].argmin()) + 6
-    return bool(light[darkest] < _GLASSES * min(light[:darkest].max(), light[darkest:].max()))
 
 
 def brow_room(canvas: Canvas) -> float:

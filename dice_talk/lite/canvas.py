@@ -4,6 +4,7 @@ Drawing at twice the resolution and scaling down is what keeps lids and lips smo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -40,6 +41,17 @@ class Canvas:
     unit: float
     affine: Floats
     softness: float
+
+    def under(self, landmarks: Sequence[int]) -> Pixels:
+        """The pixels at these landmarks, `(n, 3)`."""
+        return self.where(self.points[[*landmarks]])
+
+    def where(self, points: Floats) -> Pixels:
+        """The pixels at `points (..., 2)`, `(..., 3)`."""
+        x, y = np.moveaxis(points.astype(int), -1, 0)
+        height, width = self.pixels.shape[:2]
+        found: Pixels = self.pixels[y.clip(0, height - 1), x.clip(0, width - 1)]
+        return found
 
     @property
     def turn(self) -> float:

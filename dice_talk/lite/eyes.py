@@ -11,6 +11,7 @@ from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import contour, fade, smooth, smoothstep
+from dice_talk.lite.glasses import coloured_rim, dark_lenses
 
 Mask = NDArray[np.bool_]
 
@@ -56,12 +57,10 @@ _DARK = 0.7
 """Of the lightest skin below it, what is no longer skin."""
 _MOST_TURN = 1.1
 """`Canvas.turn` from which on the far eye lies on the face's outline, where a lid would tear it."""
-_AROUND_EYES, _CHEEKS, _LENS = (230, 450, 119, 348), (50, 280, 205, 425), 0.35
-"""Landmarks below the eyes and on the cheeks, and how dark, against these, those are behind dark lenses."""
-_PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
-"""Landmarks on cheeks, brow and the ridge of the nose."""
 _WHITE = 1.18, 0.04
 """How much lighter than skin a white is (darkest channel), and the share of such pixels that is too much."""
+_OFF_WHITE = 0.75
+"""Of the way from skin to full white: a white where the skin is so pale that the above is past white."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +134,8 @@ def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats
     """The canvas's landmarks, those of the eye moved outwards until they enclose it; None where they can't."""
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
-    around = canvas.points[[*_PLAIN_SKIN]].astype(int)
-    skin = np.median(canvas.pixels[around[:, 1], around[:, 0]].min(axis=1))
-    white = canvas.pixels.min(axis=2) > _WHITE[0] * skin + 12
+    skin = np.median(canvas.under(at.PLAIN_SKIN).min(axis=1))
+    white = canvas.pixels.min(axis=2) > min(_WHITE[0] * skin + 12, skin + _OFF_WHITE * (255 - skin))
     for growth in _GROWTH:
         points = canvas.points.copy()
         points[rim] = centre + (points[rim] - centre) * growth
@@ -155,12 +153,6 @@ def _on_ring(mask: Mask, rim: Floats, size: float) -> Mask:
     x, y = np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round().astype(int).T
     found: Mask = mask[y.clip(0, len(mask) - 1), x.clip(0, mask.shape[1] - 1)]
     return found
-
-
-def dark_lenses(canvas: Canvas) -> bool:
-    """Whether sunglasses hide the eyes: all around them it is dark, and not on the cheeks."""
-    light = [float(canvas.pixels[int(y), int(x)].mean()) for x, y in canvas.points[[*_AROUND_EYES, *_CHEEKS]]]
-    return max(light[: len(_AROUND_EYES)]) < _LENS * float(np.median(light[len(_AROUND_EYES) :]))
 
 
 def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: float) -> float:
@@ -212,7 +204,8 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
     right = make_eye(
         canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS
     )
-    still = left.still or right.still or dark_lenses(canvas) or canvas.turn > _MOST_TURN
+    hidden = dark_lenses(canvas) or coloured_rim(canvas)
+    still = left.still or right.still or hidden or canvas.turn > _MOST_TURN
     return replace(left, still=still), replace(right, still=still)
 
 

@@ -80,7 +80,6 @@ def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tong
     y = np.arange(first, last, dtype=np.float32)[:, None]
     top, bottom = upper[part], lower[part]
     colour = _layers(interior, part, y, top, bottom, tongue)
-    colour *= _shadow(interior, y, top, bottom)[..., None]
     soft = interior.softness
     covered = np.clip((y - top) / soft + 0.5, 0, 1) * np.clip((bottom - y) / soft + 0.5, 0, 1)
     covered *= np.clip((bottom - top) / soft, 0, 1)
@@ -100,7 +99,8 @@ def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Flo
     _over(colour, interior.lower_teeth[part], seen)
     if interior.own is None:
         _over(colour, interior.teeth[part], np.clip((interior.teeth_edge[part] - y) / interior.softness + 0.5, 0, 1))
-    else:
+    colour *= _shadow(interior, y, top, bottom)[..., None]
+    if interior.own is not None:  # in the portrait's own shadow already
         first, last = (edge[part] for edge in interior.own_edge)
         rows = np.clip(y, first, np.maximum(first, last)).astype(np.intp)
         inner = np.clip((0.97 - np.abs(across)) / 0.12, 0, 1)  # in the corners the landmarks take lip for teeth
@@ -115,8 +115,6 @@ def _over(colour: Floats, layer: Floats, alpha: Floats) -> None:
 
 def _shadow(interior: Interior, y: Floats, top: Floats, bottom: Floats) -> Floats:
     """Darker under the upper lip and towards the corners."""
-    if interior.own is not None:
-        return np.ones((len(y), len(top)), np.float32)
     under = 0.62 + 0.38 * np.clip((y - top) / (0.016 * interior.unit), 0, 1)
     narrow = np.clip((bottom - top) / (0.02 * interior.unit), 0, 1)
     shadow: Floats = under * (0.45 + 0.55 * narrow)

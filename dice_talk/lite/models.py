@@ -13,6 +13,7 @@ from dice_talk.detect import load_detector
 from dice_talk.errors import NoFaceFound
 from dice_talk.face import Box, Detector, choose, largest
 from dice_talk.image import Pixels
+from dice_talk.lite import topology as at
 
 Points = NDArray[np.float32]
 """Landmarks `(478, 3)`: x, y in pixels, z in the same unit, negative towards the camera."""
@@ -23,6 +24,10 @@ _MESH_MARGIN = 0.6
 _MESH_SIDE = 512
 """Pixels; the mesh sees 192 px of it, its detector 128."""
 _MESH_CONFIDENCE = 0.3
+_SAME_LANDMARKS = 0.04
+"""Of the face's height, by which landmarks may move when the mesh looks again, framed by what it saw: on faces they
+move by 0.002 to 0.025, small, drawn and turned ones too; on a bird or a cup they move further, or there are none.
+"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,20 @@ def no_face(boxes: list[Box]) -> NoFaceFound:
 
 
 def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
-    """The 478 landmarks of the face in `face`, or None where the mesh sees none."""
+    """The 478 landmarks of the face in `face`, or None where the mesh sees none, or others when it looks again."""
+    points = _mesh(models, picture, face)
+    if points is None:
+        return None
+    low, high = points.min(0), points.max(0)
+    again = _mesh(models, picture, Box(float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+    if again is None:
+        return None
+    height = float(np.linalg.norm(points[at.FOREHEAD, :2] - points[at.CHIN, :2]))
+    away = float(np.linalg.norm(again[:, :2] - points[:, :2], axis=1).mean())
+    return points if away <= _SAME_LANDMARKS * height else None
+
+
+def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
     side = round((1 + 2 * _MESH_MARGIN) * max(face.width, face.height))
     left, top = round((face.left + face.right - side) / 2), round((face.top + face.bottom - side) / 2)
     view = _window(picture, left, top, side)

@@ -15,8 +15,16 @@ _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
 """Face heights by which the box that is redrawn exceeds the mouth: to the sides, above and below the lip line."""
 _UPPER_SHARE = 0.18
 """Of the opening; the upper lip is raised by it, the lower lip does the rest."""
-_MEETING = 0.35
-"""Where the lips of a portrait with an open mouth meet: share of its opening, from above."""
+_MEETING, _LOWERED = 0.35, 0.4
+"""Where the lips of a portrait with an open mouth meet: share of its opening, from above, and most that the upper lip
+comes down, as a share of the skin below the nose: further, that skin would fold and show the lip twice.
+"""
+_RAISED = 2.3
+"""Length of the skin that gives way below a lip that closes, against the lip's way: on less, beard and pores would be
+drawn out to streaks. It reaches beyond the chin where the mouth is wide open, and shuts the jaw.
+"""
+_WIDE_OPEN = 0.1
+"""Opening of a portrait's mouth in face heights beyond which its box grows, for that."""
 _SMOOTH = 0.008
 """Face heights; sigma over which the landmarks' corners are rounded."""
 _DARK, _DARK_REACH = 0.5, 0.024
@@ -35,6 +43,10 @@ _SEAM_DEPTH = np.array([0.30, 0.42, 0.42], np.float32)
 """Of red, green and blue: lips shine through."""
 _MEETING_SMOOTH = 0.02
 """Face heights; sigma over which the line where they meet is smoothed."""
+_ASIDE, _HIDDEN = (0.9, 1.4), 0.6
+"""`Canvas.turn` between which the mouth's far corner disappears behind the lips, and how far it is moved to the middle
+then: left where the mesh guesses it, the mouth would open into the background.
+"""
 _NARROW = (0.72, 0.045)
 """Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
 
@@ -66,12 +78,13 @@ class Mouth:
 def make_mouth(canvas: Canvas) -> Mouth:
     """Finds lips and light of a portrait's mouth."""
     unit, point = canvas.unit, canvas.points
-    left_corner, right_corner = point[78], point[308]
+    left_corner, right_corner = _corners(canvas)
     seam = float(point[[13, 14], 1].mean())
     height, width = canvas.pixels.shape[:2]
     left = max(int(point[at.LEFT_CORNER, 0] - _SIDE * unit), 0)
     right = min(int(point[at.RIGHT_CORNER, 0] + _SIDE * unit), width)
-    top, bottom = max(int(seam - _ABOVE * unit), 0), min(int(seam + _BELOW * unit), height)
+    wide = max(float(point[14, 1] - point[13, 1]) - _WIDE_OPEN * unit, 0)
+    top, bottom = max(int(seam - _ABOVE * unit), 0), min(int(seam + _BELOW * unit + 2 * wide), height)
     x = np.arange(left, right, dtype=np.float32)
     offset = np.array([0, top], np.float32)
     upper = contour(point[[*at.INNER_LIP_UPPER]] - offset, x, _SMOOTH * unit)
@@ -80,14 +93,19 @@ def make_mouth(canvas: Canvas) -> Mouth:
     middle = float(point[[13, 14], 0].mean())
     across = np.where(
         x < middle,
-        (x - middle) / max(middle - left_corner[0], 1),
-        (x - middle) / max(right_corner[0] - middle, 1),
+        (x - middle) / max(middle - left_corner, 1),
+        (x - middle) / max(right_corner - middle, 1),
     ).astype(np.float32)
     source = canvas.pixels[top:bottom, left:right].copy()
     if (lower - upper).max() > OPEN * unit:
         upper, lower = _around_the_dark(canvas, source, upper, lower)
     upper_lip = max(float(point[13, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
     lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[14, 1]), 0.02 * unit)
+    above = max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit)
+    below = max(float(point[at.CHIN, 1] - point[at.LIP_BOTTOM, 1]) * 0.9, 0.08 * unit)
+    opening = lower - upper
+    share = min(_MEETING, _LOWERED * above / max(float(opening.max()), 1))
+    meeting = smooth(upper + np.float32(share) * opening, _MEETING_SMOOTH * unit)
     return Mouth(
         left=left,
         top=top,
@@ -96,13 +114,24 @@ def make_mouth(canvas: Canvas) -> Mouth:
         across=across,
         upper=upper,
         lower=lower,
-        meeting=smooth(upper + np.float32(_MEETING) * (lower - upper), _MEETING_SMOOTH * unit),
+        meeting=meeting,
         upper_lip=upper_lip,
         lower_lip=lower_lip,
-        above=max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit),
-        below=max(float(point[at.CHIN, 1] - point[at.LIP_BOTTOM, 1]) * 0.9, 0.08 * unit),
+        above=above,
+        below=max(below, _RAISED * float((lower - meeting).max())),
         interior=make_interior(canvas, source, across, upper, lower),
     )
+
+
+def _corners(canvas: Canvas) -> tuple[float, float]:
+    """Columns of the inner corners that can be seen."""
+    left, right = float(canvas.points[78, 0]), float(canvas.points[308, 0])
+    middle = float(canvas.points[[13, 14], 0].mean())
+    first, last = _ASIDE
+    hidden = _HIDDEN * min(max((canvas.turn - first) / (last - first), 0.0), 1.0)
+    if middle - left < right - middle:
+        return left + hidden * (middle - left), right
+    return left, right - hidden * (right - middle)
 
 
 def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
@@ -115,7 +144,7 @@ def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Float
     def more(edge: Floats, step: int) -> Floats:
         rows = edge.round().astype(np.intp) + step * np.arange(reach + 1)[:, None]
         run = dark[rows.clip(0, len(source) - 1), columns].cumprod(axis=0).sum(axis=0)
-        return smooth(np.where(run > reach, 0, run).astype(np.float32), _SMOOTH * canvas.unit / 2)
+        return smooth(np.where(run > reach, 0, run).astype(np.float32), _SMOOTH * canvas.unit)
 
     inset = np.minimum(np.float32(_INSET * canvas.unit), (lower - upper) / 4)
     return upper - more(upper, -1) - inset, lower + more(lower, 1) + inset

@@ -6,11 +6,11 @@ import pytest
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.brows import wears_glasses
-from dice_talk.lite.eyes import dark_lenses, draw_eye, fitted, lid_edges
+from dice_talk.lite.eyes import draw_eye, fitted, lid_edges
 from dice_talk.lite.fields import SKIN
+from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
 from dice_talk.lite.head import HEAD
-from dice_talk.lite.mouth import draw_mouth, lip_edges
+from dice_talk.lite.mouth import draw_mouth, lip_edges, make_mouth
 from dice_talk.lite.performance import Performance
 from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig
@@ -129,6 +129,20 @@ def test_shut_lips_leave_nothing_of_an_open_mouth(rig: Rig) -> None:
     assert (before < 0.4 * skin).sum() > 20 * (after < 0.4 * skin).sum()
 
 
+def test_a_mouth_wide_open_in_the_portrait_shuts_without_showing_a_lip_twice(rig: Rig) -> None:
+    unit, points = rig.canvas.unit, rig.canvas.points.copy()
+    points[[*at.INNER_LIP_LOWER[1:-1], *at.OUTER_LIP_LOWER[1:-1], at.CHIN], 1] += 0.1 * unit
+    rows = np.linspace(100, 250, len(rig.canvas.pixels))[:, None, None]
+    canvas = np.broadcast_to(rows, rig.canvas.pixels.shape).astype(np.uint8)  # lightness tells where a row comes from
+    mouth = make_mouth(replace(rig.canvas, points=points, pixels=canvas))
+    assert mouth.rest > 0.15
+    draw_mouth(mouth, canvas, 0.0, 0.0)
+    middle = int(np.argmin(np.abs(mouth.across)))
+    shown = canvas[mouth.top : mouth.top + len(mouth.source), mouth.left + middle, 0].astype(int)
+    seam, line = round(float(mouth.meeting[middle])), round(0.02 * unit)
+    assert (np.diff(shown[: seam - line]) >= 0).all() and (np.diff(shown[seam + line :]) >= 0).all()
+
+
 def test_teeth_stay_with_the_head_while_the_jaw_drops(rig: Rig) -> None:
     canvas, other = rig.canvas.pixels.copy(), rig.canvas.pixels.copy()
     draw_mouth(rig.mouth, canvas, 0.07, 0.0)
@@ -196,6 +210,16 @@ def test_sunglasses_are_noticed(rig: Rig) -> None:
         cv2.circle(pixels, (int(x), int(y)), round(0.2 * rig.canvas.unit), (10, 10, 12), -1)
     assert dark_lenses(replace(rig.canvas, pixels=pixels))
     assert not dark_lenses(rig.canvas)
+
+
+def test_a_coloured_rim_is_noticed_and_painted_lids_are_not(rig: Rig) -> None:
+    rimmed, painted = rig.canvas.pixels.copy(), rig.canvas.pixels.copy()
+    top, bottom = (round(float(rig.canvas.points[159, 1]) - up * rig.canvas.unit) for up in (0.05, 0.01))
+    rimmed[top:bottom] = (215, 30, 150)
+    painted[top:bottom] = (0.75 * painted[top:bottom] + 0.25 * np.array((215, 30, 150))).astype(np.uint8)
+    assert coloured_rim(replace(rig.canvas, pixels=rimmed))
+    assert not coloured_rim(replace(rig.canvas, pixels=painted))
+    assert not coloured_rim(rig.canvas)
 
 
 def test_a_shine_below_an_eye_is_not_its_white_but_what_flows_over_the_lid_is(rig: Rig) -> None:

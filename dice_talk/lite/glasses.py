@@ -1,0 +1,52 @@
+"""Glasses: what lies before the eyes must not move like skin."""
+
+import numpy as np
+
+from dice_talk.lite import topology as at
+from dice_talk.lite.canvas import Canvas
+
+_BRIDGE = 0.66
+"""Of the lightness of the nose above and below it, what is the bridge of a pair of glasses."""
+_AROUND_EYES, _CHEEKS, _LENS = (230, 450, 119, 348), (50, 280, 205, 425), 0.35
+"""Landmarks below the eyes and on the cheeks, and how dark, against these, those are behind dark lenses."""
+_LASHES, _REACH = 0.01, 0.05
+"""Face heights above the lids between which a coloured rim is looked for."""
+_FOREIGN_HUE, _AS_LIGHT = 0.22, 0.7
+"""How far a colour may be from the skin's (sum over the channels' shares), and how light it must be, against skin, to
+count. Painted lids stay below it.
+"""
+
+
+def wears_glasses(canvas: Canvas) -> bool:
+    """Whether a dark bar crosses the nose between the eyes. Frames without one are not seen, and bend nothing much."""
+    point = canvas.points
+    top, bottom = point[at.NOSE_ROOT], point[at.NOSE_RIDGE]
+    line = (top + (bottom - top) * np.linspace(0, 1, 60, dtype=np.float32)[:, None]).round().astype(int)
+    across = line[:, :1] + np.round(np.linspace(-0.02, 0.02, 5) * canvas.unit).astype(int)
+    light = np.median(canvas.pixels[line[:, 1:], across].mean(axis=2), axis=1)
+    darkest = int(light[6:-6].argmin()) + 6
+    return bool(light[darkest] < _BRIDGE * min(light[:darkest].max(), light[darkest:].max()))
+
+
+def dark_lenses(canvas: Canvas) -> bool:
+    """Whether sunglasses hide the eyes: all around them it is dark, and not on the cheeks."""
+    around, cheeks = (canvas.under(spots).mean(axis=1) for spots in (_AROUND_EYES, _CHEEKS))
+    return bool(around.max() < _LENS * float(np.median(cheeks)))
+
+
+def coloured_rim(canvas: Canvas) -> bool:
+    """Whether above an eye there is a colour that skin hasn't: light glasses, neon in lenses. Lids would take it."""
+    skin = np.median(canvas.under(at.PLAIN_SKIN), axis=0)
+    above = np.linspace(_LASHES, _REACH, 11, dtype=np.float32)[:, None] * (0, canvas.unit)
+    along = np.linspace(0.2, 0.8, 25)[:, None, None]
+    for lid in (at.LEFT_EYE_UPPER, at.RIGHT_EYE_UPPER):
+        inner, middle, outer = canvas.points[[lid[0], lid[4], lid[-1]]]
+        edge = (
+            (1 - along) ** 2 * inner + 2 * along * (1 - along) * (2 * middle - (inner + outer) / 2) + along**2 * outer
+        )
+        colour = np.median(canvas.where(edge - above), axis=0)
+        seen = colour[colour.max(axis=1) > _AS_LIGHT * skin.max()]
+        away = np.abs(seen / seen.sum(axis=1, keepdims=True) - skin / max(skin.sum(), 1)).sum(axis=1)
+        if (away > _FOREIGN_HUE).any():
+            return True
+    return False
