@@ -12,12 +12,14 @@ class Expression:
     skin: dict[str, float] = field(default_factory=dict)  # parameters of `fields.SKIN`, in face heights
     raised: float = 0.0  # upper lids, face heights
     squint: float = 0.0  # lower lids up, face heights
+    frown: float = 0.0  # depth of the lines between the brows
+    wrinkled: float = 0.0  # and of those across the nose
     pitch: float = 0.0  # degrees, chin down
     roll: float = 0.0  # degrees
     opening: float = 1.0  # factor on the mouth's opening
     blinks: float = 1.0  # factor on the blink rate
     liveliness: float = 1.0  # factor on the head's motion
-    takes_back_smile: float = 0.85  # share of the portrait's own smile that does not belong to this emotion
+    takes_back_smile: float = 1.0  # share of the portrait's own smile that does not belong to this emotion
 
 
 def _corners(out: float, up: float) -> dict[str, float]:
@@ -58,15 +60,15 @@ EXPRESSIONS = {
         opening=0.85,
         blinks=0.8,
         liveliness=0.6,
-        takes_back_smile=1.0,
     ),
     Emotion.ANGRY: Expression(
-        skin=_corners(-0.006, -0.010)
-        | _brows(-0.040, 0.006)
-        | {"brow_in": 0.022, "lip_volume": -0.008, "nose_up": 0.008},
-        raised=-0.004,
-        squint=0.009,
-        pitch=2.0,
+        skin=_corners(-0.010, -0.014)
+        | _brows(-0.042, 0.010, 0.004)
+        | {"brow_in": 0.026, "lip_volume": -0.010, "nose_up": 0.010},
+        raised=-0.002,
+        squint=0.012,
+        frown=1.0,
+        pitch=3.0,
         blinks=0.6,
         liveliness=1.1,
     ),
@@ -83,6 +85,8 @@ EXPRESSIONS = {
         | {"nose_up": 0.034, "lip_up": 0.028, "cheek_up": 0.016, "brow_in": 0.012, "chin_up": 0.014},
         raised=-0.006,
         squint=0.012,
+        frown=0.4,
+        wrinkled=1.0,
         pitch=-1.5,
         roll=1.5,
         opening=0.9,
@@ -98,9 +102,9 @@ EXPRESSIONS = {
     Emotion.CONTEMPT: Expression(
         skin={
             "corner_out_right": 0.034,
-            "corner_up_right": 0.052,
+            "corner_up_right": 0.058,
             "corner_out_left": -0.006,
-            "corner_up_left": -0.022,
+            "corner_up_left": -0.024,
             "lip_volume": -0.006,
             "chin_up": 0.008,
             "cheek_up": 0.006,
@@ -116,6 +120,5 @@ EXPRESSIONS = {
         roll=3.0,
         opening=0.85,
         blinks=0.8,
-        takes_back_smile=1.0,
     ),
 }

@@ -45,7 +45,8 @@ _BROW_SINK = 1.35
 
 @dataclass(frozen=True)
 class Performance:
-    """Parameters of every frame. Units: see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.draw_eye`."""
+    """Parameters of every frame. Units: see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.draw_eye`,
+    `furrows.draw_furrows`."""
 
     skin: Floats  # (F, K)
     head: Floats  # (F, 5)
@@ -55,6 +56,8 @@ class Performance:
     raised: Floats
     squint: Floats  # (F, 2)
     gaze: Floats  # (F, 2)
+    frown: Floats  # (F,)
+    wrinkled: Floats
     blinks: tuple[float, ...]  # seconds
     closures: tuple[float, ...]  # seconds at which lips are shut on p, b, m
 
@@ -94,6 +97,8 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
         raised=(expression.raised * strength).astype(np.float32),
         squint=np.repeat((expression.squint * strength).astype(np.float32)[:, None], 2, axis=1),
         gaze=gaze.astype(np.float32),
+        frown=(expression.frown * strength).astype(np.float32),
+        wrinkled=(expression.wrinkled * strength).astype(np.float32),
         blinks=tuple(float(start) for start in starts),
         closures=speaking.closures,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from dice_talk.image import Pixels
 from dice_talk.lite.canvas import Floats
 from dice_talk.lite.eyes import draw_eye
+from dice_talk.lite.furrows import draw_furrows
 from dice_talk.lite.mouth import draw_mouth
 from dice_talk.lite.performance import Performance
 from dice_talk.lite.rig import Rig
@@ -22,6 +23,8 @@ def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
     """RGB frames `(H, W, 3)` one by one; a frame may be kept."""
     canvas = rig.canvas.pixels.copy()
     for i in range(len(performance)):
+        if performance.frown[i] or performance.wrinkled[i]:
+            draw_furrows(rig.furrows, canvas, float(performance.frown[i]), float(performance.wrinkled[i]))
         for side, eye in enumerate(rig.eyes):
             draw_eye(
                 eye,

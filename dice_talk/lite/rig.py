@@ -15,6 +15,7 @@ from dice_talk.lite.canvas import Canvas, Floats, make_canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
+from dice_talk.lite.furrows import Furrows, make_furrows
 from dice_talk.lite.grid import Grid, make_grid
 from dice_talk.lite.head import follow, head_fields
 from dice_talk.lite.models import Mask, Points
@@ -48,6 +49,7 @@ class Rig:
     skin_origin: Floats  # (2,) column and row of the grid at which that part begins
     mouth: Mouth
     eyes: tuple[Eye, Eye]
+    furrows: Furrows
     area: tuple[slice, slice]  # rows and columns of the picture that move
     nodes: Floats  # (n, m, 2) canvas position of the picture's nodes in the area
     head: Floats  # (5, n, m, 2) at the nodes
@@ -101,6 +103,7 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         skin_origin=np.array([face[1].start, face[0].start], np.float32),
         mouth=make_mouth(canvas),
         eyes=make_eyes(canvas),
+        furrows=make_furrows(canvas),
         area=area,
         nodes=nodes,
         head=head_at_nodes,

@@ -8,6 +8,7 @@ from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.eyes import draw_eye, fitted, lid_edges
 from dice_talk.lite.fields import SKIN
+from dice_talk.lite.furrows import make_furrows
 from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
 from dice_talk.lite.head import HEAD
 from dice_talk.lite.mouth import draw_mouth, lip_edges, make_mouth
@@ -28,6 +29,8 @@ def still(rig: Rig, **changes: np.ndarray) -> Performance:
         raised=nothing,
         squint=np.zeros((1, 2), np.float32),
         gaze=np.zeros((1, 2), np.float32),
+        frown=nothing,
+        wrinkled=nothing,
         blinks=(),
         closures=(),
     )
@@ -193,6 +196,24 @@ def test_a_raised_brow_keeps_its_shape(rig: Rig) -> None:
     column, row = (line / rig.grid.step - rig.skin_origin).round().astype(int).T
     rise = -field[row, column] / rig.canvas.unit
     assert rise.min() > 0.9 * rise.max() > 0.8
+
+
+def test_a_frown_darkens_the_skin_between_the_brows_and_nothing_else(rig: Rig) -> None:
+    one = np.ones(1, np.float32)
+    change = draw(rig).astype(int) - draw(rig, frown=one, wrinkled=one)
+    (left, _), (right, _), (_, bottom) = (on_video(rig, i) for i in (55, 285, at.NOSE_RIDGE))
+    between = change[:bottom, left:right]
+    assert between.min() >= -1 and 20 < between.max() < 90
+    between[:] = 0
+    assert not change.any()
+
+
+def test_nobody_frowns_through_glasses(rig: Rig) -> None:
+    pixels = rig.canvas.pixels.copy()
+    row, thick = round(float(rig.canvas.points[6, 1])), round(0.012 * rig.canvas.unit)
+    pixels[row : row + thick] = 20
+    assert make_furrows(rig.canvas).frown.any()
+    assert not make_furrows(replace(rig.canvas, pixels=pixels)).frown.any()
 
 
 def test_a_bar_across_the_nose_is_a_pair_of_glasses(rig: Rig) -> None:
