@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.align import bilabials
 from benchmarks.emotions import emotion_shifts, print_emotions
+from benchmarks.length import print_length
 from benchmarks.measure import blinks_seen, gaps_at, psnr
 from benchmarks.sheet import contact_sheet
 from benchmarks.speed import real_time_factor
@@ -97,14 +98,18 @@ def _background(engine: LiteEngine, rig: Rig) -> NDArray[np.bool_]:
     return cv2.distanceTransform(1 - person, cv2.DIST_L2, 5) > _MARGIN * height
 
 
-def print_table(rows: dict[str, Figures]) -> None:
-    """One line per video."""
+def print_figures(engine: LiteEngine, portraits: list[Path], recordings: list[Path], folder: Path) -> None:
+    """One line per video, as soon as it is measured."""
     print(f"{'portrait / speech':34} faces  r     lag unmatched  p/b/m mean max    spoken loud   blinks  background")
-    for name, f in rows.items():
-        print(
-            f"{name:34} {f.found:5.1%} {f.r:.2f} {f.lag:+4d} {f.unmatched:9.2f}  {f.heard:.4f} {f.heard_max:.4f} "
-            f"{f.spoken:7.4f} {f.loud_gap:.3f}  {f.blinks}/{f.blinks_meant}    {f.background:5.1f} dB"
-        )
+    for portrait in portraits:
+        for i, speech in enumerate(recordings):
+            f = measure(engine, portrait, speech, recordings[i - 1], folder)
+            name = f"{portrait.name} / {speech.stem}"
+            print(
+                f"{name:34} {f.found:5.1%} {f.r:.2f} {f.lag:+4d} {f.unmatched:9.2f}  {f.heard:.4f} {f.heard_max:.4f} "
+                f"{f.spoken:7.4f} {f.loud_gap:.3f}  {f.blinks}/{f.blinks_meant}    {f.background:5.1f} dB",
+                flush=True,
+            )
 
 
 def print_speed(portrait: Path, speech: Path) -> None:
@@ -127,19 +132,16 @@ def main() -> None:
     parser.add_argument("--portraits", nargs="+", type=Path, default=sorted(EXAMPLES.glob("portrait*")))
     parser.add_argument("--speech", nargs="+", type=Path, default=sorted(EXAMPLES.glob("*.wav")))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
-    parser.add_argument("--only", choices=("figures", "emotions", "speed", "sheet"))
+    parser.add_argument("--only", choices=("figures", "emotions", "length", "speed", "sheet"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     engine = LiteEngine(load_models())
     if args.only in (None, "figures"):
-        rows = {}
-        for portrait in args.portraits:
-            for i, speech in enumerate(args.speech):
-                other = args.speech[i - 1]
-                rows[f"{portrait.name} / {speech.stem}"] = measure(engine, portrait, speech, other, args.out)
-        print_table(rows)
+        print_figures(engine, args.portraits, args.speech, args.out)
     if args.only in (None, "emotions"):
         print_emotions(emotion_shifts(engine, args.portraits))
+    if args.only in (None, "length"):
+        print_length(engine, args.portraits[0], args.speech[0], args.out)
     if args.only in (None, "speed"):
         print_speed(args.portraits[0], args.speech[0])
     if args.only in (None, "sheet"):
