@@ -42,9 +42,11 @@ def print_length(engine: LiteEngine, portrait: Path, speech: Path, folder: Path)
 
 
 def _repeat(speech: Path, seconds: int, target: Path) -> None:
+    """The end says the same as the start."""
     samples, rate = soundfile.read(speech, dtype="float32")
-    whole = np.resize(samples, (seconds * rate, *samples.shape[1:]))
-    soundfile.write(target, whole, rate)
+    last = min(_END_S, seconds) * rate
+    parts = [np.resize(samples, (count, *samples.shape[1:])) for count in (seconds * rate - last, last)]
+    soundfile.write(target, np.concatenate(parts), rate)
 
 
 def _render(engine: LiteEngine, job: RenderJob) -> list[float]:

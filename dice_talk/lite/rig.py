@@ -32,7 +32,10 @@ _NEIGHBOUR_RADIUS = 0.75
 """Of another face's box: what of a neighbour must not move."""
 _PLAIN_MOUTH = (0.012, 0.150)
 """Face heights by which the corners lie above the lips' middle, and half the width, of a mouth at rest."""
-_FULL_SMILE = 0.03
+_FULL_SMILE, _MOST_SMILE = 0.03, 0.05
+"""Face heights of lift from which a wide mouth is a smile's, and most of a smile that can be taken back: more of a
+laugh would pull the mouth out of shape.
+"""
 
 
 Index = NDArray[np.intp]
@@ -72,7 +75,7 @@ class Rig:
         lifted = float(point[[13, 14], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
         widened = self.mouth_half_width - _PLAIN_MOUTH[1]
         share = min(max(lifted / _FULL_SMILE, 0.0), 1.0)
-        return max(lifted, 0.0), max(widened, 0.0) * share
+        return min(max(lifted, 0.0), _MOST_SMILE), min(max(widened, 0.0) * share, _MOST_SMILE)
 
 
 def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others: Sequence[Box]) -> Rig:

@@ -260,3 +260,10 @@ def test_the_head_is_held_where_the_frame_cuts_it_off(rig: Rig) -> None:
     nod[0, HEAD.index("pitch")] = 0.08
     moved = draw(rig, head=nod).astype(int) - draw(rig)
     assert np.abs(moved[0]).max() <= 6 < np.abs(moved[100:150]).max()
+
+
+def test_of_a_laugh_no_more_than_a_smile_is_taken_back(rig: Rig) -> None:
+    points = rig.canvas.points.copy()
+    points[[at.LEFT_CORNER, at.RIGHT_CORNER], 1] -= 0.1 * rig.canvas.unit
+    laughing = replace(rig, canvas=replace(rig.canvas, points=points))
+    assert 0 < rig.smile[0] <= laughing.smile[0] < 0.06
