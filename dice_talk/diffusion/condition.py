@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from dice_talk.audio import Samples
+from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
 from dice_talk.diffusion.checkpoints import Models
-from dice_talk.diffusion.denoise import BRANCHES, Guidance, Predict
+from dice_talk.diffusion.denoise import BRANCHES
 from dice_talk.diffusion.layers import TokenProjector
-from dice_talk.diffusion.memory import Portion, retried
+from dice_talk.diffusion.memory import retried
 from dice_talk.diffusion.preprocess import OnWindow, Picture, hear
-from dice_talk.diffusion.schedule import Schedule
-from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens, face_mask_levels
 from dice_talk.emotions import Emotion
 
 MODEL_FPS = 12.5
@@ -64,6 +63,7 @@ class Task:
             ),
             pose=self.pose,
             masks=self.masks,
+            twins=True,
         )
 
 
@@ -117,26 +117,3 @@ def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
     """Frame rate and the two motion buckets, for each branch: (3, 3)."""
     ids = (MODEL_FPS, MOTION_BUCKET * dynamic_scale, EXPRESSION_BUCKET * dynamic_scale)
     return torch.tensor([ids] * BRANCHES, device=device)
-
-
-def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, at_once: Portion) -> Predict:
-    """The UNet under guidance. `at_once`: branches in one forward pass; the result differs by rounding only."""
-    device, dtype = task.reference.device, unet.dtype
-    timesteps = schedule.timesteps.to(device)
-    picture = torch.cat((torch.zeros_like(task.reference), task.reference, task.reference))[:, None].to(dtype)
-
-    def predict(latents: Tensor, step: int, frames: Tensor) -> Tensor:
-        noisy = latents.to(device, dtype).expand(BRANCHES, -1, -1, -1, -1)
-        inputs = torch.cat((noisy, picture.expand(-1, len(frames), -1, -1, -1)), 2)
-        conditions = task.at(frames)
-
-        def branches() -> Tensor:
-            parts = [slice(start, start + at_once.size) for start in range(0, BRANCHES, at_once.size)]
-            outputs = [
-                unet.predict(inputs[part], timesteps[step], task.time_ids[part], conditions.of(part)) for part in parts
-            ]
-            return torch.cat(outputs)
-
-        return guidance.combine(at_once.run(branches))
-
-    return predict

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.diffusion.checkpoints import Models, load_models
-from dice_talk.diffusion.condition import Task, guided, prepare_task
+from dice_talk.diffusion.condition import Task, prepare_task
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
     BRANCHES,
@@ -29,9 +29,11 @@ from dice_talk.diffusion.denoise import (
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, precision
 from dice_talk.diffusion.files import PUBLISHED, weights_label
+from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import Portion, is_out_of_memory
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
+from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
 from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
@@ -107,11 +109,12 @@ class DiffusionEngine:
     def _sample(self, task: Task, picture: Picture, job: RenderJob, report: Report) -> Tensor:
         """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
         options, total = job.options, task.frames + WINDOW
-        schedule, windows = karras_schedule(options.inference_steps), Windows()
+        schedule, reuse = karras_schedule(options.inference_steps), REUSE[options.quality]
+        windows = Windows(steps=reuse.steps)
         state = state_of(job, self.identity)
         first_step, latents = state.load() or (0, self._noisy(task, picture, total, options.seed or 0, schedule))
         guidance = Guidance(options.ref_scale, options.emo_scale)
-        predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
+        predict = Guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES), reuse)
         progress = _Progress(report, self._message, len(schedule), windows.count(total), first_step)
 
         def on_step(step: int, latents: Tensor) -> None:

@@ -14,16 +14,18 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 from torch import Tensor
 from torch.nn import functional
 
-from dice_talk.diffusion import condition, tiny
-from dice_talk.diffusion.condition import audio_rows, guided, prepare_task
+from dice_talk.diffusion import attention, condition, tiny
+from dice_talk.diffusion.attention import AdapterAttention, Bank, Conditions, Tokens, current
+from dice_talk.diffusion.condition import audio_rows, prepare_task
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import LATENT_SCALE, Guidance, Windows, denoise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
+from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.layers import PoseGuider
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
-from dice_talk.diffusion.unet import AdapterAttention, Bank, Conditions, Tokens, _conditions, build_unet
+from dice_talk.diffusion.unet import build_unet
 from dice_talk.emotions import Emotion
 from dice_talk.face import Box
 from tests.diffusion.cases import deviation
@@ -41,7 +43,7 @@ UNET = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_he
 def engine(engine: DiffusionEngine) -> DiffusionEngine:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet = build_unet(UNET).eval()
+        unet = build_unet(UNET).eval().requires_grad_(False).streamline()
     return replace(engine, models=replace(engine.models, unet=unet, pose_guider=pose_guider()))
 
 
@@ -74,12 +76,13 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def predicted(engine: DiffusionEngine, conditions: Conditions, frames: int = 25) -> Tensor:
     latents = random(3, frames, 8, 8, 16)
+    latents[2] = latents[1]  # as in every guidance
     return engine.models.unet.predict(latents, torch.tensor(1.0), torch.tensor([[12.5, 8.0, 16.0]] * 3), conditions)
 
 
 def plain_attention(self: AdapterAttention, attn: Any, hidden: Tensor, **_context: Any) -> Tensor:
     """The same attention without any saving: every token of every frame (or position) projected and attended to."""
-    conditions = _conditions.get()
+    conditions = current()
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
@@ -116,6 +119,36 @@ def test_attention(
     monkeypatch.setattr(AdapterAttention, "forward", plain_attention)
     monkeypatch.setattr(AdapterAttention, "full_mask", picture.mask[:, :1], raising=False)
     assert deviation(fast, predicted(engine, conditions)) < ROUNDING
+
+
+def test_rearranged_weights(engine: DiffusionEngine, task: condition.Task) -> None:
+    """Query, key and value as one product, frames that attend to each other where they lie, and what guidance branches
+    have in common made once: against diffusers' own modules."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = build_unet(UNET).eval()
+    fast = engine.models.unet
+    assert "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight" in plain.state_dict()
+    assert "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_qkv.weight" in fast.state_dict()
+    rows: list[int] = []
+    hook = (
+        fast.down_blocks[0]
+        .resnets[0]
+        .spatial_res_block.conv1.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    )
+    conditions = task.at(torch.arange(25))
+    other = replace(engine, models=replace(engine.models, unet=plain))
+    assert deviation(predicted(engine, conditions), predicted(other, conditions)) < ROUNDING
+    hook.remove()
+    assert rows == [2 * 25]
+
+
+def test_many_heads_go_in_portions(
+    engine: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = predicted(engine, task.at(torch.arange(25)))
+    monkeypatch.setattr(attention, "MAX_HEADS", 48)
+    assert deviation(predicted(engine, task.at(torch.arange(25))), whole) < ROUNDING
 
 
 def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: condition.Task) -> None:
@@ -184,7 +217,7 @@ def sample(
     schedule = karras_schedule(2)
     noise = random(1, FRAMES + 25, 4, 8, 16, seed=3)
     latents = start.get("latents", initial_latents(task.reference, noise, schedule))
-    predict = guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
+    predict = Guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
     on_step = start.get("on_step", lambda step, latents: None)
     return denoise(predict, latents, schedule, Windows(), on_step, first_step)
 
