@@ -46,6 +46,7 @@ from dice_talk import __version__
 from dice_talk.device import gpu_available
 from dice_talk.engine import choose_engine
 from dice_talk.errors import EngineUnavailable
+from dice_talk.worker import COMPILED
 
 log = logging.getLogger("api.server")  # also when run as __main__
 
@@ -161,7 +162,8 @@ def _open_keys(file: Path | None) -> KeyFile | None:
 
 
 def _worker_command(settings: Settings) -> Command:
-    return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir)]
+    flags = COMPILED if settings.compile else []
+    return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir), *flags]
 
 
 def _claim(data_dir: Path) -> IO[str]:

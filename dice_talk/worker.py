@@ -1,4 +1,4 @@
-"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS`.
+"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile]`.
 
 Speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop it.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
@@ -25,6 +25,7 @@ from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
 
+COMPILED = ["--compile"]
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
@@ -133,8 +134,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.give_way(priority.ENGINE)
-    name, checkpoints = sys.argv[1], Path(sys.argv[2])
-    serve(lambda: load_engine(name, checkpoints))
+    name, checkpoints, *flags = sys.argv[1:]
+    serve(lambda: load_engine(name, Path(checkpoints), compiled=flags == COMPILED))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ export const en = {
   "option.dynamic_scale": "Liveliness",
   "option.min_resolution": "Shorter side, in pixels",
   "option.expand_ratio": "Room around the face",
+  "option.quality": "Accuracy",
   "option.engine": "Engine",
   "option.duration.empty": "whole speech",
   "option.seed.empty": "drawn",

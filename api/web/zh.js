@@ -77,6 +77,7 @@ export const zh = {
   "option.dynamic_scale": "活跃程度",
   "option.min_resolution": "短边像素数",
   "option.expand_ratio": "人脸周围留白",
+  "option.quality": "计算精度",
   "option.engine": "引擎",
   "option.duration.empty": "整段语音",
   "option.seed.empty": "随机抽取",
@@ -90,6 +91,7 @@ export const zh = {
   "option.dynamic_scale.help": "头部和面部动作的活跃程度。",
   "option.min_resolution.help": "视频短边的像素数；两边都会变为 64 的倍数。",
   "option.expand_ratio.help": "裁剪时人脸框向每边扩展的比例。",
+  "option.quality.help": "扩散引擎可否用近似来加快速度：exact 精确，balanced 折中，fast 最快；lite 引擎没有区别。",
   "option.engine.help": "由什么来渲染：auto 在扩散引擎的权重齐全时用 diffusion，否则用 lite。",
 
   "submit": "生成视频",

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from diffusers.models.attention import TemporalBasicTransformerBlock
+from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
@@ -136,30 +136,49 @@ class AdapterAttention(nn.Module):
         self.to_v_ip = nn.ModuleList(nn.Linear(context_width, width, bias=False) for _ in range(ADAPTERS))
 
     def forward(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """`hidden_states` (B*F, h*w, C) in spatial layers, (B*h*w, F, C) in temporal ones; the same shape comes back.
+        """`hidden_states` (B*F, h*w, C) in spatial layers, (B*F, h*w, C) or (B*h*w, F, C) in temporal ones; the same
+        shape comes back.
 
         The keyword arguments that diffusers passes (its own context and mask) have no meaning here.
         """
+        return attend_to(attn, hidden_states, self.gather(attn, hidden_states.shape[1]))
+
+    def gather(self, attn: Attention, positions: int) -> "Gathered":
+        """What the active conditions hold for this layer."""
         conditions = current()
-        term = self._temporal if self.temporal else self._spatial
-        result: Tensor = attn.to_out[0](term(attn, hidden_states, conditions))
-        return result
+        if self.temporal:
+            pairs = [
+                (to_k(tokens.mean), to_v(tokens.mean))
+                for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
+            ]
+            return Gathered(attn.to_v(conditions.image.mean), None, pairs)
+        pairs = [
+            (tokens.per_frame(to_k), tokens.per_frame(to_v))
+            for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
+        ]
+        return Gathered(conditions.image.per_frame(attn.to_v), conditions.masks[positions], pairs)
 
-    def _spatial(self, attn: Attention, hidden: Tensor, conditions: Conditions) -> Tensor:
-        query = attn.to_q(hidden)
-        mask = conditions.masks[hidden.shape[1]]
-        total = conditions.image.per_frame(attn.to_v)  # (B*F, 1, C), broadcast over positions
-        for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True):
-            total = total + mask * _attend(query, tokens.per_frame(to_k), tokens.per_frame(to_v), attn.heads)
-        return total
 
-    def _temporal(self, attn: Attention, hidden: Tensor, conditions: Conditions) -> Tensor:
-        image = attn.to_v(conditions.image.mean)  # (B, 1, C)
-        query = attn.to_q(hidden).view(len(image), -1, image.shape[-1])  # (B, h*w*F, C)
-        total = image
-        for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True):
-            total = total + _attend(query, to_k(tokens.mean), to_v(tokens.mean), attn.heads)
-        return total.view(*hidden.shape[:2], -1)
+class Gathered(NamedTuple):
+    """All that an `attn2` attends to, as plain tensors. N is B*F in spatial layers, B in temporal ones.
+
+    `image` (N, 1, C); `mask` (1, h*w, 1), the face's, in spatial layers; of each adapter K and V (N, T, C).
+    """
+
+    image: Tensor
+    mask: Tensor | None
+    adapters: list[tuple[Tensor, Tensor]]
+
+
+def attend_to(attn: Attention, hidden: Tensor, given: Gathered) -> Tensor:
+    """The output of an `attn2` for `hidden`; the same shape comes back."""
+    query = attn.to_q(hidden).view(len(given.image), -1, hidden.shape[-1])  # (N, positions, C)
+    total = given.image
+    for key, value in given.adapters:
+        term = _attend(query, key, value, attn.heads)
+        total = total + (term if given.mask is None else given.mask * term)
+    result: Tensor = attn.to_out[0](total.view(hidden.shape))
+    return result
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
@@ -176,15 +195,36 @@ class SelfAttention:
         return _attend_along(attn, hidden_states[:, :, None])[:, :, 0]
 
 
-class FrameBlock(TemporalBasicTransformerBlock):
-    """diffusers' block, without moving frames next to each other and back: only its attention cares where they are."""
+class PositionBlock(BasicTransformerBlock):
+    """diffusers' spatial block, as a function of tensors alone: `compute` can be compiled."""
 
-    def forward(self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None) -> Tensor:
-        """`hidden_states` (B*F, h*w, C); the same shape comes back. `encoder_hidden_states` has no meaning here."""
-        hidden = hidden_states + self.ff_in(self.norm_in(hidden_states))
+    def forward(self, hidden_states: Tensor, **_unused: Any) -> Tensor:
+        """`hidden_states` (B*F, h*w, C); the same shape comes back."""
+        hidden = hidden_states + self.attn1(self.norm1(hidden_states))  # with what twins share
+        return self.compute(hidden, self.attn2.processor.gather(self.attn2, hidden.shape[1]))
+
+    def compute(self, hidden: Tensor, given: Gathered) -> Tensor:
+        """All after self-attention."""
+        hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
+        return hidden + self.ff(self.norm3(hidden))
+
+
+class FrameBlock(TemporalBasicTransformerBlock):
+    """diffusers' temporal block, without moving frames next to each other and back: only its attention cares where
+    they are. `compute` can be compiled.
+    """
+
+    def forward(self, hidden_states: Tensor, num_frames: int, **_unused: Any) -> Tensor:
+        """`hidden_states` (B*F, h*w, C); the same shape comes back."""
+        given = self.attn2.processor.gather(self.attn2, hidden_states.shape[1])
+        return self.compute(hidden_states, given, num_frames)
+
+    def compute(self, hidden: Tensor, given: Gathered, num_frames: int) -> Tensor:
+        """All of it."""
+        hidden = hidden + self.ff_in(self.norm_in(hidden))
         frames = self.norm1(hidden).unflatten(0, (-1, num_frames))
         hidden = hidden + _attend_along(self.attn1, frames).flatten(0, 1)
-        hidden = hidden + self.attn2(self.norm2(hidden))
+        hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
         return hidden + self.ff(self.norm3(hidden))
 
 

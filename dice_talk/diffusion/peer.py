@@ -13,16 +13,16 @@ from pathlib import Path
 from dice_talk import priority
 from dice_talk.diffusion.engine import load_alone
 from dice_talk.diffusion.peers import READY, Group, Left
-from dice_talk.worker import claim_stdout, decode_job
+from dice_talk.worker import COMPILED, claim_stdout, decode_job
 
 
 def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     priority.give_way(priority.ENGINE)
-    rank, count, meeting_place, checkpoints = sys.argv[1:]
+    rank, count, meeting_place, checkpoints, *flags = sys.argv[1:]
     with claim_stdout() as messages:
-        engine = load_alone(Path(checkpoints))
+        engine = load_alone(Path(checkpoints), flags == COMPILED)
         messages.write(READY.decode())
     group = Group(Path(meeting_place), int(rank), int(count))
     for line in sys.stdin:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, distributed
 
 from dice_talk.engine import RenderJob
-from dice_talk.worker import encode_job
+from dice_talk.worker import COMPILED, encode_job
 
 SILENCE = timedelta(minutes=10)
 """No window takes so long: a process that others wait for is taken for dead."""
@@ -72,7 +72,7 @@ class Group:
 class Crew:
     """Rank 0's view: the other processes, and how to work with them. One video at a time: it keeps all GPUs busy."""
 
-    def __init__(self, checkpoints: Path, environments: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, checkpoints: Path, compiled: bool, environments: Sequence[Mapping[str, str]]) -> None:
         """Starts a process for each of `environments`, the variables in which it differs. `join` waits for them."""
         self._folder = tempfile.TemporaryDirectory()
         self._meeting_place = Path(self._folder.name) / "meeting"
@@ -82,7 +82,7 @@ class Crew:
         module = [sys.executable, "-m", "dice_talk.diffusion.peer"]
         self._processes = [
             subprocess.Popen(  # noqa: S603 - our own module, and paths from the settings
-                [*module, str(rank), str(self.count), str(self._meeting_place), str(checkpoints)],
+                [*module, str(rank), str(self.count), str(self._meeting_place), str(checkpoints), *COMPILED[:compiled]],
                 env={**os.environ, **variables},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

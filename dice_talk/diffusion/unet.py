@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
-from diffusers.models.attention import TemporalBasicTransformerBlock
+from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from torch import Tensor, nn
 
 from dice_talk.diffusion.attention import (
     AdapterAttention,
     Conditions,
     FrameBlock,
+    PositionBlock,
     active,
     current,
     fuse,
@@ -44,6 +45,8 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         for name, module in list(self.named_modules()):
             if name.endswith("attn1"):
                 fuse(module)
+            elif isinstance(module, BasicTransformerBlock):
+                module.__class__ = PositionBlock
             elif isinstance(module, TemporalBasicTransformerBlock):
                 module.__class__ = FrameBlock
         first = self.down_blocks[0]
