@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import soundfile
@@ -49,8 +50,8 @@ from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.emotions import Emotion
 from dice_talk.engine import RenderJob
-from dice_talk.face import largest
-from dice_talk.image import load_portrait
+from dice_talk.face import Box, largest
+from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import Quality, RenderOptions
 from dice_talk.video import VideoWriter
 
@@ -135,9 +136,14 @@ def peak_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def task_of(models: Models, resolution: int, samples: Tensor) -> Task:
+@cache
+def portrait_and_face() -> tuple[Pixels, Box]:
     portrait = load_portrait(PORTRAIT)
-    picture = prepare_picture(portrait, largest(choose_detector(Path())(portrait))[0], resolution)
+    return portrait, largest(choose_detector(Path())(portrait))[0]
+
+
+def task_of(models: Models, resolution: int, samples: Tensor) -> Task:
+    picture = prepare_picture(*portrait_and_face(), resolution)
     return prepare_task(models, picture, samples.numpy(), Emotion.HAPPY, 1.0, lambda share: None)
 
 
@@ -146,6 +152,7 @@ def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> T
     """Times all forms of denoising at one size, prints a line for each and gives the exact latents."""
     device, video_s = models.device, arguments.seconds
     samples = torch.from_numpy(soundfile.read(recording(video_s), dtype="float32")[0])
+    portrait_and_face()
     condition_s = seconds_of(lambda: task_of(models, resolution, samples), device)
     schedule, total = karras_schedule(arguments.steps), int(video_s * MODEL_FPS) + WINDOW
     full = full_precision(models)

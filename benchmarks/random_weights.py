@@ -52,11 +52,9 @@ def full_models(device: torch.device, dtype: torch.dtype) -> Models:
             "image_encoder": clip,
             "emo_model": EmotionModel(),
             "pose_guider": PoseGuider(),
+            "audio_linear": TokenProjector(small.audio_linear.proj1.in_features),
         }
-        networks = {**made, "audio_linear": TokenProjector(small.audio_linear.proj1.in_features)}
         torch.set_default_dtype(torch.float32)
     vae.encoder.float()
     vae.quant_conv.float()
-    return replace(
-        small, **{name: net.to(device).eval().requires_grad_(False) for name, net in {**made, **small_ones}.items()}
-    )
+    return replace(small, **{name: net.to(device).eval().requires_grad_(False) for name, net in made.items()})
