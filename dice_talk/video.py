@@ -15,7 +15,7 @@ import av
 import numpy as np
 import soxr
 from av.audio.stream import AudioStream
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -72,6 +72,7 @@ class VideoWriter:
         self._video.options = {"crf": CRF, "preset": PRESET}
         context = self._video.codec_context
         context.thread_count = 1  # two tasks share the machine: threads of one would only wait for those of the other
+        self._reformatter = VideoReformatter()  # one of a frame's own would be set up anew for every frame
         context.time_base = Fraction(1, fps)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
@@ -92,8 +93,12 @@ class VideoWriter:
 
     def write(self, frame: Pixels) -> None:
         """Appends one RGB frame `(H, W, 3)`."""
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        picture = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(frame, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
         )
         picture.pts, picture.time_base = self._written, Fraction(1, self.fps)
         self._container.mux(self._video.encode(picture))
