@@ -1,4 +1,4 @@
-"""The diffusion engine's denoising as published: what `benchmarks/diffusion.py` compares with, and tests check against.
+"""The diffusion engine's denoising as published: what `benchmarks.diffusion` compares with, and tests check against.
 
 Every token of every frame is projected and attended to in every layer, temporal layers do so at every position, nothing
 is kept from window to window, all branches are made in full, and all latents lie on the device.
