@@ -5,16 +5,13 @@ balanced and fast quality - then the other stages, and two videos at once. Print
 plain, the share of the rate of large matrix products, peak memory, and errors of the final latents against float32.
 
 With `--size full`, random weights of the published sizes are made in memory, so that time and memory are those of the
-published model while no download is needed. `--memory` shows how much memory grows with the video's length.
+published model while no download is needed.
 """
 
 import argparse
 import copy
-import os
 import platform
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.plain import plain_attention, plain_denoise
+from benchmarks.inputs import PORTRAIT, SPEECH, recording
+from benchmarks.plain import forgetful, plain_attention, plain_denoise
 from benchmarks.random_weights import full_models, tiny_models
 from dice_talk.diffusion.attention import AdapterAttention
 from dice_talk.diffusion.checkpoints import Models
@@ -55,9 +53,6 @@ from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import Quality, RenderOptions
 from dice_talk.video import VideoWriter
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-PORTRAIT, SPEECH = EXAMPLES / "portrait.jpg", EXAMPLES / "speech.wav"
-MEMORY_GROWTH_ALLOWED = 1.10
 GUIDANCE = Guidance(3.0, 6.0)
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Sampler = Callable[[DiceTalkUNet, Task, Schedule, Tensor], Tensor]
@@ -82,13 +77,19 @@ def sampled(quality: Quality) -> Sampler:
     return sample
 
 
-def as_published(unet: DiceTalkUNet, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
+@contextmanager
+def published_attention() -> Iterator[None]:
     forward = AdapterAttention.forward
     AdapterAttention.forward = plain_attention(functional.scaled_dot_product_attention)
     try:
-        return plain_denoise(unet, task, GUIDANCE, schedule, latents)
+        yield
     finally:
         AdapterAttention.forward = forward
+
+
+def as_published(unet: DiceTalkUNet, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
+    with published_attention():
+        return plain_denoise(unet, task, GUIDANCE, schedule, latents)
 
 
 def channels_last(unet: DiceTalkUNet) -> None:
@@ -151,7 +152,8 @@ def task_of(models: Models, resolution: int, samples: Tensor) -> Task:
 def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> Tensor:
     """Times all forms of denoising at one size, prints a line for each and gives the exact latents."""
     device, video_s = models.device, arguments.seconds
-    samples = torch.from_numpy(soundfile.read(recording(video_s), dtype="float32")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        samples = torch.from_numpy(soundfile.read(recording(Path(folder), video_s), dtype="float32")[0])
     portrait_and_face()
     condition_s = seconds_of(lambda: task_of(models, resolution, samples), device)
     schedule, total = karras_schedule(arguments.steps), int(video_s * MODEL_FPS) + WINDOW
@@ -200,6 +202,35 @@ def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> T
     return results[0] if exact is None else exact
 
 
+@torch.inference_mode()
+def time_one_pass(models: Models, resolution: int) -> None:
+    """One forward pass of the UNet: as published, exact, and of its last layer alone. A first look at a machine."""
+    device, unet = models.device, copy.deepcopy(models.unet)
+    task = task_of(models, resolution, torch.zeros(16000))
+    conditions = task.at(torch.arange(WINDOW))
+    side = task.reference.shape[2:]
+    latents = torch.randn(1, WINDOW, 8, *side, device=device, dtype=models.dtype).repeat(BRANCHES, 1, 1, 1, 1)
+    given = latents, torch.tensor(0.5, device=device), task.time_ids
+    results: dict[str, Tensor] = {}
+
+    def measure(label: str, work: Callable[[], Tensor]) -> None:
+        if device.type != "cpu":
+            work()
+        spent = seconds_of(lambda: results.update({label: work()}), device)
+        print(f"{label:24} {spent:8.3f} s")
+
+    with published_attention():
+        measure("plain", lambda: unet.predict(*given, forgetful(conditions)))
+    unet.streamline()
+    measure("exact", lambda: unet.predict(*given, conditions))
+    _, deep = unet.predict_and_keep(*given, conditions)
+    measure("last layer", lambda: unet.predict_last(*given, conditions, deep))
+    third = slice(2, 3)
+    last = latents[third], given[1], given[2][third], conditions.of(third), deep[2 * WINDOW :]
+    measure("last layer, one branch", lambda: unet.predict_last(*last))
+    print(f"exact against plain: {float((results['exact'] - results['plain']).norm() / results['plain'].norm()):.1e}")
+
+
 def full_precision(models: Models) -> Models:
     """The same weights in float32."""
     names = ("unet", "image_encoder", "emo_model", "pose_guider", "audio_linear")
@@ -245,7 +276,8 @@ def time_renders(models: Models, arguments: argparse.Namespace) -> None:
     size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolutions[0], "fps": arguments.fps}
     options = RenderOptions(emotion="happy", seed=0, duration=arguments.seconds).model_copy(update=size)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        jobs = [RenderJob(PORTRAIT, recording(arguments.seconds), Path(folder) / f"{i}.mp4", options) for i in range(2)]
+        speech = recording(Path(folder), arguments.seconds)
+        jobs = [RenderJob(PORTRAIT, speech, Path(folder) / f"{number}.mp4", options) for number in range(2)]
 
         def render(count: int) -> float:
             start = time.perf_counter()
@@ -258,74 +290,23 @@ def time_renders(models: Models, arguments: argparse.Namespace) -> None:
     print(f"\nwhole renders at {arguments.resolutions[0]} px: {1 / one:.2f} s/s; two at once {two / one:.2f} times one")
 
 
-def recording(seconds: float) -> Path:
-    """The example's speech over and over, for so many seconds at 16 kHz; written piece by piece to take no memory."""
-    file = Path(tempfile.gettempdir()) / f"speech-{os.getpid()}-{seconds:g}.wav"
-    if not file.exists():
-        from dice_talk.audio import load_speech
-
-        samples = load_speech(SPEECH, 300).samples
-        left = int(seconds * 16000)
-        with soundfile.SoundFile(file, "w", 16000, 1) as opened:
-            while left:
-                opened.write(samples[:left])
-                left -= len(samples[:left])
-    return file
-
-
-@contextmanager
-def recordings_removed() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for file in Path(tempfile.gettempdir()).glob(f"speech-{os.getpid()}-*.wav"):
-            file.unlink()
-
-
 def measure(arguments: argparse.Namespace) -> None:
     device = best_device()
     dtype = DTYPES.get(arguments.dtype) or precision(device)
     models = (full_models if arguments.size == "full" else tiny_models)(device, dtype)
     print(f"{platform.machine()} {name(device)}, {dtype}, {arguments.size} random weights")
     for resolution in arguments.resolutions:
+        if arguments.one_pass:
+            time_one_pass(models, resolution)
+            continue
         latents = compare(models, resolution, arguments)
         time_the_tail(models, latents, arguments)
-    time_renders(models, arguments)
+    if not arguments.one_pass:
+        time_renders(models, arguments)
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def render_once(arguments: argparse.Namespace) -> None:
-    """One render, and the memory it took."""
-    device = best_device()
-    models = (full_models if arguments.size == "full" else tiny_models)(device, precision(device))
-    models = replace(models, unet=models.unet.streamline())
-    engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
-    size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolutions[0]}
-    options = RenderOptions(emotion="happy", seed=0, fps=arguments.fps).model_copy(update=size)
-    with tempfile.TemporaryDirectory() as folder:
-        job = RenderJob(PORTRAIT, recording(arguments.seconds), Path(folder) / "out.mp4", options)
-        engine.render(job, lambda progress: None)
-    if device.type == "cuda":
-        print(f"peak GPU memory: {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
-    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
-
-
-def compare_memory(arguments: argparse.Namespace) -> int:
-    """Peak memory of 30 s and of 300 s, each in a process of its own."""
-    peaks = []
-    for seconds in (30, 300):
-        given = [f"--{option}={getattr(arguments, option)}" for option in ("size", "steps", "fps")]
-        command = [sys.executable, "-m", "benchmarks.diffusion", "--once", f"--seconds={seconds}", *given]
-        command += ["--resolutions", str(arguments.resolutions[0])]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        print(f"{seconds} s: {said}", end="")
-        peaks.append([float(line.split()[-2]) for line in said.splitlines() if line.startswith("peak")])
-    growth = max(long / short for short, long in zip(*peaks, strict=True))
-    print(f"300 s take {growth:.2f} times the memory of 30 s")
-    return int(growth > MEMORY_GROWTH_ALLOWED)
-
-
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=("tiny", "full"), default="tiny")
     parser.add_argument("--seconds", type=float, default=4)
@@ -334,18 +315,9 @@ def main() -> int:
     parser.add_argument("--fps", type=int, default=24)
     parser.add_argument("--dtype", choices=tuple(DTYPES))
     parser.add_argument("--only", nargs="+", metavar="FORM", help="; ".join(form.name for form in FORMS))
-    parser.add_argument("--memory", action="store_true", help="compare 30 s with 300 s")
-    parser.add_argument("--once", action="store_true", help="one render, and its memory")
-    arguments = parser.parse_args()
-    with recordings_removed():
-        if arguments.memory:
-            return compare_memory(arguments)
-        if arguments.once:
-            render_once(arguments)
-        else:
-            measure(arguments)
-    return 0
+    parser.add_argument("--one-pass", action="store_true", help="only time one forward pass of the UNet")
+    measure(parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
