@@ -263,7 +263,7 @@ def _described_by(source: str) -> Iterator[None]:
 
 
 def _what_to_do(error: Exception) -> str:
-    return f"It is missing or damaged ({type(error).__name__}). Run: dice-talk download"
+    return f"It is missing or damaged ({type(error).__name__}). Delete what is there and run: dice-talk download"
 
 
 def _some(keys: list[str]) -> str:
