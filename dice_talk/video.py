@@ -63,7 +63,7 @@ class VideoWriter:
     ) -> None:
         """`sound`: mono at `rate` Hz. `metadata`: written as JSON into the file's comment, with the version."""
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
-        self._pieces = _pieces(sound, rate, round(frames / fps * AUDIO_RATE))
+        self._pieces = _pieces(sound, rate, _sound_length(frames, fps))
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["title"] = "DICE-Talk"
         self._container.metadata["comment"] = json.dumps({**metadata, "version": __version__})
@@ -111,6 +111,18 @@ class VideoWriter:
             frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, self._heard, Fraction(1, AUDIO_RATE)
             self._container.mux(self._audio.encode(frame))
             self._heard += len(piece)
+
+
+def _sound_length(frames: int, fps: int) -> int:
+    """Samples at 48 kHz beside so many frames: as long, or up to 5 ms shorter.
+
+    The last AAC frame is filled up with silence. The file says so, yet some readers decode all of it: where that
+    silence would be longer than a picture, from 47 pictures a second on, the sound ends with the AAC frame before.
+    """
+    length = round(frames / fps * AUDIO_RATE)
+    begun = length % _AAC_FRAME
+    too_long = begun > 0 and (_AAC_FRAME - begun) * fps > AUDIO_RATE
+    return length - begun if too_long and length > begun else length
 
 
 def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:

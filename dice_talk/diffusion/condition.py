@@ -5,6 +5,7 @@ Three guidance branches go through the UNet together (fact page, section 5): not
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -94,11 +95,15 @@ def prepare_task(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
 ) -> Task:
     """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
-    device, dtype = models.device, models.dtype
-    reference: Tensor = retried(lambda: models.vae.encode(picture.reference.to(device)).latent_dist.mode())
-    image: Tensor = retried(lambda: models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None])
-    prior = models.priors[emotion].to(device, dtype)
     heard = hear(models.whisper, models.mel, samples, on_window)
+    return retried(partial(_task, models, picture, heard, emotion, dynamic_scale))
+
+
+def _task(models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dynamic_scale: float) -> Task:
+    device, dtype = models.device, models.dtype
+    reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
+    image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
+    prior = models.priors[emotion].to(device, dtype)
     silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
     masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
     return Task(
@@ -107,7 +112,7 @@ def prepare_task(
         image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
         emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
         audio=audio_rows(models.audio_linear, heard, silence),
-        pose=retried(lambda: models.pose_guider(picture.mask.to(device, dtype))),
+        pose=models.pose_guider(picture.mask.to(device, dtype)),
         masks={positions: mask.to(dtype) for positions, mask in masks.items()},
         time_ids=time_ids(dynamic_scale, device),
     )

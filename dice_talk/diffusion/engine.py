@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -30,18 +31,18 @@ from dice_talk.diffusion.denoise import (
     initial_latents,
 )
 from dice_talk.diffusion.detectors import choose_detector
-from dice_talk.diffusion.devices import best_device, precision
+from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.files import PUBLISHED, weights_label
 from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion, is_out_of_memory
+from dice_talk.diffusion.memory import Portion, is_out_of_memory, retried
 from dice_talk.diffusion.peers import Crew, Group, gpus_like_the_first
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
 from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
-from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
+from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
@@ -59,7 +60,12 @@ def load(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
     """
     others = gpus_like_the_first()
     crew = Crew(checkpoints, compiled, others) if others else None
-    engine = load_alone(checkpoints, compiled)
+    try:
+        engine = load_alone(checkpoints, compiled)
+    except BaseException:
+        if crew:
+            crew.close()
+        raise
     if crew is None or not crew.join():
         return engine
     logger.info("%d GPUs denoise each video together", 1 + len(others))
@@ -69,7 +75,15 @@ def load(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
 def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
     """The engine on one device."""
     device = best_device()
-    models = load_models(checkpoints, device, precision(device))
+    try:
+        models = load_models(checkpoints, device, precision(device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EngineUnavailable(
+            f"The weights do not fit into the memory of this server's device ({name(device)})",
+            "End what else uses it, or set DICE_TALK_ENGINE=lite.",
+        ) from error
     weights = weights_label(checkpoints)
     logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
     if compiled and device.type == "cuda":
@@ -171,13 +185,13 @@ class DiffusionEngine:
     def _noisy(self, task: Task, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
         """Latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
-        noise = draw_noise(seed, total, shape, self.models.device, self.models.dtype)
-        return initial_latents(task.reference.cpu(), noise.cpu(), schedule)
+        noise = retried(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
+        return initial_latents(task.reference.cpu(), noise, schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
         """Interpolates and encodes frames (3, H, W) as they come."""
         fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
-        smooth = (_pixels(frame) for frame in resample(self.models.ifnet, frames, fps, count))
+        smooth = (retried(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
         first = next(smooth)
         height, width, _ = first.shape
         metadata = {"engine": self.name, "weights": self.weights, **job.options.model_dump(mode="json")}

@@ -53,12 +53,15 @@ class Guided:
 
     def __call__(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
         """The guided v-prediction; see `Predict`."""
+        return self._at_once.run(partial(self._predict, latents, step, frames))
+
+    def _predict(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
         noisy = latents.to(self._picture).expand(BRANCHES, -1, -1, -1, -1)
         inputs = torch.cat((noisy, self._picture.expand(-1, len(frames), -1, -1, -1)), 2)
         given = _Pass(inputs, self._timesteps[step], self._task.time_ids, self._task.at(frames))
         if step % self._reuse.steps:
             return self._from_kept(given)
-        branches = self._at_once.run(partial(self._whole, given))
+        branches = self._whole(given)
         guided = self._guidance.combine(branches)
         if self._reuse.guidance:
             self._ahead = guided - branches[self._kept_from :].float()
@@ -73,11 +76,11 @@ class Guided:
         return torch.cat(outputs)
 
     def _from_kept(self, given: _Pass) -> Tensor:
-        def last(part: slice) -> Tensor:
-            kept = self._deep[part.start - self._kept_from : part.stop - self._kept_from]
-            return self._unet.predict_last(*given.of(part), kept.flatten(0, 1))
-
-        branches = self._at_once.run(lambda: torch.cat([last(part) for part in self._parts(self._kept_from)]))
+        outputs = []
+        for part in self._parts(self._kept_from):
+            deep = self._deep[part.start - self._kept_from : part.stop - self._kept_from].flatten(0, 1)
+            outputs.append(self._unet.predict_last(*given.of(part), deep))
+        branches = torch.cat(outputs)
         return branches.float() + self._ahead if self._reuse.guidance else self._guidance.combine(branches)
 
     def _parts(self, first: int = 0) -> list[slice]:
