@@ -280,7 +280,7 @@ def test_what_cannot_be_cut_up_is_tried_once_more(
     "step",
     [
         "condition.face_mask_levels",
-        "condition.Guidance.combine",
+        "guide.Guidance.combine",
         "decode._images",
         "engine.draw_noise",
         "engine._pixels",
