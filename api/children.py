@@ -5,15 +5,21 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 
+from api.errors import QueueFull
 from dice_talk.errors import DiceTalkError
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 2
+"""Children of one kind at the same time: more would only compete for the cores that render."""
+WAIT_S = 120.0
+"""For files that take all the time they may, sent by many, would keep everybody else waiting for as long."""
 MAX_LINE = 1024 * 1024
 """Bytes; a small picture in base64 takes a tenth of it."""
 MAX_COMPLAINT = 4096
@@ -23,6 +29,26 @@ FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 
 class ChildFailed(Exception):
     """The child process itself does not work; no file is to blame."""
+
+
+class Places:
+    """For children of one kind, a few at a time."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Around one child. Raises `QueueFull` after having waited for long."""
+        try:
+            with anyio.fail_after(WAIT_S):
+                await self._free.acquire()
+        except TimeoutError:
+            raise QueueFull("Too many files are being looked at", "Try again later.", {"Retry-After": "60"}) from None
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 async def ask(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
@@ -64,7 +90,7 @@ async def _run(module: str, command: list[str], seconds: float) -> list[bytes]:
         with suppress(ProcessLookupError):
             child.kill()
         await child.wait()
-    tail = await complaints
+        tail = await complaints
     if child.returncode and child.returncode > 0 and b"MemoryError" not in tail:
         log.error("%s does not work: exit code %d\n%s", module, child.returncode, tail.decode("utf-8", "replace"))
         raise ChildFailed

@@ -234,12 +234,12 @@ class EnginePool:
             return process
 
     def ready(self, engine: str) -> bool:
-        """Whether some process of that engine runs, with its models loaded."""
-        return any(name == engine and process.alive for (name, _), process in self._processes.items())
+        """Whether some process of that engine runs, with its models loaded. Safe from any thread, as `pids` is."""
+        return any(name == engine and process.alive for (name, _), process in list(self._processes.items()))
 
     def pids(self) -> list[int]:
         """Of the processes that run."""
-        return [process.pid for process in self._processes.values() if process.alive]
+        return [process.pid for process in list(self._processes.values()) if process.alive]
 
     async def close(self) -> None:
         """Ends all processes."""

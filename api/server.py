@@ -98,6 +98,7 @@ def create_app(
         clock=clock,
         metrics=metrics,
     )
+    receipts = Receipts(settings)
     synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
     webhooks = Webhooks(
         store,
@@ -120,6 +121,7 @@ def create_app(
         yield
         sweeping.cancel()
         await synthesis.drain()
+        await receipts.close()
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
@@ -129,7 +131,7 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    app.state.preflight, app.state.receipts = Preflight(settings), Receipts(settings)
+    app.state.preflight, app.state.receipts = Preflight(settings), receipts
     routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
@@ -252,9 +254,9 @@ def _listen(settings: Settings) -> socket.socket:
 class Server(uvicorn.Server):
     """Goes on answering while running tasks are given time to end: uvicorn itself closes the door first."""
 
-    def __init__(self, config: uvicorn.Config, synthesis: Synthesis) -> None:
+    def __init__(self, config: uvicorn.Config, synthesis: Synthesis, receipts: Receipts) -> None:
         super().__init__(config)
-        self._synthesis = synthesis
+        self._synthesis, self._receipts = synthesis, receipts
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called for each signal; the second one is impatient."""
@@ -268,6 +270,7 @@ class Server(uvicorn.Server):
             self._synthesis.settings.shutdown_seconds,
         )
         await self._synthesis.drain()
+        await self._receipts.close()
         await super().shutdown(sockets)
 
 
@@ -282,7 +285,7 @@ def http_server(app: FastAPI) -> uvicorn.Server:
         timeout_graceful_shutdown=GRACEFUL_S,
         server_header=False,
     )
-    return Server(config, app.state.synthesis)
+    return Server(config, app.state.synthesis, app.state.receipts)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class ServerProcess(Service):
     def terminate(self, number: int = signal.SIGTERM) -> int:
         """Asks it to end; gives the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(100)
 
     def engines(self) -> list[int]:
         """Process ids of its engines, also after its own end."""
