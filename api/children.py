@@ -5,12 +5,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 
+from api import processes
 from api.errors import QueueFull
 from dice_talk.errors import DiceTalkError
 
@@ -58,24 +59,22 @@ async def ask(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
     says that a file can't be used, `ChildFailed` when the child is to blame.
     """
     facts: dict[str, Any] = {}
-    for line in await _run(module, [sys.executable, "-m", module, *arguments], seconds):
+    for line in await _run(module, command(module, arguments), seconds):
         facts |= json.loads(line)
     if "error" in facts:
         raise DiceTalkError(facts["error"], facts["detail"])
     return facts
 
 
+def command(module: str, arguments: Sequence[str]) -> list[str]:
+    """What starts a child."""
+    return [sys.executable, "-m", module, *arguments]
+
+
 async def _run(module: str, command: list[str], seconds: float) -> list[bytes]:
     """Whole lines of what the child said before it ended, by itself or by force."""
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        limit=MAX_LINE,
-        env=os.environ | FEW_ARENAS,
-        start_new_session=True,  # Ctrl-C in the terminal must not look like a file that cannot be read
+    child = await processes.start(
+        command, stdin=asyncio.subprocess.DEVNULL, limit=MAX_LINE, env=os.environ | FEW_ARENAS
     )
     complaints = asyncio.create_task(_read_tail(child.stderr))
     lines: list[bytes] = []
@@ -87,10 +86,8 @@ async def _run(module: str, command: list[str], seconds: float) -> list[bytes]:
     except TimeoutError:
         log.warning("%s took more than %g seconds", module, seconds)
     finally:
-        with suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-        tail = await complaints
+        await processes.end(child)
+    tail = await complaints
     if child.returncode and child.returncode > 0 and b"MemoryError" not in tail:
         log.error("%s does not work: exit code %d\n%s", module, child.returncode, tail.decode("utf-8", "replace"))
         raise ChildFailed

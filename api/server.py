@@ -23,7 +23,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import control, errors, logs, media, routes
+from api import control, errors, logs, media, processes, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
@@ -125,6 +125,7 @@ def create_app(
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
+        await processes.settled()
         store.close()
         lock.close()
 

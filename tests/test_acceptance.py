@@ -28,7 +28,7 @@ def free_port() -> int:
 
 def healthy(url: str) -> Any:
     try:
-        health = requests.get(f"{url}/api/health", timeout=5).json()
+        health = requests.get(f"{url}/api/health", timeout=60).json()
     except requests.ConnectionError:
         return None
     return health if health["model_loaded"] else None
@@ -85,7 +85,7 @@ def test_the_suggested_curl_line_works_as_printed(started: tuple[str, Path, Any]
     state = wait_for(
         lambda: (
             state
-            if (state := requests.get(f"{url}/api/v1/synthesis/{task[1]}/status", timeout=5).json())["status"]
+            if (state := requests.get(f"{url}/api/v1/synthesis/{task[1]}/status", timeout=60).json())["status"]
             in ("COMPLETED", "FAILED")
             else None
         ),

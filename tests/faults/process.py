@@ -113,7 +113,7 @@ def server_process(
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(requests.ConnectionError):
-        requests.get(f"{url}/api/health", timeout=5)
+    with contextlib.suppress(requests.RequestException):
+        requests.get(f"{url}/api/health", timeout=60)
         return True
     return False

@@ -32,7 +32,7 @@ def test_a_result_purged_while_it_is_downloaded_arrives_whole(serve: Any, portra
         received = next(chunks)
         now[0] += timedelta(days=2)
         wait_for(lambda: not service.files())
-        assert requests.get(url, timeout=10).status_code == 404
+        assert requests.get(url, timeout=60).status_code == 404
         assert received + b"".join(chunks) == expected
 
 

@@ -86,7 +86,7 @@ def test_a_task_that_fails_three_times_says_why(
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("FAILED", 3)
     assert state["message"] == f"Rendering failed 3 times; last: {reason}"
-    assert requests.get(f"{service.url}/api/health", timeout=5).json()["slots_busy"] == 0
+    assert requests.get(f"{service.url}/api/health", timeout=60).json()["slots_busy"] == 0
     assert service.files() == [f"tasks/{state['task_id']}{file}" for file in ("", "/audio", "/image")]
 
 

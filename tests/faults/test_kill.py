@@ -31,7 +31,7 @@ def test_with_tasks_finished_running_and_waiting(tmp_path: Path, portrait: Path,
         for task in running:
             service.wait(task, "PROCESSING")
         service.kill()
-        wait_for(lambda: not service.engines(), 10)
+        wait_for(lambda: not service.engines())
         order = [render for (render,) in service.rows("SELECT id FROM renders ORDER BY number")]
         assert order[:5] == finished + running
         assert set(order[5:]) == waiting
@@ -129,7 +129,7 @@ class Changes(Stream):
             for task in set(self.promised) - self.unsure:
                 url = f"{service.url}/api/v1/synthesis/{task}/status"
                 if task in self.removed:
-                    assert requests.get(url, timeout=10).status_code == 404
+                    assert requests.get(url, timeout=60).status_code == 404
                 elif task in self.cancelled:
                     assert service.status(task)["cancelled"]
                 else:

@@ -453,6 +453,6 @@ def test_health_is_quick_while_bodies_are_parsed(server: Service) -> None:
     slowest = 0.0
     while any(thread.is_alive() for thread in sending):
         start = time.monotonic()
-        assert requests.get(f"{server.url}/api/health", timeout=5).ok
+        assert requests.get(f"{server.url}/api/health", timeout=60).ok
         slowest = max(slowest, time.monotonic() - start)
     assert slowest < 1

@@ -102,7 +102,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(unknown=st.sampled_from(UNKNOWN), verb=st.sampled_from(["status", "download"]))
     def ask_for_another(self, unknown: str, verb: str) -> None:
-        refused(requests.get(f"{self.service.url}/api/v1/synthesis/{unknown}/{verb}", timeout=5), 404)
+        refused(requests.get(f"{self.service.url}/api/v1/synthesis/{unknown}/{verb}", timeout=60), 404)
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data())
@@ -119,7 +119,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: Any) -> None:
         task = data.draw(st.sampled_from(sorted(self.seen)))
-        answer = requests.post(f"{self.base}/{task}/cancel", timeout=10)
+        answer = requests.post(f"{self.base}/{task}/cancel", timeout=60)
         state = self.look(task)
         if answer.status_code == 200:
             assert answer.json() == state
@@ -134,7 +134,7 @@ class Life(RuleBasedStateMachine):
         task = data.draw(st.sampled_from(sorted(self.seen)))
         assert requests.delete(f"{self.base}/{task}", timeout=20).status_code == 204
         del self.seen[task]
-        refused(requests.get(f"{self.base}/{task}/status", timeout=5), 404)
+        refused(requests.get(f"{self.base}/{task}/status", timeout=60), 404)
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data(), seed=st.sampled_from([None, 1, 2]))
@@ -155,7 +155,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def list(self) -> None:
-        tasks = requests.get(self.base, params={"limit": 100}, timeout=10).json()["tasks"]
+        tasks = requests.get(self.base, params={"limit": 100}, timeout=60).json()["tasks"]
         assert {state["task_id"] for state in tasks} == set(self.seen)
 
     @precondition(lambda self: self.seen)
