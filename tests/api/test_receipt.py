@@ -26,7 +26,6 @@ from tests.api.test_http import error_of
 from tests.conftest import Service, running
 from tests.waiting import wait_for
 
-
 PROMPTLY = """
 import runpy
 import sys
@@ -41,7 +40,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @pytest.fixture(autouse=True)
 def _promptly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring gives way to everything else: on a machine that is busy all the time, it would never come to its end."""
+    """Measuring gives way to everything else: on a machine that is always busy, it would never come to its end."""
     monkeypatch.setattr(
         children, "command", lambda module, arguments: [sys.executable, "-c", PROMPTLY, module, *arguments]
     )
