@@ -7,11 +7,12 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -275,6 +276,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _allow_many_connections() -> None:
+    """As many open files as the system grants: shells and service managers often start programs with 1024 of them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and then has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def http_server(app: FastAPI) -> uvicorn.Server:
     """What serves an app made by `create_app`."""
     config = uvicorn.Config(
@@ -299,6 +307,7 @@ def main() -> None:
         app = create_app(settings)
     except StartError as error:
         sys.exit(f"DICE-Talk Server cannot start: {error}")
+    _allow_many_connections()
     for number in (
         signal.SIGTERM,
         signal.SIGINT,

@@ -156,7 +156,7 @@ def test_a_model_file_that_is_missing_is_named(tmp_path: Path, portrait: Path, s
         refused = service.start(portrait, speech)
         assert (refused.status_code, model.name in refused.json()["detail"]) == (400, True)
     with server_process(tmp_path, variables=variables) as service:
-        assert service.process.wait(10) == 1
+        assert service.process.wait(100) == 1
         assert model.name in (tmp_path / "output").read_text().splitlines()[-1]
 
 

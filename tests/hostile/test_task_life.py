@@ -53,6 +53,7 @@ class Life(RuleBasedStateMachine):
     def start(self, kind: str) -> None:
         self.kind, self.late = kind, timedelta()
         self.seen: dict[str, dict[str, Any]] = {}
+        self.keys: dict[str, str] = {}  # by task
         self.stack = ExitStack()
         type(self).lives += 1
         self.home = self.folder / str(self.lives)
@@ -88,6 +89,22 @@ class Life(RuleBasedStateMachine):
             return
         assert answer.status_code == 200, answer.text
         self.accept(answer.json()["task_id"])
+
+    @rule(key=st.sampled_from(["a", "b"]), seed=st.sampled_from([1, 2]))
+    def submit_once(self, key: str, seed: int) -> None:
+        """The same again gives the same task, as long as that is there; something else is refused."""
+        files = {"image": PICTURE, "audio": SOUND}
+        data, headers = {"emotion": "sad", "duration": 0.1, "seed": seed}, {"Idempotency-Key": key}
+        answer = requests.post(f"{self.base}/start", files=files, data=data, headers=headers, timeout=60)
+        made = {state["seed"]: task for task in self.seen if self.keys.get(task) == key for state in [self.look(task)]}
+        if made and seed not in made:
+            refused(answer, 409)
+        elif made:
+            assert answer.json()["task_id"] == made[seed]
+        elif answer.status_code != 503:
+            assert answer.status_code == 200, answer.text
+            self.accept(answer.json()["task_id"])
+            self.keys[answer.json()["task_id"]] = key
 
     def accept(self, task: str) -> None:
         assert task not in self.seen
