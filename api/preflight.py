@@ -1,13 +1,12 @@
 """What would become of a portrait and a recording, found by `dice_talk.preflight` in a child process."""
 
-import asyncio
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
 
-from api.children import ask
+from api.children import Places, ask
 from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
 from api.schemas import RenderForm, SecondsRange
@@ -18,8 +17,6 @@ from dice_talk.engine import choose_engine
 from dice_talk.options import LOOKED_AT, RenderOptions
 
 TIMEOUT_S = 60.0
-AT_ONCE = 2
-"""As for inspections, and beside them."""
 
 _options: Any = {
     name: (field.annotation, field) for name, field in RenderOptions.model_fields.items() if name in LOOKED_AT
@@ -114,17 +111,19 @@ class Preflight:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = Places()
 
     async def look(self, form: PreflightForm) -> PreflightFound:
-        """Raises `DiceTalkError` for whichever file can't be used, `InvalidValue` when there is none."""
+        """Raises `DiceTalkError` for whichever file can't be used, `InvalidValue` when there is none, and what
+        `Places` raises.
+        """
         image, audio = _path(form.image), _path(form.audio)
         if not (image or audio):
             raise InvalidValue("Neither image nor audio was sent", "Send one of them, or both.")
         wish = self._settings.engine if form.engine == "auto" else form.engine
         engine = choose_engine(wish, self._settings.checkpoints_dir)
         options = form.options().model_dump_json()
-        async with self._places:
+        async with self._places.one():
             found = await ask(
                 "dice_talk.preflight", engine, options, str(image or "-"), str(audio or "-"), seconds=TIMEOUT_S
             )

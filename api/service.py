@@ -26,7 +26,7 @@ from api.outbound import check_url
 from api.recent import Standing
 from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
-from api.storage import Upload, link_inputs, render_folder, staging_folder, storage_problem
+from api.storage import Upload, link_inputs, remove_folder, render_folder, staging_folder, storage_problem
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, Task, TaskStatus, cache_key, request_hash
 from api.uploads import StoredFile
@@ -161,7 +161,12 @@ class Synthesis:
         )
         logs.about(task.id)
         # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
-        return _created(await asyncio.shield(asyncio.ensure_future(self._admit(task, upload.folder))))
+        admitting = asyncio.ensure_future(self._admit(task, upload.folder))
+        try:
+            return _created(await asyncio.shield(admitting))
+        except asyncio.CancelledError:
+            await asyncio.wait([admitting])  # before whoever sent the files removes them
+            raise
 
     async def _find_repeated(self, owner: str | None, key: str, body: str) -> Task | None:
         """The task that this request made already. Raises `Conflict` when another request has its key."""
@@ -420,12 +425,13 @@ class Synthesis:
         async with self._admission:  # nobody may join a render while it goes
             expired = await asyncio.to_thread(self._store.expired, cutoff)
             gone = [render_id for render_id in expired if not self._dispatcher.holds(render_id)]
-            for render_id in gone:  # before the rows: on a full disk, the database has no room to forget them
-                await asyncio.to_thread(shutil.rmtree, self.folder(render_id), ignore_errors=True)
-            await asyncio.to_thread(self._store.purge, cutoff, gone)
-        if gone:
-            log.info("%d renders removed that are too old or belong to no task", len(gone))
-        return len(gone)
+            # Before the rows: on a full disk, the database has no room to forget them. A folder in which somebody still
+            # wrote may outlast this; its row then stays for the next sweep.
+            removed = [one for one in gone if await asyncio.to_thread(remove_folder, self.folder(one))]
+            await asyncio.to_thread(self._store.purge, cutoff, removed)
+        if removed:
+            log.info("%d renders removed that are too old or belong to no task", len(removed))
+        return len(removed)
 
 
 def _created(task: Task) -> TaskCreated:

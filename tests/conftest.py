@@ -65,13 +65,13 @@ class Service:
         return str(answer.json()["task_id"])
 
     def status(self, task_id: str) -> Any:
-        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/status", timeout=10).json()
+        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/status", timeout=60).json()
 
     def health(self) -> Any:
-        return requests.get(f"{self.url}/api/health", timeout=10).json()
+        return requests.get(f"{self.url}/api/health", timeout=60).json()
 
     def download(self, task_id: str, **headers: str) -> requests.Response:
-        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=10)
+        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=60)
 
     def wait(self, task_id: str, *statuses: str, seconds: float = 180) -> Any:
         """The status once it is one of `statuses`; COMPLETED or FAILED where none is named."""
