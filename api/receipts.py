@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.children import ChildFailed, ask
+from api.children import ask
 from api.errors import TaskNotFound
 from api.files import keep
 from api.schemas import WEIGHTS, Timestamp
@@ -18,7 +18,6 @@ from api.settings import Settings
 from api.storage import render_folder
 from api.tasks import Render, Task
 from dice_talk.engine import weight_files, weights_of
-from dice_talk.errors import DiceTalkError
 from dice_talk.video import poster
 
 PATIENCE_S = 5.0
@@ -134,15 +133,14 @@ class Receipts:
         self._settings = settings
         self._places, self._one_at_a_time = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
         self._measuring: dict[str, asyncio.Task[None]] = {}  # by the render's id
+        self._closed = False
 
     async def of(self, task: Task) -> Receipt:
         """Of a task whose video is there. Raises `TaskNotFound` when it goes meanwhile."""
         render, checkpoints = task.render, self._settings.checkpoints_dir
         try:
             found = await self._found(render)
-        except (FileNotFoundError, ChildFailed, DiceTalkError):
-            if await asyncio.to_thread(render_folder(self._settings, render.id).exists):
-                raise
+        except FileNotFoundError:
             raise TaskNotFound from None
         hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
         result = dict(render.result)
@@ -167,15 +165,30 @@ class Receipts:
         async with self._places:
             files = [str(folder / name) for name in ("image", "audio", "result.mp4")]
             digests = await ask("dice_talk.digest", *files, seconds=DIGEST_S)
+        if self._closed:
+            return digests
         measuring = self._measuring.get(render.id)
         if measuring is None:
             measuring = asyncio.create_task(self._measure(folder, render, digests))
             self._measuring[render.id] = measuring
-            measuring.add_done_callback(lambda _: self._measuring.pop(render.id))
-        done, _ = await asyncio.wait({measuring}, timeout=PATIENCE_S)
-        if done:
+            measuring.add_done_callback(lambda done: self._note_end(render.id, done))
+        await asyncio.wait({measuring}, timeout=PATIENCE_S)
+        if measuring.done() and not measuring.cancelled():
             measuring.result()  # raises what it raised
         return await asyncio.to_thread(_read, folder / MEASURED) or digests
+
+    def _note_end(self, render_id: str, measuring: asyncio.Task[None]) -> None:
+        del self._measuring[render_id]
+        if not measuring.cancelled():
+            measuring.exception()  # is raised to whoever still waits; `ask` has logged what is worth it
+
+    async def close(self) -> None:
+        """Measures nothing any more: whoever waits gets what is known, and may ask the next server for the rest."""
+        self._closed = True
+        ending = list(self._measuring.values())
+        for measuring in ending:
+            measuring.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     async def _measure(self, folder: Path, render: Render, digests: dict[str, Any]) -> None:
         files = str(folder / "image"), str(folder / "result.mp4")

@@ -109,6 +109,8 @@ def create_app(
         metrics=metrics,
     )
 
+    receipts = Receipts(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         clear_leftovers(settings, store)
@@ -120,6 +122,7 @@ def create_app(
         yield
         sweeping.cancel()
         await synthesis.drain()
+        await receipts.close()
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
@@ -129,7 +132,7 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    app.state.preflight, app.state.receipts = Preflight(settings), Receipts(settings)
+    app.state.preflight, app.state.receipts = Preflight(settings, synthesis.foresee), receipts
     routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
@@ -252,9 +255,9 @@ def _listen(settings: Settings) -> socket.socket:
 class Server(uvicorn.Server):
     """Goes on answering while running tasks are given time to end: uvicorn itself closes the door first."""
 
-    def __init__(self, config: uvicorn.Config, synthesis: Synthesis) -> None:
+    def __init__(self, config: uvicorn.Config, synthesis: Synthesis, receipts: Receipts) -> None:
         super().__init__(config)
-        self._synthesis = synthesis
+        self._synthesis, self._receipts = synthesis, receipts
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called for each signal; the second one is impatient."""
@@ -268,6 +271,7 @@ class Server(uvicorn.Server):
             self._synthesis.settings.shutdown_seconds,
         )
         await self._synthesis.drain()
+        await self._receipts.close()  # clients that wait for one would keep the server waiting
         await super().shutdown(sockets)
 
 
@@ -282,7 +286,7 @@ def http_server(app: FastAPI) -> uvicorn.Server:
         timeout_graceful_shutdown=GRACEFUL_S,
         server_header=False,
     )
-    return Server(config, app.state.synthesis)
+    return Server(config, app.state.synthesis, app.state.receipts)
 
 
 def main() -> None:

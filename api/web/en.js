@@ -125,6 +125,7 @@ export const en = {
   "result.size": "Picture",
   "result.lag": "Lips and sound",
   "result.lag.value": "{frames} frames apart",
+  "result.measuring": "being measured…",
   "result.identity": "Likeness",
   "result.receipt": "Receipt (JSON)",
   "result.loading": "Fetching the video…",
@@ -139,7 +140,8 @@ export const en = {
   "history.state.FAILED": "failed",
   "history.state.CANCELLED": "cancelled",
   "history.state.GONE": "expired",
-  "history.removed": "Removed from the list.",
+  "history.removed": "Removed.",
+  "history.kept": "It could not be removed. {reason}",
 
   "camera.title": "Take a portrait",
   "camera.take": "Take the picture",

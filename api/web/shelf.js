@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { face } from "./faces.js";
 import * as history from "./history.js";
-import { announce, byId, element, show } from "./page.js";
+import { announce, byId, complain, element, show } from "./page.js";
 import { statusOf } from "./task.js";
 import { ago, emotionName, t } from "./texts.js";
 
@@ -65,9 +65,17 @@ function item(entry) {
 }
 
 async function discard(entry) {
-  if (entry.status !== "GONE" && api.offers("synthesis/{task_id}", "delete")) await api.remove(entry.id).catch(() => {});
+  onRemoved(entry); // first: nothing more is asked of what goes
+  complain("history-error", null);
+  if (entry.status !== "GONE" && api.offers("synthesis/{task_id}", "delete")) {
+    try {
+      await api.remove(entry.id);
+    } catch (error) {
+      if (error.status === undefined) throw error;
+      if (error.status !== 404) return complain("history-error", t("history.kept", { reason: error.words }));
+    }
+  }
   history.remove(entry.id);
-  onRemoved(entry);
   draw();
   announce(t("history.removed"));
   (byId("history-list").querySelector(".open") ?? byId("studio")).focus();

@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import logging
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,19 @@ import requests
 from PIL import Image
 
 from api.clock import Clock
+from api.settings import Settings
 from dice_talk import __version__
 from dice_talk.options import RenderOptions
 from tests.api.test_http import error_of
-from tests.conftest import Service
+from tests.conftest import Service, running
 from tests.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(400)  # measuring gives way to whatever else runs, on a busy machine for minutes
 
 
 def receipt_of(service: Service, task_id: str) -> Any:
     """Once all is measured, which gives way to everything else that runs."""
-    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 100)
+    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 300)
 
 
 def ask(service: Service, task_id: str, what: str = "receipt") -> requests.Response:
@@ -151,3 +156,33 @@ def test_a_video_that_goes_while_it_is_looked_at(serve: Any, portrait: Path, spe
     shutil.rmtree(service.settings.data_dir / "tasks" / task)
     for what in ("receipt", "poster"):
         assert ask(service, task, what).status_code == 404
+
+
+def test_a_task_that_is_removed_while_it_is_measured(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("api.receipts.PATIENCE_S", 0.0)
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    assert ask(service, task).json()["measured"] is None
+    assert requests.delete(f"{service.url}/api/v1/synthesis/{task}", timeout=30).status_code == 204
+    assert ask(service, task).status_code == 404
+    measuring = service.app.state.receipts._measuring
+    wait_for(lambda: not measuring, 60)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_whoever_waits_when_the_server_stops_is_answered(
+    tmp_path: Path, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.receipts.PATIENCE_S", 60.0)
+    settings = Settings(data_dir=tmp_path / "data", log_dir=tmp_path / "logs", shutdown_seconds=0.1)
+    with ThreadPoolExecutor() as threads:
+        with running(settings, "quick", tmp_path / "gate") as service:
+            task = service.submit(portrait, speech, duration=60)
+            service.wait(task)
+            asking = threads.submit(ask, service, task)
+            wait_for(lambda: service.app.state.receipts._measuring, 60)
+        answer = asking.result(60)
+    assert (answer.status_code, answer.json()["measured"]) == (200, None)
