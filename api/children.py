@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -14,11 +13,15 @@ from dice_talk.errors import DiceTalkError
 
 log = logging.getLogger(__name__)
 
-MAX_LINE = 1024 * 1024
+MAX_SAID = 1024 * 1024
 """Bytes; a small picture in base64 takes a tenth of it."""
 MAX_COMPLAINT = 4096
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 """With one for each thread, as is usual, a machine of many cores would map more than the children may."""
+
+
+_alive: dict[asyncio.SubprocessTransport, asyncio.Future[None]] = {}
+"""Children that run, and when they are gone; of all loops, for tests have several."""
 
 
 class ChildFailed(Exception):
@@ -44,38 +47,54 @@ async def ask(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
 
 async def _run(module: str, command: list[str], seconds: float) -> list[bytes]:
     """Whole lines of what the child said before it ended, by itself or by force."""
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(
+    loop = asyncio.get_running_loop()
+    transport, talk = await loop.subprocess_exec(
+        _Talk,
         *command,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        limit=MAX_LINE,
         env=os.environ | FEW_ARENAS,
         start_new_session=True,  # Ctrl-C in the terminal must not look like a file that cannot be read
     )
-    complaints = asyncio.create_task(_read_tail(child.stderr))
-    lines: list[bytes] = []
+    _alive[transport] = talk.ended
+    talk.ended.add_done_callback(lambda _: _alive.pop(transport))
     try:
         with anyio.fail_after(seconds):
-            while child.stdout is not None and (line := await child.stdout.readline()):
-                lines.extend([line] if line.endswith(b"\n") else ())  # one that is cut off tells nothing
-            await child.wait()
+            await asyncio.shield(talk.ended)
     except TimeoutError:
         log.warning("%s took more than %g seconds", module, seconds)
     finally:
-        with suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-    tail = await complaints
-    if child.returncode and child.returncode > 0 and b"MemoryError" not in tail:
-        log.error("%s does not work: exit code %d\n%s", module, child.returncode, tail.decode("utf-8", "replace"))
+        transport.close()  # which kills it; when it is gone is not waited for here, but in `end_all`
+    code = transport.get_returncode()
+    if code and code > 0 and b"MemoryError" not in talk.complaints:
+        complaints = talk.complaints.decode("utf-8", "replace")
+        log.error("%s does not work: exit code %d\n%s", module, code, complaints)
         raise ChildFailed
-    return lines
+    return [line for line in talk.said.splitlines(keepends=True) if line.endswith(b"\n")]  # one cut off tells nothing
 
 
-async def _read_tail(stream: asyncio.StreamReader | None) -> bytes:
-    tail = b""
-    while stream is not None and (chunk := await stream.read(65536)):
-        tail = (tail + chunk)[-MAX_COMPLAINT:]
-    return tail
+class _Talk(asyncio.SubprocessProtocol):
+    """What a child says, and the end of its complaints."""
+
+    def __init__(self) -> None:
+        self.said, self.complaints = b"", b""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Of standard output, or of standard error."""
+        if fd == 1:
+            self.said = (self.said + data)[:MAX_SAID]
+        else:
+            self.complaints = (self.complaints + data)[-MAX_COMPLAINT:]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It has ended, and all that it said has arrived."""
+        self.ended.set_result(None)
+
+
+async def end_all() -> None:
+    """Kills the children of this loop that are left, and waits until they are gone: then the loop may be closed."""
+    loop = asyncio.get_running_loop()
+    left = {transport: ended for transport, ended in _alive.items() if ended.get_loop() is loop}
+    for transport in left:
+        transport.close()
+    await asyncio.gather(*left.values())

@@ -95,7 +95,8 @@ def estimate(size: Size, past: Iterable[Timing]) -> Span:
         highs.append(timing.seconds * max(ratio, math.sqrt(ratio)))
     if not lows:
         return UNKNOWN
-    return Span(_quantile(lows, 0.1), _quantile(highs, 0.9))
+    doubt = 1 + 1 / len(lows) - 1 / NEAREST  # few of them say little: one, that it may take half as long or twice
+    return Span(_quantile(lows, 0.1) / doubt, _quantile(highs, 0.9) * doubt)
 
 
 def _quantile(values: list[float], share: float) -> float:

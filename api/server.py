@@ -23,7 +23,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import control, errors, logs, media, routes
+from api import children, control, errors, logs, media, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
@@ -126,6 +126,7 @@ def create_app(
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
+        await children.end_all()
         store.close()
         lock.close()
 

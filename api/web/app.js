@@ -336,6 +336,7 @@ async function main() {
   keys.setUp(async () => {
     complain("submit-error", null);
     portraits.lookAgain(0);
+    speeches.lookAgain();
     await shelf.refresh();
   });
   acceptDrops();

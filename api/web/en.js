@@ -130,6 +130,8 @@ export const en = {
   "result.receipt": "Receipt (JSON)",
   "result.loading": "Fetching the video…",
 
+  "advice.field": "“{name}”",
+
   "history.title": "Your videos",
   "history.note": "Kept on the server for a day; this list is kept in this browser only.",
   "history.open": "{emotion}, {title}, {when}: {state}",

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as capture from "./capture.js";
-import { preparePicture, UnreadableFile } from "./media.js";
+import { preparePicture, thumbnail, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
 import { byId, complain, element, openOnEnter } from "./page.js";
 import { advice, t } from "./texts.js";
@@ -79,6 +79,7 @@ async function useCamera() {
 // Asks the server what it sees, once nothing has changed for a moment.
 export function lookAgain(wait = LOOK_AGAIN_MS) {
   if (!portrait.file || !api.offers("preflight", "post")) return draw();
+  if (!options.allFit()) return;
   const question = JSON.stringify([portrait.url, portrait.faceIndex, secondsOf(), ...LOOKED_AT.map(options.value)]);
   if (question === asked) return;
   clearTimeout(timer);
@@ -107,6 +108,9 @@ async function look() {
   try {
     const answer = await api.preflight(body, looking.signal);
     portrait.found = answer;
+    const { width, height, faces } = answer.image;
+    const chosen = faces.find(({ index }) => index === portrait.faceIndex);
+    if (chosen) portrait.thumbnail = thumbnail(byId("picture-image"), [width, height], chosen);
     complain("portrait-error", null, byId("image-file"));
     onChange(answer);
   } catch (error) {
@@ -114,7 +118,7 @@ async function look() {
     portrait.found = null;
     asked = ""; // may be asked once more
     // A missing call is no fault of the picture's, and what is wrong with options is said when they are sent.
-    if (error.status === 400 || error.status === 413) complain("portrait-error", error.words, byId("image-file"));
+    if ([400, 413].includes(error.status) && /\bimage\b/i.test(error.error)) complain("portrait-error", error.words, byId("image-file"));
     else if (error.needsKey) onChange(null, error);
   }
   draw();

@@ -65,18 +65,22 @@ function item(entry) {
 }
 
 async function discard(entry) {
-  onRemoved(entry); // first: nothing more is asked of what goes
   complain("history-error", null);
+  history.remove(entry.id);
+  onRemoved(entry); // nothing more is asked of what goes
+  draw();
+  (byId("history-list").querySelector(".open") ?? byId("studio")).focus();
   if (entry.status !== "GONE" && api.offers("synthesis/{task_id}", "delete")) {
     try {
       await api.remove(entry.id);
     } catch (error) {
       if (error.status === undefined) throw error;
-      if (error.status !== 404) return complain("history-error", t("history.kept", { reason: error.words }));
+      if (error.status !== 404) {
+        history.add(entry);
+        draw();
+        return complain("history-error", t("history.kept", { reason: error.words }));
+      }
     }
   }
-  history.remove(entry.id);
-  draw();
   announce(t("history.removed"));
-  (byId("history-list").querySelector(".open") ?? byId("studio")).focus();
 }

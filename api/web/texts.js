@@ -58,8 +58,10 @@ const ended = (sentence) => (/[.!?。！？…]$/.test(sentence) ? sentence : se
 // One after the other; what is empty is left out.
 export const sentences = (...parts) => parts.filter(Boolean).map(ended).join(language === "zh" ? "" : " ");
 
+// Fields by the names that they have on the page.
 export function advice({ code, message }) {
-  return (language === "zh" && zhAdvice[code]) || fromServer(message);
+  const words = (language === "zh" && zhAdvice[code]) || fromServer(message);
+  return words.replace(/\b([a-z]+_[a-z_]+|crop)(=true)?\b/g, (name, field) => (known(`option.${field}`) ? t("advice.field", { name: t(`option.${field}`) }) : name));
 }
 
 export function emotionName(emotion) {

@@ -141,6 +141,8 @@ export const zh = {
   "result.receipt": "凭据（JSON）",
   "result.loading": "正在取回视频…",
 
+  "advice.field": "“{name}”",
+
   "history.title": "您的视频",
   "history.note": "视频在服务器上保留一天；此列表只保存在这个浏览器中。",
   "history.open": "{emotion}，{title}，{when}：{state}",

@@ -48,7 +48,7 @@ def test_a_picture_with_nobody_in_it(
     page.get_by_role("heading", name="That did not work").wait_for()
     assert page.inner_text("#failed-words") == "No face was found. Send a clear portrait."
     page.click("#failed-back")
-    assert page.inner_text("#portrait-error") == "No face was found: Send a clear portrait."
+    assert page.inner_text("#portrait-error") == "No face was found. Send a clear portrait."
 
 
 def test_options_out_of_their_bounds(
