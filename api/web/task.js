@@ -206,6 +206,11 @@ async function fetchReceipt() {
   }
 }
 
+function lag(seconds) {
+  if (!seconds) return t("result.lag.none");
+  return t(seconds > 0 ? "result.lag.late" : "result.lag.early", { ms: Math.round(1000 * Math.abs(seconds)) });
+}
+
 function facts() {
   const { id, state } = task;
   const weights = state.weights && state.weights !== "published" ? ` (${state.weights})` : "";
@@ -217,7 +222,7 @@ function facts() {
   ];
   const { result, measured } = receipt ?? {};
   if (result?.width) rows.splice(1, 0, [t("result.size"), `${result.width} × ${result.height}, ${result.fps} fps`]);
-  if (Number.isFinite(measured?.lip_lag_frames)) rows.push([t("result.lag"), t("result.lag.value", { frames: measured.lip_lag_frames })]);
+  if (Number.isFinite(measured?.lip_lag_frames)) rows.push([t("result.lag"), lag(measured.lip_lag_frames / result.fps)]);
   if (Number.isFinite(measured?.identity_similarity)) rows.push([t("result.identity"), measured.identity_similarity.toFixed(2)]);
   if (receipt && !measured) rows.push([t("result.lag"), t("result.measuring")]);
   // A plain link can't send a key.
