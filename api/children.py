@@ -63,7 +63,8 @@ async def _run(module: str, command: list[str], seconds: float) -> list[bytes]:
     except TimeoutError:
         log.warning("%s took more than %g seconds", module, seconds)
     finally:
-        transport.close()  # which kills it; when it is gone is not waited for here, but in `end_all`
+        transport.close()  # which kills it; where we are cancelled, `end_all` waits until it is gone
+    await asyncio.shield(talk.ended)
     code = transport.get_returncode()
     if code and code > 0 and b"MemoryError" not in talk.complaints:
         complaints = talk.complaints.decode("utf-8", "replace")
