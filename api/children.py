@@ -56,13 +56,16 @@ async def ask(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
     """What `python -m module arguments` says on standard output, in JSON lines, before it ends.
 
     When it runs into a limit, or takes more than `seconds`, that is less than all. Raises `DiceTalkError` where it
-    says that a file can't be used, `ChildFailed` when the child is to blame.
+    says that a file can't be used, `FileNotFoundError` where it says that one is not there, `ChildFailed` when the
+    child is to blame.
     """
     facts: dict[str, Any] = {}
     for line in await _run(module, command(module, arguments), seconds):
         facts |= json.loads(line)
     if "error" in facts:
         raise DiceTalkError(facts["error"], facts["detail"])
+    if "missing" in facts:
+        raise FileNotFoundError(facts["missing"])
     return facts
 
 

@@ -137,13 +137,16 @@ class Receipts:
         self._settings = settings
         self._places, self._one_at_a_time = Places(), asyncio.Lock()
         self._measuring: dict[str, asyncio.Task[dict[str, Any]]] = {}  # by the render's id
+        self._closed = False
 
     async def of(self, task: Task) -> Receipt:
         """Of a task whose video is there. Raises `TaskNotFound` when it goes meanwhile."""
         render, checkpoints = task.render, self._settings.checkpoints_dir
         try:
             found = await self._found(render)
-        except (FileNotFoundError, ChildFailed, DiceTalkError):
+        except FileNotFoundError:
+            raise TaskNotFound from None
+        except (ChildFailed, DiceTalkError):
             if await asyncio.to_thread(_is_whole, render_folder(self._settings, render.id)):
                 raise
             raise TaskNotFound from None
@@ -169,6 +172,8 @@ class Receipts:
             return kept
         async with self._places.one():
             digests = await ask("dice_talk.digest", *(str(folder / name) for name in FILES), seconds=DIGEST_S)
+        if self._closed:
+            return digests
         measuring = self._measuring.get(render.id)
         if measuring is None:
             measuring = asyncio.create_task(self._measure(folder, render, digests))
@@ -184,6 +189,7 @@ class Receipts:
 
     async def close(self) -> None:
         """Gives up what is being measured: whoever waits for it is told the rest, and may ask again."""
+        self._closed = True
         measuring = set(self._measuring.values())
         for one in measuring:
             one.cancel()

@@ -112,6 +112,8 @@ def create_app(
         metrics=metrics,
     )
 
+    receipts = Receipts(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         clear_leftovers(settings, store)
@@ -134,7 +136,7 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    app.state.preflight, app.state.receipts = Preflight(settings), receipts
+    app.state.preflight, app.state.receipts = Preflight(settings, synthesis.foresee), receipts
     routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
@@ -274,7 +276,7 @@ class Server(uvicorn.Server):
             self._synthesis.settings.shutdown_seconds,
         )
         await self._synthesis.drain()
-        await self._receipts.close()
+        await self._receipts.close()  # clients that wait for one would keep the server waiting
         await super().shutdown(sockets)
 
 

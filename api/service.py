@@ -17,7 +17,7 @@ from api import logs
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
 from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
-from api.eta import Forecast
+from api.eta import Forecast, Size, Span
 from api.events import TICK_S, Events, Feed
 from api.files import settle
 from api.inspection import Inputs, Inspector
@@ -294,9 +294,13 @@ class Synthesis:
             steps=render.steps if counts else None,
             frame=render.step if draws else None,
             frames=render.steps if draws else None,
-            eta_seconds=SecondsRange(low=round(eta.low, 1), high=round(eta.high, 1)) if eta else None,
+            eta_seconds=_range(eta),
             cancelled=task.cancelled_at is not None,
         )
+
+    def foresee(self, size: Size) -> SecondsRange | None:
+        """How long a render of that size would take once it has begun; None where nobody knows."""
+        return _range(self._forecast.foresee(size))
 
     def page(self, owner: str | None, statuses: Collection[TaskStatus], limit: int, cursor: str | None) -> TaskPage:
         """Some of an owner's tasks, newest first. Blocking. Raises `InvalidValue` for a cursor that is none."""
@@ -432,6 +436,10 @@ class Synthesis:
         if removed:
             log.info("%d renders removed that are too old or belong to no task", len(removed))
         return len(removed)
+
+
+def _range(span: Span | None) -> SecondsRange | None:
+    return SecondsRange(low=round(span.low, 1), high=round(span.high, 1)) if span else None
 
 
 def _created(task: Task) -> TaskCreated:

@@ -6,7 +6,8 @@ import resource
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 MEMORY_BYTES = 4 << 30
 """Address space: the largest picture allowed takes 150 MB a copy, and libraries map far more than they use."""
@@ -48,3 +49,12 @@ def say(**facts: object) -> None:
     """One JSON line to standard output, at once: what follows may not come to its end."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def missing_files_told() -> Iterator[None]:
+    """Says which file was not there: whoever asked may have removed it meanwhile."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        say(missing=str(error.filename))

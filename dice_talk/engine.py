@@ -6,7 +6,7 @@ that knows which module holds which engine.
 
 import importlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -144,6 +144,12 @@ SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soundfile", "soxr", "av")
 """What reads the inputs and writes the file, whichever engine renders."""
 
 
+def some_of(missing: Sequence[str], most: int = 3) -> str:
+    """The first of them, in one line; `dice-talk doctor` lists all."""
+    more = len(missing) - most
+    return "; ".join([*missing[:most], *([f"{more} more"] if more > 0 else [])])
+
+
 def choose_engine(wanted: str, checkpoints: Path) -> str:
     """Name of the engine to use for `wanted`: auto takes diffusion when it is complete, else lite.
 
@@ -156,7 +162,7 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
     if missing:
         raise EngineUnavailable(
             f"Engine '{wanted}' is not available on this server",
-            f"Missing: {'; '.join(missing)}. {spec.remedy}",
+            f"Missing: {some_of(missing)}. {spec.remedy}",
         )
     return wanted
 

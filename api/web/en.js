@@ -125,10 +125,15 @@ export const en = {
   "result.seed": "Seed",
   "result.size": "Picture",
   "result.lag": "Lips and sound",
-  "result.lag.value": "{frames} frames apart",
+  "result.lag.none": "together",
+  "result.lag.late": "lips {ms} ms late",
+  "result.lag.early": "lips {ms} ms early",
+  "result.measuring": "being measured…",
   "result.identity": "Likeness",
   "result.receipt": "Receipt (JSON)",
   "result.loading": "Fetching the video…",
+
+  "advice.field": "“{name}”",
 
   "history.title": "Your videos",
   "history.note": "Kept on the server for a day; this list is kept in this browser only.",
@@ -140,7 +145,8 @@ export const en = {
   "history.state.FAILED": "failed",
   "history.state.CANCELLED": "cancelled",
   "history.state.GONE": "expired",
-  "history.removed": "Removed from the list.",
+  "history.removed": "Removed.",
+  "history.kept": "It could not be removed. {reason}",
 
   "camera.title": "Take a portrait",
   "camera.take": "Take the picture",

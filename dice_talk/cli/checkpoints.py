@@ -42,7 +42,10 @@ def download(checkpoints: Path, yes: bool) -> int:
 @click.command
 @CHECKPOINTS
 def doctor(checkpoints: Path) -> int:
-    """Say what is there, what is missing and what this machine can render."""
+    """Say what is there and what is missing.
+
+    And what this machine can render.
+    """
     from dice_talk.diffusion import doctor as examiner
 
     grades = set()
@@ -55,7 +58,10 @@ def doctor(checkpoints: Path) -> int:
 @click.command
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def make_tiny_checkpoints(folder: Path) -> int:
-    """Write tiny random weights to FOLDER, to try the diffusion engine's path."""
+    """Write tiny random weights to FOLDER.
+
+    To try the diffusion engine's path.
+    """
     if any((folder / source.path).exists() for source in HUB_FILES):
         raise click.UsageError(f"There are checkpoints in {folder} already; name another folder")
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import shutil
 import sys
 import time
@@ -46,9 +47,12 @@ def _promptly(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+pytestmark = pytest.mark.timeout(400)  # measuring gives way to whatever else runs, on a busy machine for minutes
+
+
 def receipt_of(service: Service, task_id: str) -> Any:
     """Once all is measured, which gives way to everything else that runs."""
-    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 100)
+    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 300)
 
 
 def ask(service: Service, task_id: str, what: str = "receipt") -> requests.Response:
@@ -217,3 +221,18 @@ def test_a_video_that_goes_while_it_is_looked_at(serve: Any, portrait: Path, spe
     shutil.rmtree(service.settings.data_dir / "tasks" / task)
     for what in ("receipt", "poster"):
         assert ask(service, task, what).status_code == 404
+
+
+def test_a_task_that_is_removed_while_it_is_measured(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("api.receipts.PATIENCE_S", 0.0)
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    assert ask(service, task).json()["measured"] is None
+    assert requests.delete(f"{service.url}/api/v1/synthesis/{task}", timeout=30).status_code == 204
+    assert ask(service, task).status_code == 404
+    measuring = service.app.state.receipts._measuring
+    wait_for(lambda: not measuring, 60)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
