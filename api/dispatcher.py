@@ -254,7 +254,7 @@ class Dispatcher:
             part.unlink(missing_ok=True)
 
     async def _learn(self, render: Render, started: datetime) -> None:
-        timing = Timing(Size.of(render), (self._clock() - started).total_seconds())
+        timing = Timing(Size.of_render(render), (self._clock() - started).total_seconds())
         with suppress(StoreFailure):  # the next one teaches the same
             await asyncio.to_thread(self._store.learn, timing)
 

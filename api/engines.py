@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import signal
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from api import processes
 from dice_talk.engine import ENGINES, Progress, RenderJob, RenderResult
 from dice_talk.worker import encode_cancel, encode_job
 
@@ -70,13 +70,7 @@ class EngineProcess:
     ) -> "EngineProcess":
         """Starts a process and waits until its models are loaded. Raises `EngineLost` or `TaskFailed`."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in the terminal is the service's to handle; and one group to kill
-            )
+            process = await processes.start(command, stdin=asyncio.subprocess.PIPE)
         except OSError as error:  # no memory, no descriptors, no such program
             raise EngineLost(f"the engine process could not be started: {error.strerror}") from error
         engine = cls(process, label, stall_seconds)
@@ -140,10 +134,7 @@ class EngineProcess:
 
     async def stop(self) -> None:
         """Kills the process, with any it has started, and waits for its end."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        await processes.end(self._process)
         await self._end_of_output()
 
     async def _end_of_output(self) -> None:
@@ -234,12 +225,12 @@ class EnginePool:
             return process
 
     def ready(self, engine: str) -> bool:
-        """Whether some process of that engine runs, with its models loaded."""
-        return any(name == engine and process.alive for (name, _), process in self._processes.items())
+        """Whether some process of that engine runs, with its models loaded. Safe from any thread, as `pids` is."""
+        return any(name == engine and process.alive for (name, _), process in list(self._processes.items()))
 
     def pids(self) -> list[int]:
         """Of the processes that run."""
-        return [process.pid for process in self._processes.values() if process.alive]
+        return [process.pid for process in list(self._processes.values()) if process.alive]
 
     async def close(self) -> None:
         """Ends all processes."""

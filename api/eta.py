@@ -14,6 +14,7 @@ from functools import cached_property
 from statistics import quantiles
 
 from api.tasks import Render, TaskStatus
+from dice_talk.options import RenderOptions
 
 NEAREST = 20
 """Of the past renders, how many most similar ones are asked."""
@@ -33,12 +34,16 @@ class Size:
     steps: int  # for each frame; 1 where there are none
 
     @classmethod
-    def of(cls, render: Render) -> "Size":
-        """Of that render."""
-        options = render.options
-        steps = options.inference_steps if render.engine in STEPPED else 1
-        pixels = render.pixels or options.min_resolution**2
-        return cls(render.engine, pixels, max(1, round(render.seconds * options.fps)), steps)
+    def of(cls, engine: str, options: RenderOptions, pixels: int, seconds: float) -> "Size":
+        """Of a video of that many pixels a frame that lasts `seconds`."""
+        steps = options.inference_steps if engine in STEPPED else 1
+        return cls(engine, pixels, max(1, round(seconds * options.fps)), steps)
+
+    @classmethod
+    def of_render(cls, render: Render) -> "Size":
+        """Of what that render makes."""
+        pixels = render.pixels or render.options.min_resolution**2
+        return cls.of(render.engine, render.options, pixels, render.seconds)
 
     @property
     def work(self) -> int:
@@ -90,7 +95,8 @@ def estimate(size: Size, past: Iterable[Timing]) -> Span:
         highs.append(timing.seconds * max(ratio, math.sqrt(ratio)))
     if not lows:
         return UNKNOWN
-    return Span(_quantile(lows, 0.1), _quantile(highs, 0.9))
+    doubt = 1 + 1 / len(lows) - 1 / NEAREST  # few of them say little: one, that it may take half as long or twice
+    return Span(_quantile(lows, 0.1) / doubt, _quantile(highs, 0.9) * doubt)
 
 
 def _quantile(values: list[float], share: float) -> float:
@@ -132,7 +138,7 @@ class Forecast:
         """`unfinished`: in the order of their acceptance. Takes some milliseconds after each new `past`."""
         if past != self._past:
             self._past, self._estimates = past, {}
-        spans = {render.id: remaining(render, self.estimate(Size.of(render)), now) for render in unfinished}
+        spans = {render.id: remaining(render, self._estimate(Size.of_render(render)), now) for render in unfinished}
         lows, highs = [0.0] * slots, [0.0] * slots  # when each slot is free, with luck and without
         for status in (TaskStatus.PROCESSING, TaskStatus.PENDING):
             for render in unfinished:
@@ -143,8 +149,12 @@ class Forecast:
                     heapq.heappush(highs, spans[render.id].high)
         self._spans, self._made = spans, now
 
-    def estimate(self, size: Size) -> Span:
-        """How long a render of that size takes once it has begun."""
+    def foresee(self, size: Size) -> Span | None:
+        """How long a render of that size would take once it has begun; None where nobody knows."""
+        span = estimate(size, self._past)
+        return None if math.isinf(span.high) else span
+
+    def _estimate(self, size: Size) -> Span:
         if size not in self._estimates:
             self._estimates[size] = estimate(size, self._past)
         return self._estimates[size]

@@ -1,21 +1,13 @@
 """The first decoding of an upload, by `dice_talk.intake` in a child process."""
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
-from api.children import ask
-from api.errors import QueueFull
+from api.children import Places, ask
 from dice_talk.errors import InvalidAudio, InvalidImage
 from dice_talk.options import MAX_DURATION_S
 
 TIMEOUT_S = 60.0
-WAIT_S = 120.0
-"""For files that take all the time they may, sent by many, would keep everybody else waiting for as long."""
-AT_ONCE = 2
-"""Children at the same time: more would only compete for the cores that render."""
 TOO_MUCH = "Reading it took too much memory or time."
 
 
@@ -32,23 +24,16 @@ class Inspector:
     """Inspects uploads, a few at a time."""
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = Places()
 
     async def inspect(self, image: Path, audio: Path) -> Inputs:
         """Raises `DiceTalkError` for whichever file can't be used, `ChildFailed` when the child is to blame, or
         `QueueFull` after having waited for long.
         """
-        try:
-            with anyio.fail_after(WAIT_S):
-                await self._places.acquire()
-        except TimeoutError:
-            raise QueueFull("Too many uploads are being looked at", "Try again later.", {"Retry-After": "60"}) from None
-        try:
+        async with self._places.one():
             # The length is told, not imported there: pydantic alone would take a third of the child's time.
             paths = str(image), str(audio)
             facts = await ask("dice_talk.intake", *paths, str(MAX_DURATION_S), seconds=TIMEOUT_S)
-        finally:
-            self._places.release()
         if "width" not in facts:
             raise undecodable_image()
         if "seconds" not in facts:

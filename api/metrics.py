@@ -5,11 +5,23 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from dice_talk import __version__
+from dice_talk.engine import ENGINES
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, that nobody reads
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """A client may send any other word as well: that must not make a new series each."""
@@ -88,6 +100,18 @@ class Metrics:
                 ("engine_memory_bytes", "Resident memory of the engine processes; where there is a /proc."),
             )
         }
+
+        self._begin()
+
+    def _begin(self) -> None:
+        """With zeros: Prometheus can't tell how much a series grew to its first value."""
+        for engine in ENGINES:
+            self._render_seconds.labels(engine)
+            self._video_seconds.labels(engine)
+            for kind in get_args(Failure):
+                self._failures.labels(engine, kind)
+        for outcome in get_args(Delivery):
+            self._callbacks.labels(outcome)
 
     def note_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """`route`: template of the path; None where none matched."""

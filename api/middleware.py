@@ -95,9 +95,9 @@ class LastResort:
         try:
             await self._app(scope, receive, send_noting_start)
         except asyncio.CancelledError:  # the server's time to shut down is over
-            if scope["type"] == "http" and not started:
-                await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
-            raise
+            if scope["type"] != "http" or started:
+                raise
+            await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
         except Exception:
             if scope["type"] == "http" and not started:
                 await respond(500, "Internal server error", "The server's log says more.")(scope, receive, send)

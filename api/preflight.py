@@ -1,13 +1,14 @@
 """What would become of a portrait and a recording, found by `dice_talk.preflight` in a child process."""
 
-import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
 
-from api.children import ask
+from api import eta
+from api.children import Places, ask
 from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
 from api.schemas import RenderForm, SecondsRange
@@ -15,14 +16,13 @@ from api.settings import Settings
 from api.uploads import StoredFile
 from dice_talk.emotions import Emotion
 from dice_talk.engine import choose_engine
-from dice_talk.options import LOOKED_AT, RenderOptions
+from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
 
 TIMEOUT_S = 60.0
-AT_ONCE = 2
-"""As for inspections, and beside them."""
 
+_TAKEN = (*LOOKED_AT, *TIMED)
 _options: Any = {
-    name: (field.annotation, field) for name, field in RenderOptions.model_fields.items() if name in LOOKED_AT
+    name: (field.annotation, field) for name, field in RenderOptions.model_fields.items() if name in _TAKEN
 }
 _LookedAt: Any = create_model("_LookedAt", __config__=RenderOptions.model_config, **_options)
 
@@ -38,7 +38,7 @@ class PreflightForm(_LookedAt):
 
     def options(self) -> RenderOptions:
         """Of a video that nobody has asked for yet: which emotion it shows changes nothing."""
-        return RenderOptions(emotion=Emotion.NEUTRAL, **{name: getattr(self, name) for name in LOOKED_AT})
+        return RenderOptions(emotion=Emotion.NEUTRAL, **{name: getattr(self, name) for name in _TAKEN})
 
 
 class Size(BaseModel):
@@ -105,28 +105,38 @@ class PreflightFound(BaseModel):
     warnings: list[PreflightWarning]
     engine: str = Field(description="Which engine would render: lite or diffusion.", examples=["lite"])
     eta_seconds: SecondsRange | None = Field(
-        description="How long rendering would take, without waiting; null when that is not known."
+        description="How long rendering would take, without waiting; null when that is not known. It needs an image, "
+        "and audio or a duration.",
+        examples=[{"low": 1.1, "high": 2.4}],
     )
 
 
 class Preflight:
     """Looks at files that nobody has asked to render, a few at a time."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._places = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, settings: Settings, foresee: Callable[[eta.Size], SecondsRange | None]) -> None:
+        """`foresee`: how long a render of that size takes; None where nobody knows."""
+        self._settings, self._foresee = settings, foresee
+        self._places = Places()
 
     async def look(self, form: PreflightForm) -> PreflightFound:
-        """Raises `DiceTalkError` for whichever file can't be used, `InvalidValue` when there is none."""
+        """Raises `DiceTalkError` for whichever file can't be used, `InvalidValue` when there is none, and what
+        `Places` raises.
+        """
         image, audio = _path(form.image), _path(form.audio)
         if not (image or audio):
             raise InvalidValue("Neither image nor audio was sent", "Send one of them, or both.")
         wish = self._settings.engine if form.engine == "auto" else form.engine
         engine = choose_engine(wish, self._settings.checkpoints_dir)
-        options = form.options().model_dump_json()
-        async with self._places:
+        options = form.options()
+        async with self._places.one():
             found = await ask(
-                "dice_talk.preflight", engine, options, str(image or "-"), str(audio or "-"), seconds=TIMEOUT_S
+                "dice_talk.preflight",
+                engine,
+                options.model_dump_json(),
+                str(image or "-"),
+                str(audio or "-"),
+                seconds=TIMEOUT_S,
             )
         if image and "image" not in found:
             raise undecodable_image()
@@ -137,15 +147,11 @@ class Preflight:
         answer = PreflightFound(
             image=found.get("image"), audio=found.get("audio"), warnings=warnings, engine=engine, eta_seconds=None
         )
-        if answer.image and answer.image.output and answer.audio:
-            size = answer.image.output
-            answer.eta_seconds = eta(engine, size.width, size.height, answer.audio.used_seconds)
+        seconds = answer.audio.used_seconds if answer.audio else options.duration
+        if answer.image and answer.image.output and seconds:
+            video = answer.image.output
+            answer.eta_seconds = self._foresee(eta.Size.of(engine, options, video.width * video.height, seconds))
         return answer
-
-
-def eta(engine: str, width: int, height: int, seconds: float) -> SecondsRange | None:
-    """How long an engine would take for a video of `width` x `height` pixels that lasts `seconds`."""
-    return None
 
 
 def _path(file: UploadFile | None) -> Path | None:

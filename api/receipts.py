@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.children import ChildFailed, ask
+from api.children import ChildFailed, Places, ask
 from api.errors import TaskNotFound
 from api.files import keep
 from api.schemas import WEIGHTS, Timestamp
@@ -21,13 +23,14 @@ from dice_talk.engine import weight_files, weights_of
 from dice_talk.errors import DiceTalkError
 from dice_talk.video import poster
 
+log = logging.getLogger(__name__)
+
 PATIENCE_S = 5.0
 """How long an answer waits for what is being measured."""
 MEASURE_S = 600.0
 """Ten seconds as a rule; many times that where every core renders, for measuring gives way."""
 DIGEST_S = 60.0
-AT_ONCE = 2
-"""As for inspections, and beside them."""
+FILES = ("image", "audio", "result.mp4")
 MEASURED, POSTER = "measured.json", "poster.jpg"
 """Kept beside the video."""
 
@@ -132,16 +135,19 @@ class Receipts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._places, self._one_at_a_time = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
-        self._measuring: dict[str, asyncio.Task[None]] = {}  # by the render's id
+        self._places, self._one_at_a_time = Places(), asyncio.Lock()
+        self._measuring: dict[str, asyncio.Task[dict[str, Any]]] = {}  # by the render's id
+        self._closed = False
 
     async def of(self, task: Task) -> Receipt:
         """Of a task whose video is there. Raises `TaskNotFound` when it goes meanwhile."""
         render, checkpoints = task.render, self._settings.checkpoints_dir
         try:
             found = await self._found(render)
-        except (FileNotFoundError, ChildFailed, DiceTalkError):
-            if await asyncio.to_thread(render_folder(self._settings, render.id).exists):
+        except FileNotFoundError:
+            raise TaskNotFound from None
+        except (ChildFailed, DiceTalkError):
+            if await asyncio.to_thread(_is_whole, render_folder(self._settings, render.id)):
                 raise
             raise TaskNotFound from None
         hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
@@ -164,32 +170,51 @@ class Receipts:
         folder = render_folder(self._settings, render.id)
         if kept := await asyncio.to_thread(_read, folder / MEASURED):
             return kept
-        async with self._places:
-            files = [str(folder / name) for name in ("image", "audio", "result.mp4")]
-            digests = await ask("dice_talk.digest", *files, seconds=DIGEST_S)
+        async with self._places.one():
+            digests = await ask("dice_talk.digest", *(str(folder / name) for name in FILES), seconds=DIGEST_S)
+        if self._closed:
+            return digests
         measuring = self._measuring.get(render.id)
         if measuring is None:
             measuring = asyncio.create_task(self._measure(folder, render, digests))
             self._measuring[render.id] = measuring
-            measuring.add_done_callback(lambda _: self._measuring.pop(render.id))
+            measuring.add_done_callback(lambda done: self._forget(render.id, done))
         done, _ = await asyncio.wait({measuring}, timeout=PATIENCE_S)
-        if done:
-            measuring.result()  # raises what it raised
-        return await asyncio.to_thread(_read, folder / MEASURED) or digests
+        return measuring.result() if done and not measuring.cancelled() else digests  # or raises what it raised
 
-    async def _measure(self, folder: Path, render: Render, digests: dict[str, Any]) -> None:
+    def _forget(self, render_id: str, measuring: "asyncio.Task[dict[str, Any]]") -> None:
+        del self._measuring[render_id]
+        if not measuring.cancelled() and (error := measuring.exception()):  # nobody may wait for it any more
+            log.warning("the video of render %s could not be measured: %r", render_id, error)
+
+    async def close(self) -> None:
+        """Gives up what is being measured: whoever waits for it is told the rest, and may ask again."""
+        self._closed = True
+        measuring = set(self._measuring.values())
+        for one in measuring:
+            one.cancel()
+        if measuring:
+            await asyncio.wait(measuring)
+
+    async def _measure(self, folder: Path, render: Render, digests: dict[str, Any]) -> dict[str, Any]:
         files = str(folder / "image"), str(folder / "result.mp4")
         index, checkpoints = str(render.options.face_index), str(self._settings.checkpoints_dir)
         async with self._one_at_a_time:
             measured = await ask("dice_talk.measure", *files, index, checkpoints, seconds=MEASURE_S)
         if measured:
-            await asyncio.to_thread(keep, folder / MEASURED, json.dumps(digests | measured).encode())
+            with suppress(OSError):  # no room, or removed meanwhile: nothing that could not be measured again
+                await asyncio.to_thread(keep, folder / MEASURED, json.dumps(digests | measured).encode())
+        return digests | measured
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).exists() for name in FILES)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(file.read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a damaged one is written anew
         return None
 
 
@@ -200,7 +225,8 @@ def poster_of(folder: Path) -> bytes:
             return (folder / POSTER).read_bytes()
         except FileNotFoundError:
             picture = poster(folder / "result.mp4")
-            keep(folder / POSTER, picture)
+            with suppress(OSError):  # no room, or removed meanwhile: the next one who asks has it made again
+                keep(folder / POSTER, picture)
             return picture
     except FileNotFoundError:
         raise TaskNotFound from None

@@ -7,11 +7,12 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -23,7 +24,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 
-from api import control, errors, logs, media, routes
+from api import control, errors, logs, media, processes, routes
 from api.access import Access
 from api.clock import Clock
 from api.dispatcher import Dispatcher
@@ -46,6 +47,7 @@ from dice_talk import __version__
 from dice_talk.device import gpu_available
 from dice_talk.engine import choose_engine
 from dice_talk.errors import EngineUnavailable
+from dice_talk.worker import COMPILED
 
 log = logging.getLogger("api.server")  # also when run as __main__
 
@@ -98,6 +100,7 @@ def create_app(
         clock=clock,
         metrics=metrics,
     )
+    receipts = Receipts(settings)
     synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
     webhooks = Webhooks(
         store,
@@ -108,6 +111,8 @@ def create_app(
         clock=clock,
         metrics=metrics,
     )
+
+    receipts = Receipts(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -120,16 +125,18 @@ def create_app(
         yield
         sweeping.cancel()
         await synthesis.drain()
+        await receipts.close()
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
+        await processes.settled()
         store.close()
         lock.close()
 
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    app.state.preflight, app.state.receipts = Preflight(settings), Receipts(settings)
+    app.state.preflight, app.state.receipts = Preflight(settings, synthesis.foresee), receipts
     routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)
@@ -161,7 +168,8 @@ def _open_keys(file: Path | None) -> KeyFile | None:
 
 
 def _worker_command(settings: Settings) -> Command:
-    return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir)]
+    flags = COMPILED if settings.compile else []
+    return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir), *flags]
 
 
 def _claim(data_dir: Path) -> IO[str]:
@@ -252,9 +260,9 @@ def _listen(settings: Settings) -> socket.socket:
 class Server(uvicorn.Server):
     """Goes on answering while running tasks are given time to end: uvicorn itself closes the door first."""
 
-    def __init__(self, config: uvicorn.Config, synthesis: Synthesis) -> None:
+    def __init__(self, config: uvicorn.Config, synthesis: Synthesis, receipts: Receipts) -> None:
         super().__init__(config)
-        self._synthesis = synthesis
+        self._synthesis, self._receipts = synthesis, receipts
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called for each signal; the second one is impatient."""
@@ -268,7 +276,15 @@ class Server(uvicorn.Server):
             self._synthesis.settings.shutdown_seconds,
         )
         await self._synthesis.drain()
+        await self._receipts.close()  # clients that wait for one would keep the server waiting
         await super().shutdown(sockets)
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system grants: shells and service managers often start programs with 1024 of them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and then has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def http_server(app: FastAPI) -> uvicorn.Server:
@@ -282,7 +298,7 @@ def http_server(app: FastAPI) -> uvicorn.Server:
         timeout_graceful_shutdown=GRACEFUL_S,
         server_header=False,
     )
-    return Server(config, app.state.synthesis)
+    return Server(config, app.state.synthesis, app.state.receipts)
 
 
 def main() -> None:
@@ -295,6 +311,7 @@ def main() -> None:
         app = create_app(settings)
     except StartError as error:
         sys.exit(f"DICE-Talk Server cannot start: {error}")
+    _allow_many_connections()
     for number in (
         signal.SIGTERM,
         signal.SIGINT,

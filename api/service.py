@@ -17,7 +17,7 @@ from api import logs
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
 from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
-from api.eta import Forecast
+from api.eta import Forecast, Size, Span
 from api.events import TICK_S, Events, Feed
 from api.files import settle
 from api.inspection import Inputs, Inspector
@@ -26,7 +26,7 @@ from api.outbound import check_url
 from api.recent import Standing
 from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
-from api.storage import Upload, link_inputs, render_folder, staging_folder, storage_problem
+from api.storage import Upload, link_inputs, remove_folder, render_folder, staging_folder, storage_problem
 from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, Task, TaskStatus, cache_key, request_hash
 from api.uploads import StoredFile
@@ -161,7 +161,12 @@ class Synthesis:
         )
         logs.about(task.id)
         # Once begun it is done to the end, also when the server's time runs out: no row without files, nor the reverse.
-        return _created(await asyncio.shield(asyncio.ensure_future(self._admit(task, upload.folder))))
+        admitting = asyncio.ensure_future(self._admit(task, upload.folder))
+        try:
+            return _created(await asyncio.shield(admitting))
+        except asyncio.CancelledError:
+            await asyncio.wait([admitting])  # before whoever sent the files removes them
+            raise
 
     async def _find_repeated(self, owner: str | None, key: str, body: str) -> Task | None:
         """The task that this request made already. Raises `Conflict` when another request has its key."""
@@ -289,9 +294,13 @@ class Synthesis:
             steps=render.steps if counts else None,
             frame=render.step if draws else None,
             frames=render.steps if draws else None,
-            eta_seconds=SecondsRange(low=round(eta.low, 1), high=round(eta.high, 1)) if eta else None,
+            eta_seconds=_range(eta),
             cancelled=task.cancelled_at is not None,
         )
+
+    def foresee(self, size: Size) -> SecondsRange | None:
+        """How long a render of that size would take once it has begun; None where nobody knows."""
+        return _range(self._forecast.foresee(size))
 
     def page(self, owner: str | None, statuses: Collection[TaskStatus], limit: int, cursor: str | None) -> TaskPage:
         """Some of an owner's tasks, newest first. Blocking. Raises `InvalidValue` for a cursor that is none."""
@@ -420,12 +429,17 @@ class Synthesis:
         async with self._admission:  # nobody may join a render while it goes
             expired = await asyncio.to_thread(self._store.expired, cutoff)
             gone = [render_id for render_id in expired if not self._dispatcher.holds(render_id)]
-            for render_id in gone:  # before the rows: on a full disk, the database has no room to forget them
-                await asyncio.to_thread(shutil.rmtree, self.folder(render_id), ignore_errors=True)
-            await asyncio.to_thread(self._store.purge, cutoff, gone)
-        if gone:
-            log.info("%d renders removed that are too old or belong to no task", len(gone))
-        return len(gone)
+            # Before the rows: on a full disk, the database has no room to forget them. A folder in which somebody still
+            # wrote may outlast this; its row then stays for the next sweep.
+            removed = [one for one in gone if await asyncio.to_thread(remove_folder, self.folder(one))]
+            await asyncio.to_thread(self._store.purge, cutoff, removed)
+        if removed:
+            log.info("%d renders removed that are too old or belong to no task", len(removed))
+        return len(removed)
+
+
+def _range(span: Span | None) -> SecondsRange | None:
+    return SecondsRange(low=round(span.low, 1), high=round(span.high, 1)) if span else None
 
 
 def _created(task: Task) -> TaskCreated:

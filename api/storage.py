@@ -57,6 +57,12 @@ def link_inputs(source: Path, target: Path) -> Upload:
     return Upload(target, *hashes)
 
 
+def remove_folder(folder: Path) -> bool:
+    """Whether it is gone. Blocking."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
 def storage_problem(settings: Settings) -> str | None:
     """Why nothing more can be stored; None when all is well."""
     if not os.access(settings.data_dir, os.W_OK):

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from dice_talk.whole import written_whole
 
 SERVER_VARIABLE, SERVER = "DICE_TALK_SERVER", "http://localhost:8000"
 KEY_VARIABLE = "DICE_TALK_API_KEY"
+NEEDS_KEY = f"Whoever runs the server has one for you: set {KEY_VARIABLE} to it, or give it as key."
 RETRIES, BACKOFF_S = 5, 0.5
 """Waits 0, 1, 2, 4 and 8 seconds, long enough for a server to be started anew; more where it says `Retry-After`."""
 TIMEOUT_S = 60.0
@@ -303,7 +305,8 @@ class Client:
 def _refusal(answer: requests.Response) -> Refused:
     try:
         body = answer.json()
-        return Refused(answer.status_code, str(body["error"]), body.get("detail"))
+        detail = NEEDS_KEY if answer.status_code == HTTPStatus.UNAUTHORIZED else body.get("detail")
+        return Refused(answer.status_code, str(body["error"]), detail)
     except (requests.JSONDecodeError, TypeError, KeyError):  # not the service's own: a proxy's, for one
         return Refused(answer.status_code, f"The server answers {answer.status_code} {answer.reason}", None)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dice_talk import priority
 from dice_talk.audio import describe
-from dice_talk.child import confine, say
+from dice_talk.child import confine, missing_files_told, say
 from dice_talk.image import load_portrait
 
 
@@ -21,10 +21,11 @@ def main() -> None:
     image, audio, video = map(Path, sys.argv[1:])
     confine()
     priority.give_way(priority.INTAKE)
-    height, width, _ = load_portrait(image).shape
-    say(image={**digest(image), "width": width, "height": height})
-    say(audio={**digest(audio), "seconds": round(describe(audio).seconds, 3)})
-    say(video=digest(video))
+    with missing_files_told():
+        height, width, _ = load_portrait(image).shape
+        say(image={**digest(image), "width": width, "height": height})
+        say(audio={**digest(audio), "seconds": round(describe(audio).seconds, 3)})
+        say(video=digest(video))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ that knows which module holds which engine.
 
 import importlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -83,6 +83,7 @@ class EngineSpec:
     extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
     one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
     remedy: str
+    can_compile: bool = False  # its `load` takes a second argument that says whether to
 
     def missing(self, checkpoints: Path) -> list[str]:
         """What has to be there and is not; empty when the engine can be loaded."""
@@ -107,6 +108,7 @@ ENGINES = {
             extras=(YOLOFACE, INSIGHTFACE),
             one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
+            can_compile=True,
         ),
         EngineSpec(
             name="lite",
@@ -142,6 +144,12 @@ SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soundfile", "soxr", "av")
 """What reads the inputs and writes the file, whichever engine renders."""
 
 
+def some_of(missing: Sequence[str], most: int = 3) -> str:
+    """The first of them, in one line; `dice-talk doctor` lists all."""
+    more = len(missing) - most
+    return "; ".join([*missing[:most], *([f"{more} more"] if more > 0 else [])])
+
+
 def choose_engine(wanted: str, checkpoints: Path) -> str:
     """Name of the engine to use for `wanted`: auto takes diffusion when it is complete, else lite.
 
@@ -154,7 +162,7 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
     if missing:
         raise EngineUnavailable(
             f"Engine '{wanted}' is not available on this server",
-            f"Missing: {'; '.join(missing)}. {spec.remedy}",
+            f"Missing: {some_of(missing)}. {spec.remedy}",
         )
     return wanted
 
@@ -189,10 +197,14 @@ def weights_of(name: str, checkpoints: Path) -> str | None:
     return weights_label(checkpoints) if name == "diffusion" else None
 
 
-def load_engine(name: str, checkpoints: Path) -> Engine:
-    """Loads an engine with its models. Slow: call once per process. `name`: lite or diffusion."""
+def load_engine(name: str, checkpoints: Path, *, compiled: bool = False) -> Engine:
+    """Loads an engine with its models. Slow: call once per process. `name`: lite or diffusion.
+
+    `compiled`: where an engine can be compiled, which takes minutes; it renders faster then.
+    """
     choose_engine(name, checkpoints)
-    engine: Engine = importlib.import_module(ENGINES[name].module).load(checkpoints)
+    load = importlib.import_module(ENGINES[name].module).load
+    engine: Engine = load(checkpoints, compiled) if ENGINES[name].can_compile else load(checkpoints)
     return engine
 
 

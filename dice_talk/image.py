@@ -32,7 +32,7 @@ Pixels = NDArray[np.uint8]
 def load_portrait(path: Path) -> Pixels:
     """RGB pixels `(H, W, 3)` of a JPEG or PNG: upright (EXIF orientation), sRGB, alpha over white, 16 bit scaled to 8.
 
-    Raises `InvalidImage`. Sizes are checked before anything is decoded.
+    Raises `InvalidImage`, and `FileNotFoundError` as it is. Sizes are checked before anything is decoded.
     """
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
@@ -43,7 +43,7 @@ def load_portrait(path: Path) -> Pixels:
         raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']") from error
     except Image.DecompressionBombError as error:  # so many that Pillow refuses even to look
         raise _too_many("hundreds of millions") from error
-    except (InvalidImage, MemoryError, ImportError):
+    except (InvalidImage, FileNotFoundError, MemoryError, ImportError):
         raise
     except Exception as error:  # Pillow's words for broken files: OSError, SyntaxError, ValueError, TypeError...
         raise InvalidImage(

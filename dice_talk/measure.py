@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dice_talk import priority
 from dice_talk.audio import SAMPLE_RATE, Samples
-from dice_talk.child import say
+from dice_talk.child import end_with_parent, missing_files_told, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
 from dice_talk.image import Pixels, load_portrait
@@ -211,9 +211,11 @@ def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | N
 def main() -> None:
     """Entry point."""
     image, video, face_index, checkpoints = sys.argv[1:]
+    end_with_parent()
     priority.give_way(priority.MEASURE)
-    portrait = load_portrait(Path(image))
-    say(measured=asdict(measure(Path(video), portrait, int(face_index), Path(checkpoints))))
+    with missing_files_told():
+        portrait = load_portrait(Path(image))
+        say(measured=asdict(measure(Path(video), portrait, int(face_index), Path(checkpoints))))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The HTTP form, the OpenAPI document, the cache key and the result's metadata derive from `RenderOptions`.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
@@ -35,6 +36,14 @@ Flag = Annotated[bool, BeforeValidator(_strict_bool)]
 
 LEFT_EMPTY: dict[str, JsonValue] = {"example": ""}
 """Without it, Swagger UI fills an optional number in with its lowest value: a video of 0.1 s."""
+
+
+class Quality(StrEnum):
+    """How much of the diffusion engine's work may be approximated to save time."""
+
+    EXACT = "exact"
+    BALANCED = "balanced"
+    FAST = "fast"
 
 
 class RenderOptions(BaseModel):
@@ -78,6 +87,10 @@ class RenderOptions(BaseModel):
         le=2.0,
         description="With crop: how far the face box grows on each side, as a share of its size.",
     )
+    quality: Quality = Field(
+        Quality.EXACT,
+        description="Whether the diffusion engine may approximate to be faster; the lite engine has one way only.",
+    )
     face_index: Whole = Field(
         0, ge=0, le=99, description="Which face to animate where there are several: 0 is the largest, 1 the next."
     )
@@ -85,3 +98,5 @@ class RenderOptions(BaseModel):
 
 LOOKED_AT = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
 """The options that change what a preflight finds."""
+TIMED = ("fps", "inference_steps")
+"""Those that beside them change how long rendering takes."""

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import soxr
 from av.audio.stream import AudioStream
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -63,7 +63,7 @@ class VideoWriter:
     ) -> None:
         """`sound`: mono at `rate` Hz. `metadata`: written as JSON into the file's comment, with the version."""
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
-        self._pieces = _pieces(sound, rate, round(frames / fps * AUDIO_RATE))
+        self._pieces = _pieces(sound, rate, _sound_length(frames, fps))
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["title"] = "DICE-Talk"
         self._container.metadata["comment"] = json.dumps({**metadata, "version": __version__})
@@ -72,6 +72,7 @@ class VideoWriter:
         self._video.options = {"crf": CRF, "preset": PRESET}
         context = self._video.codec_context
         context.thread_count = 1  # two tasks share the machine: threads of one would only wait for those of the other
+        self._reformatter = VideoReformatter()  # one of a frame's own would be set up anew for every frame
         context.time_base = Fraction(1, fps)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
@@ -92,8 +93,12 @@ class VideoWriter:
 
     def write(self, frame: Pixels) -> None:
         """Appends one RGB frame `(H, W, 3)`."""
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        picture = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(frame, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
         )
         picture.pts, picture.time_base = self._written, Fraction(1, self.fps)
         self._container.mux(self._video.encode(picture))
@@ -106,6 +111,18 @@ class VideoWriter:
             frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, self._heard, Fraction(1, AUDIO_RATE)
             self._container.mux(self._audio.encode(frame))
             self._heard += len(piece)
+
+
+def _sound_length(frames: int, fps: int) -> int:
+    """Samples at 48 kHz beside so many frames: as long, or up to 5 ms shorter.
+
+    The last AAC frame is filled up with silence. The file says so, yet some readers decode all of it: where that
+    silence would be longer than a picture, from 47 pictures a second on, the sound ends with the AAC frame before.
+    """
+    length = round(frames / fps * AUDIO_RATE)
+    begun = length % _AAC_FRAME
+    too_long = begun > 0 and (_AAC_FRAME - begun) * fps > AUDIO_RATE
+    return length - begun if too_long and length > begun else length
 
 
 def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:

@@ -1,4 +1,4 @@
-"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS`.
+"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile]`.
 
 Speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop it.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dice_talk import priority, video
 from dice_talk.engine import Engine, Progress, RenderJob, load_engine
@@ -25,6 +25,7 @@ from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
 
+COMPILED = ["--compile"]
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
@@ -41,7 +42,8 @@ def encode_cancel(number: int) -> Message:
     return {"job": number, "cancel": True}
 
 
-def _decode_job(message: Message) -> RenderJob:
+def decode_job(message: Message) -> RenderJob:
+    """What `encode_job` put under `render`."""
     return RenderJob(
         image=Path(message["image"]),
         audio=Path(message["audio"]),
@@ -53,7 +55,7 @@ def _decode_job(message: Message) -> RenderJob:
 
 def serve(load: Callable[[], Engine]) -> None:
     """Loads an engine, then renders the jobs that arrive on standard input until it ends."""
-    say = _claim_stdout()
+    say = _speaker()
     loaded: list[Engine] = []
     is_loaded = threading.Event()
     threading.Thread(target=_listen, args=(loaded, is_loaded, say), daemon=True).start()
@@ -76,7 +78,7 @@ def _listen(loaded: list[Engine], is_loaded: threading.Event, say: Say) -> None:
         if "render" in message:
             is_loaded.wait()
             cancels[number] = threading.Event()
-            job = _decode_job(message["render"])
+            job = decode_job(message["render"])
             threading.Thread(target=_render, args=(loaded[0], job, number, cancels, say), daemon=True).start()
         elif cancel := cancels.get(number):
             cancel.set()
@@ -109,11 +111,15 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
     say({"job": number, **outcome})
 
 
-def _claim_stdout() -> Say:
+def claim_stdout() -> TextIO:
     """Keeps standard output for messages alone: whatever a library prints goes to standard error."""
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    lock = threading.Lock()
+    return messages
+
+
+def _speaker() -> Say:
+    messages, lock = claim_stdout(), threading.Lock()
 
     def say(message: Message) -> None:
         with lock:
@@ -128,8 +134,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.give_way(priority.ENGINE)
-    name, checkpoints = sys.argv[1], Path(sys.argv[2])
-    serve(lambda: load_engine(name, checkpoints))
+    name, checkpoints, *flags = sys.argv[1:]
+    serve(lambda: load_engine(name, Path(checkpoints), compiled=flags == COMPILED))
 
 
 if __name__ == "__main__":

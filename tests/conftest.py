@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from fastapi import FastAPI
 
 from api.server import create_app, http_server
 from api.service import Synthesis
@@ -48,6 +49,7 @@ class Service:
     url: str
     settings: Settings
     synthesis: Synthesis
+    app: FastAPI
 
     def start(self, portrait: Any, speech: Any, **fields: Any) -> requests.Response:
         """Submits like the documented client: files without names or types."""
@@ -65,13 +67,13 @@ class Service:
         return str(answer.json()["task_id"])
 
     def status(self, task_id: str) -> Any:
-        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/status", timeout=10).json()
+        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/status", timeout=60).json()
 
     def health(self) -> Any:
-        return requests.get(f"{self.url}/api/health", timeout=10).json()
+        return requests.get(f"{self.url}/api/health", timeout=60).json()
 
     def download(self, task_id: str, **headers: str) -> requests.Response:
-        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=10)
+        return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=60)
 
     def wait(self, task_id: str, *statuses: str, seconds: float = 180) -> Any:
         """The status once it is one of `statuses`; COMPLETED or FAILED where none is named."""
@@ -104,7 +106,7 @@ def running(
     thread.start()
     try:
         wait_for(lambda: server.started or not thread.is_alive())
-        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", settings, app.state.synthesis)
+        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", settings, app.state.synthesis, app)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -28,7 +28,7 @@ def free_port() -> int:
 
 def healthy(url: str) -> Any:
     try:
-        health = requests.get(f"{url}/api/health", timeout=5).json()
+        health = requests.get(f"{url}/api/health", timeout=60).json()
     except requests.ConnectionError:
         return None
     return health if health["model_loaded"] else None
@@ -85,7 +85,7 @@ def test_the_suggested_curl_line_works_as_printed(started: tuple[str, Path, Any]
     state = wait_for(
         lambda: (
             state
-            if (state := requests.get(f"{url}/api/v1/synthesis/{task[1]}/status", timeout=5).json())["status"]
+            if (state := requests.get(f"{url}/api/v1/synthesis/{task[1]}/status", timeout=60).json())["status"]
             in ("COMPLETED", "FAILED")
             else None
         ),
@@ -144,7 +144,7 @@ def test_a_busy_port_gives_one_clear_line(started: tuple[str, Path, Any]) -> Non
 def test_sigterm_ends_it_cleanly_and_the_second_start_takes_seconds(started: tuple[str, Path, Any]) -> None:
     url, folder, server = started
     server.send_signal(signal.SIGTERM)
-    assert server.wait(30) == 0
+    assert server.wait(100) == 0
     leftovers = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()
     assert leftovers == []
     environment = {**os.environ, "DICE_TALK_PORT": url.split(":")[-1]}
@@ -155,7 +155,7 @@ def test_sigterm_ends_it_cleanly_and_the_second_start_takes_seconds(started: tup
         wait_for(lambda: healthy(url), 60)
         assert time.monotonic() - begun < 30
         again.send_signal(signal.SIGHUP)
-        assert again.wait(30) == 0
+        assert again.wait(100) == 0
     finally:
         again.kill()
         again.wait()

@@ -5,7 +5,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def wait_for(condition: Callable[[], Result], seconds: float = 60) -> Result:
+def wait_for(condition: Callable[[], Result], seconds: float = 200) -> Result:
     """What `condition` gives once it is true."""
     end = time.monotonic() + seconds
     while not (result := condition()):

@@ -1,6 +1,6 @@
 // Calls of the server. What it can do is read from its OpenAPI document, so that the page fits older and newer ones.
 
-import { fromServer, t } from "./texts.js";
+import { fromServer, sentences, t } from "./texts.js";
 
 const BASE = "api/v1/synthesis";
 const KEY = "dice-talk.key";
@@ -25,11 +25,9 @@ export class ApiError extends Error {
     if (this.status === 0) return t("error.network");
     const first = fromServer(this.error) || t("error.unexpected", { status: this.status });
     const wait = this.retryAfter ? t("error.later", { time: t("time.seconds", { n: this.retryAfter }) }) : "";
-    return [first, fromServer(this.detail), wait].filter(Boolean).map(ended).join(" ");
+    return sentences(first, fromServer(this.detail), wait);
   }
 }
-
-const ended = (sentence) => (/[.!?。！？…]$/.test(sentence) ? sentence : sentence + (/[^\x00-\xff]$/.test(sentence) ? "。" : "."));
 
 // The key lives in one of the two stores: for this tab, or for good where the person said so.
 const stores = () => {
@@ -97,7 +95,7 @@ export function formFields() {
 
 export const health = () => json("api/health");
 export const status = (id, signal) => json(`${BASE}/${id}/status`, { signal });
-export const receipt = (id) => json(`${BASE}/${id}/receipt`);
+export const receipt = (id, signal) => json(`${BASE}/${id}/receipt`, { signal });
 export const remove = (id) => call(`${BASE}/${id}`, { method: "DELETE" });
 export const cancel = (id) => json(`${BASE}/${id}/cancel`, { method: "POST" });
 export const preflight = (body, signal) => json("api/v1/preflight", { method: "POST", body, signal });
@@ -135,7 +133,7 @@ export function start(body, idempotencyKey, onProgress) {
 
 export const hasEnded = (state) => state.status === "COMPLETED" || state.status === "FAILED";
 
-const pause = (ms, signal) =>
+export const pause = (ms, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });

@@ -7,6 +7,7 @@ import * as health from "./health.js";
 import * as history from "./history.js";
 import * as keys from "./keys.js";
 import * as options from "./options.js";
+import { MAX_SECONDS } from "./media.js";
 import { announce, bringIntoView, byId, complain, element, show } from "./page.js";
 import * as portraits from "./portrait.js";
 import { portrait } from "./portrait.js";
@@ -15,7 +16,7 @@ import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
-import { currentLanguage, durationRange, emotionName, switchLanguage, t, translate } from "./texts.js";
+import { currentLanguage, durationRange, emotionName, fromServer, sentences, switchLanguage, t, translate } from "./texts.js";
 
 const FIRST_EMOTION = "happy";
 let emotions = [];
@@ -53,6 +54,12 @@ function buildEmotions() {
 function drawEmotion() {
   document.body.dataset.emotion = emotion();
   byId("empty-face").replaceChildren(face(emotion()));
+}
+
+// Within the bounds that the form has for it; null while nobody knows.
+function videoSeconds() {
+  const known = [speech.seconds, parseFloat(options.value("duration"))].filter((seconds) => seconds > 0);
+  return speech.file && known.length ? Math.max(0.1, Math.min(MAX_SECONDS, ...known)) : null;
 }
 
 function form() {
@@ -175,7 +182,7 @@ function missing(id, words, field) {
 
 function explain(error, place = "submit-error") {
   if (error.status === undefined) throw error;
-  if (error.needsKey) return keys.ask(api.hasKey() ? error.words : null);
+  if (error.needsKey) return keys.ask(api.hasKey() ? fromServer(error.error) : null);
   const sentence = error.error;
   if (options.blame(error.words, sentence)) return;
   if (/\b(image|picture|portrait|face)\b/i.test(sentence)) missing("portrait-error", error.words, byId("image-file"));
@@ -184,11 +191,10 @@ function explain(error, place = "submit-error") {
 }
 
 // A task that failed because of what was sent says so there as well.
-function onFailed(state, words, detail) {
+function onFailed(state, words) {
   if (!mine(task.id)) return;
-  const whole = detail ? `${words.replace(/[.。]$/, "")}: ${detail}` : words;
-  if (/\b(image|picture|portrait|face)\b/i.test(state.message)) complain("portrait-error", whole, byId("image-file"));
-  else if (/\b(audio|recording|speech)\b/i.test(state.message)) complain("speech-error", whole, byId("audio-file"));
+  if (/\b(image|picture|portrait|face)\b/i.test(state.message)) complain("portrait-error", words, byId("image-file"));
+  else if (/\b(audio|recording|speech)\b/i.test(state.message)) complain("speech-error", words, byId("audio-file"));
 }
 
 // --- What is shown
@@ -240,16 +246,17 @@ function drawSubmit() {
 }
 
 function note() {
-  const estimate = speech.found?.eta_seconds ?? portrait.found?.eta_seconds;
+  const estimate = portrait.found?.eta_seconds;
   const parts = [];
   if (estimate && portrait.file && speech.file) parts.push(t("submit.estimate", { time: durationRange(estimate) }));
   if (reusable(form())) parts.push(t("submit.again"));
-  return parts.join(" ");
+  return sentences(...parts);
 }
 
 function onInput(answer, error) {
   if (error) explain(error);
   if (!answer) showView("portrait");
+  portraits.lookAgain();
   drawStage();
   drawSubmit();
 }
@@ -307,7 +314,7 @@ async function main() {
     byId("image-file").focus();
   });
   byId("sample").addEventListener("click", () => useSample().catch((error) => explain(error)));
-  portraits.setUp(onInput);
+  portraits.setUp(onInput, videoSeconds);
   speeches.setUp(onInput);
   tasks.setUp({
     onChange: () => (drawStage(), shelf.draw()),
@@ -329,6 +336,7 @@ async function main() {
   keys.setUp(async () => {
     complain("submit-error", null);
     portraits.lookAgain(0);
+    speeches.lookAgain();
     await shelf.refresh();
   });
   acceptDrops();

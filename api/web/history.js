@@ -28,7 +28,8 @@ export const all = () => entries;
 export const find = (id) => entries.find((entry) => entry.id === id);
 
 export function add(entry) {
-  entries = [{ at: Date.now(), status: "PENDING", progress: 0, ...entry }, ...entries.filter(({ id }) => id !== entry.id)].slice(0, MOST);
+  const added = { at: Date.now(), status: "PENDING", progress: 0, ...entry };
+  entries = [added, ...entries.filter(({ id }) => id !== entry.id)].sort((one, other) => other.at - one.at).slice(0, MOST);
   save();
 }
 

@@ -6,6 +6,7 @@ export const MAX_SECONDS = 300;
 const MAX_PIXELS = 50e6;
 const SHRUNK_SIDE = 4096; // more than any video has
 const THUMBNAIL = 128;
+const THUMBNAIL_FACES = 2.5; // heights of the face in it
 
 export class UnreadableFile extends Error {}
 export class FileTooLarge extends Error {}
@@ -38,7 +39,7 @@ export async function preparePicture(file) {
   }
   const { width, height } = bitmap;
   const fits = file.size <= MAX_IMAGE_BYTES && width * height <= MAX_PIXELS && (await isPicture(file));
-  if (fits) return { file, width, height, thumbnail: await thumbnail(bitmap) };
+  if (fits) return { file, width, height, thumbnail: thumbnail(bitmap, [width, height]) };
   const scale = Math.min(1, SHRUNK_SIDE / Math.max(width, height));
   const canvas = draw(bitmap, Math.round(width * scale), Math.round(height * scale));
   const jpeg = await toJpeg(canvas, 0.94);
@@ -46,7 +47,7 @@ export async function preparePicture(file) {
     file: renamed(jpeg, file.name, ".jpg", "image/jpeg"),
     width: canvas.width,
     height: canvas.height,
-    thumbnail: await thumbnail(bitmap),
+    thumbnail: thumbnail(bitmap, [width, height]),
   };
 }
 
@@ -64,10 +65,12 @@ function draw(source, width, height, crop = [0, 0, source.width, source.height])
 const toJpeg = (canvas, quality) => new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
 
 // Small enough that some dozens fit into localStorage. Faces are rather at the top than in the middle.
-async function thumbnail(source) {
-  const side = Math.min(source.width, source.height);
-  const crop = [(source.width - side) / 2, (source.height - side) / 4, side, side];
-  return draw(source, THUMBNAIL, THUMBNAIL, crop).toDataURL("image/jpeg", 0.72);
+export function thumbnail(source, [width, height], face = null) {
+  const side = Math.min(width, height, face ? THUMBNAIL_FACES * face.height : Infinity);
+  const within = (wanted, most) => Math.max(0, Math.min(most - side, wanted));
+  const left = face ? within(face.left + (face.width - side) / 2, width) : (width - side) / 2;
+  const top = face ? within(face.top + (face.height - side) / 2, height) : (height - side) / 4;
+  return draw(source, THUMBNAIL, THUMBNAIL, [left, top, side, side]).toDataURL("image/jpeg", 0.72);
 }
 
 export function pictureOf(video) {

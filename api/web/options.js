@@ -108,9 +108,13 @@ export const value = (name) => {
   return field ? valueOf(field) : null;
 };
 
+const fits = (field) => !bounded(field) || byId(`option-${field.name}`).validity.valid;
+
+export const allFit = () => fields.every(fits);
+
 function check(field) {
   const input = byId(`option-${field.name}`);
-  const wrong = input.validity && !input.validity.valid && bounded(field);
+  const wrong = !fits(field);
   complain(`option-${field.name}-error`, wrong ? t("options.range", { low: field.minimum, high: field.maximum }) : null, input);
   return !wrong;
 }

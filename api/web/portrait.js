@@ -2,22 +2,25 @@
 
 import * as api from "./api.js";
 import * as capture from "./capture.js";
-import { preparePicture, UnreadableFile } from "./media.js";
+import { preparePicture, thumbnail, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
 import { byId, complain, element, openOnEnter } from "./page.js";
 import { advice, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
-const LOOKED_AT = ["crop", "expand_ratio", "min_resolution", "engine"]; // options that change what is found
+// Options that change what is found, or how long rendering takes.
+const LOOKED_AT = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps"];
 
 export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null };
 let onChange = () => {};
+let secondsOf = () => null;
 let looking = null;
 let timer = 0;
 let asked = "";
 
-export function setUp(changed) {
-  onChange = changed;
+// `seconds`: how long the video will be, once that is known.
+export function setUp(changed, seconds) {
+  [onChange, secondsOf] = [changed, seconds];
   openOnEnter(byId("image-file"));
   byId("image-file").addEventListener("change", (event) => {
     if (event.target.files[0]) take(event.target.files[0]);
@@ -76,7 +79,8 @@ async function useCamera() {
 // Asks the server what it sees, once nothing has changed for a moment.
 export function lookAgain(wait = LOOK_AGAIN_MS) {
   if (!portrait.file || !api.offers("preflight", "post")) return draw();
-  const question = JSON.stringify([portrait.url, portrait.faceIndex, ...LOOKED_AT.map(options.value)]);
+  if (!options.allFit()) return;
+  const question = JSON.stringify([portrait.url, portrait.faceIndex, secondsOf(), ...LOOKED_AT.map(options.value)]);
   if (question === asked) return;
   clearTimeout(timer);
   timer = setTimeout(() => {
@@ -98,17 +102,23 @@ async function look() {
   const changed = options.values();
   for (const name of LOOKED_AT) if (name in changed && takes(name)) body.set(name, changed[name]);
   if (portrait.faceIndex) body.set("face_index", portrait.faceIndex);
+  // In place of the recording, which may be large: the server then says how long rendering takes.
+  if (secondsOf() && takes("duration")) body.set("duration", secondsOf());
   if (!portrait.found) byId("portrait-findings").replaceChildren(element("p", { className: "hint busy", textContent: t("portrait.checking") }));
   try {
     const answer = await api.preflight(body, looking.signal);
     portrait.found = answer;
+    const { width, height, faces } = answer.image;
+    const chosen = faces.find(({ index }) => index === portrait.faceIndex);
+    if (chosen) portrait.thumbnail = thumbnail(byId("picture-image"), [width, height], chosen);
     complain("portrait-error", null, byId("image-file"));
     onChange(answer);
   } catch (error) {
     if (error.name === "AbortError") return;
     portrait.found = null;
+    asked = ""; // may be asked once more
     // A missing call is no fault of the picture's, and what is wrong with options is said when they are sent.
-    if (error.status === 400 || error.status === 413) complain("portrait-error", error.words, byId("image-file"));
+    if ([400, 413].includes(error.status) && /\bimage\b/i.test(error.error)) complain("portrait-error", error.words, byId("image-file"));
     else if (error.needsKey) onChange(null, error);
   }
   draw();

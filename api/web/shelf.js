@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { face } from "./faces.js";
 import * as history from "./history.js";
-import { announce, byId, element, show } from "./page.js";
+import { announce, byId, complain, element, show } from "./page.js";
 import { statusOf } from "./task.js";
 import { ago, emotionName, t } from "./texts.js";
 
@@ -65,10 +65,22 @@ function item(entry) {
 }
 
 async function discard(entry) {
-  if (entry.status !== "GONE" && api.offers("synthesis/{task_id}", "delete")) await api.remove(entry.id).catch(() => {});
+  complain("history-error", null);
   history.remove(entry.id);
-  onRemoved(entry);
+  onRemoved(entry); // nothing more is asked of what goes
   draw();
-  announce(t("history.removed"));
   (byId("history-list").querySelector(".open") ?? byId("studio")).focus();
+  if (entry.status !== "GONE" && api.offers("synthesis/{task_id}", "delete")) {
+    try {
+      await api.remove(entry.id);
+    } catch (error) {
+      if (error.status === undefined) throw error;
+      if (error.status !== 404) {
+        history.add(entry);
+        draw();
+        return complain("history-error", t("history.kept", { reason: error.words }));
+      }
+    }
+  }
+  announce(t("history.removed"));
 }

@@ -99,6 +99,11 @@ function drawRecording() {
   byId("record").classList.toggle("on", recording !== null);
 }
 
+// Where it has not been answered: there may be a key now.
+export function lookAgain() {
+  if (speech.file && !speech.found) look();
+}
+
 async function look() {
   if (!api.offers("preflight", "post")) return;
   checking?.abort();
@@ -110,7 +115,7 @@ async function look() {
     onChange(speech.found);
   } catch (error) {
     if (error.name === "AbortError") return;
-    if (error.status === 400 || error.status === 413) complain("speech-error", error.words, byId("audio-file"));
+    if ([400, 413].includes(error.status) && /\baudio\b/i.test(error.error)) complain("speech-error", error.words, byId("audio-file"));
     else if (error.needsKey) onChange(null, error);
   }
   draw();

@@ -4,19 +4,23 @@ import * as api from "./api.js";
 import { face } from "./faces.js";
 import * as history from "./history.js";
 import { announce, byId, calm, complain, element, show } from "./page.js";
-import { clock, duration, durationRange, emotionName, fromServer, known, t } from "./texts.js";
+import { clock, duration, durationRange, emotionName, fromServer, known, sentences, t } from "./texts.js";
+
+const ASK_AGAIN_MS = 2000;
 
 export const task = { id: null, state: null };
 let entry = null;
 let follower = null;
 let blobUrl = null;
 let receipt = null;
+let asking = null;
 let lastStage = "";
 let callbacks = { onChange() {}, onError() {}, onFailed() {} };
 
 export function setUp(given) {
   callbacks = { ...callbacks, ...given };
   byId("cancel").addEventListener("click", cancel);
+  byId("details").addEventListener("toggle", fetchReceipt);
   byId("video").addEventListener("error", () => {
     if (byId("video").getAttribute("src")) complain("video-error", t("error.video"));
   });
@@ -73,7 +77,7 @@ function see(state, play) {
     showVideo(play);
     if (play) announce(t("task.announce.done"));
   } else if (state.status === "FAILED" && statusOf(state) !== "CANCELLED") {
-    callbacks.onFailed(state, fromServer(state.message), fromServer(state.detail));
+    callbacks.onFailed(state, sentences(fromServer(state.message), fromServer(state.detail)));
   }
   callbacks.onChange();
 }
@@ -136,7 +140,7 @@ function left(state) {
 function drawFailure(state, status) {
   const titles = { CANCELLED: t("task.cancelled"), GONE: t("history.state.GONE") };
   byId("failed-title").textContent = titles[status] ?? t("task.failed");
-  const words = [fromServer(state.message), fromServer(state.detail)].filter(Boolean).map((one) => (/[.。!！?？]$/.test(one) ? one : `${one}.`)).join(" ");
+  const words = sentences(fromServer(state.message), fromServer(state.detail));
   byId("failed-words").textContent = status === "CANCELLED" ? t("task.cancelled.detail") : words;
   byId("failed-face").replaceChildren(face(status === "CANCELLED" ? "neutral" : "sad"));
 }
@@ -182,14 +186,29 @@ async function showVideo(play) {
   if (play && !calm()) video.play().catch(() => {}); // the browser may want a click first
 }
 
-// Measured after the rendering; the video does not wait for it.
+// Only for who looks at the details: the server measures the video for it, which takes a while.
 async function fetchReceipt() {
-  const { id } = task;
+  if (asking === follower || receipt?.measured || !byId("details").open || task.state?.status !== "COMPLETED") return;
   if (!api.offers("synthesis/{task_id}/receipt", "get")) return;
-  const answer = await api.receipt(id).catch(() => null);
-  if (task.id !== id) return;
-  receipt = answer;
-  facts();
+  const mine = (asking = follower); // aborted once another task is shown, or this one is removed
+  try {
+    while (!mine.signal.aborted && byId("details").open && !receipt?.measured) {
+      const answer = await api.receipt(task.id, mine.signal);
+      if (mine.signal.aborted) return;
+      receipt = answer;
+      facts();
+      if (!receipt.measured) await api.pause(ASK_AGAIN_MS, mine.signal);
+    }
+  } catch (error) {
+    if (error.status === undefined && !mine.signal.aborted) throw error; // else the details do without
+  } finally {
+    if (asking === mine) asking = null;
+  }
+}
+
+function lag(seconds) {
+  if (!seconds) return t("result.lag.none");
+  return t(seconds > 0 ? "result.lag.late" : "result.lag.early", { ms: Math.round(1000 * Math.abs(seconds)) });
 }
 
 function facts() {
@@ -203,8 +222,9 @@ function facts() {
   ];
   const { result, measured } = receipt ?? {};
   if (result?.width) rows.splice(1, 0, [t("result.size"), `${result.width} × ${result.height}, ${result.fps} fps`]);
-  if (Number.isFinite(measured?.lip_lag_frames)) rows.push([t("result.lag"), t("result.lag.value", { frames: measured.lip_lag_frames })]);
+  if (Number.isFinite(measured?.lip_lag_frames)) rows.push([t("result.lag"), lag(measured.lip_lag_frames / result.fps)]);
   if (Number.isFinite(measured?.identity_similarity)) rows.push([t("result.identity"), measured.identity_similarity.toFixed(2)]);
+  if (receipt && !measured) rows.push([t("result.lag"), t("result.measuring")]);
   // A plain link can't send a key.
   if (receipt && !api.hasKey()) rows.push(["", element("a", { href: api.receiptAddress(id), target: "_blank", textContent: t("result.receipt") })]);
   const lines = rows.map(([name, value]) => element("div", {}, element("dt", { textContent: name }), element("dd", {}, value)));

@@ -38,20 +38,30 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-export function fromServer(sentence) {
-  if (language === "en" || !sentence) return sentence ?? "";
-  // Several findings about one form arrive as one sentence.
-  return sentence
-    .split("; ")
-    .map((part) => {
-      const rule = zhServer.find(([pattern]) => pattern.test(part));
-      return rule ? part.replace(rule[0], rule[1]) : part;
-    })
-    .join("；");
+// Several sentences, and several findings about one form, arrive as one text.
+export function fromServer(text) {
+  if (language === "en" || !text) return text ?? "";
+  let said = "";
+  for (let rest = text; rest; ) {
+    const rule = zhServer.find(([pattern]) => pattern.test(rest));
+    const [found] = (rule?.[0] ?? /^[^]*?[^](?=[.;] |$)/).exec(rest);
+    const [gap] = /^[.;]? */.exec(rest.slice(found.length));
+    rest = rest.slice(found.length + gap.length);
+    said += rule ? found.replace(...rule) : found;
+    if (rest) said = gap.startsWith(";") ? `${said}；` : ended(said);
+  }
+  return said;
 }
 
+const ended = (sentence) => (/[.!?。！？…]$/.test(sentence) ? sentence : sentence + (language === "zh" ? "。" : "."));
+
+// One after the other; what is empty is left out.
+export const sentences = (...parts) => parts.filter(Boolean).map(ended).join(language === "zh" ? "" : " ");
+
+// Fields by the names that they have on the page.
 export function advice({ code, message }) {
-  return (language === "zh" && zhAdvice[code]) || fromServer(message);
+  const words = (language === "zh" && zhAdvice[code]) || fromServer(message);
+  return words.replace(/\b([a-z]+_[a-z_]+|crop)(=true)?\b/g, (name, field) => (known(`option.${field}`) ? t("advice.field", { name: t(`option.${field}`) }) : name));
 }
 
 export function emotionName(emotion) {

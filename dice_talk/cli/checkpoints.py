@@ -7,7 +7,7 @@ import click
 
 from dice_talk.cli import codes
 from dice_talk.cli.options import CHECKPOINTS
-from dice_talk.diffusion.files import HUB_FILES
+from dice_talk.diffusion.files import HUB_FILES, OPTIONAL_FILES
 from dice_talk.errors import EngineUnavailable
 
 
@@ -18,10 +18,13 @@ def download(checkpoints: Path, yes: bool) -> int:
     """Fetch the published checkpoints. What was cut off goes on where it was."""
     from dice_talk.diffusion import download as published
 
-    left = published.missing(checkpoints, published.remotes())
+    left, refused = published.missing(checkpoints, published.remotes())
+    for path, error in refused.items():
+        click.echo(f"can't be had  {path}  ({_optional(path)}{error}. {error.detail})", err=True)
+    ended = codes.FAILED if refused.keys() - set(OPTIONAL_FILES) else codes.DONE
     if not left:
-        click.echo(f"Everything is there: {checkpoints}")
-        return codes.DONE
+        click.echo("Nothing can be fetched." if ended else f"Everything is there: {checkpoints}")
+        return ended
     for remote in left:
         click.echo(f"{_megabytes(remote.size):>12}  {remote.path}  ({remote.licence})")
     needed, free = sum(remote.size or 0 for remote in left), published.free_bytes(checkpoints)
@@ -32,14 +35,17 @@ def download(checkpoints: Path, yes: bool) -> int:
         return codes.FAILED
     for remote in left:
         published.fetch(checkpoints, remote)
-    click.echo("Done. To check everything: dice-talk doctor")
-    return codes.DONE
+    click.echo("Not all is there yet; see above." if ended else "Done. To check everything: dice-talk doctor")
+    return ended
 
 
 @click.command
 @CHECKPOINTS
 def doctor(checkpoints: Path) -> int:
-    """Say what is there, what is missing and what this machine can render."""
+    """Say what is there and what is missing.
+
+    And what this machine can render.
+    """
     from dice_talk.diffusion import doctor as examiner
 
     grades = set()
@@ -52,7 +58,10 @@ def doctor(checkpoints: Path) -> int:
 @click.command
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def make_tiny_checkpoints(folder: Path) -> int:
-    """Write tiny random weights to FOLDER, to try the diffusion engine's path."""
+    """Write tiny random weights to FOLDER.
+
+    To try the diffusion engine's path.
+    """
     if any((folder / source.path).exists() for source in HUB_FILES):
         raise click.UsageError(f"There are checkpoints in {folder} already; name another folder")
     try:
@@ -62,6 +71,10 @@ def make_tiny_checkpoints(folder: Path) -> int:
     tiny.make_tiny_checkpoints(folder)
     click.echo(f"Tiny random weights are in {folder}. The videos they make show noise.")
     return codes.DONE
+
+
+def _optional(path: str) -> str:
+    return "optional: " if path in OPTIONAL_FILES else ""
 
 
 def _megabytes(count: int | None) -> str:

@@ -7,7 +7,7 @@ import click
 
 from dice_talk.cli.options import CHECKPOINTS, JSON
 from dice_talk.emotions import Emotion
-from dice_talk.engine import ENGINES, choose_engine
+from dice_talk.engine import ENGINES, choose_engine, some_of
 from dice_talk.errors import EngineUnavailable
 
 
@@ -23,7 +23,10 @@ def emotions(as_json: bool) -> None:
 @CHECKPOINTS
 @JSON
 def engines(checkpoints: Path, as_json: bool) -> None:
-    """List the engines, whether they can run here, and which one auto takes."""
+    """List the engines, and what they lack here.
+
+    auto takes the one that says so.
+    """
     try:
         auto = choose_engine("auto", checkpoints)
     except EngineUnavailable:
@@ -34,5 +37,5 @@ def engines(checkpoints: Path, as_json: bool) -> None:
             facts = {"engine": name, "available": not missing, "auto": name == auto, "missing": missing}
             click.echo(json.dumps(facts))
         else:
-            words = f"missing: {'; '.join(missing)}" if missing else "available"
+            words = f"missing: {some_of(missing)}" if missing else "available"
             click.echo(f"{name:<10} {words}{' (auto)' if name == auto else ''}")

@@ -26,9 +26,9 @@ from dice_talk.options import LOOKED_AT, RenderOptions
 @CHECKPOINTS
 @JSON
 def preflight(files: tuple[str, ...], engine: str, checkpoints: Path, as_json: bool, **given: Any) -> int:
-    """Say what would become of portraits and speeches, and what could be better, without rendering.
+    """Say how well portraits and speeches will do.
 
-    Exit code 1 where a video could not be made.
+    What would become of them, and what could be better, without rendering. Exit code 1 where a video could not be made.
     """
     options = render_options({"emotion": Emotion.NEUTRAL, **given})  # any will do
     silence_libraries()

@@ -10,7 +10,7 @@ from typing import Self
 import click
 from tqdm import tqdm
 
-_BAR = "{desc} |{bar}| {percentage:3.0f}% {elapsed} {postfix}"
+_BAR = "{desc} |{bar}| {percentage:3.0f}% {elapsed}{postfix}"
 
 
 def tell(text: str) -> None:

@@ -6,9 +6,10 @@ Sizes follow from the files themselves, so that tiny weights in the same layout 
 import json
 import logging
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -57,6 +58,41 @@ class Models:
 
 def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> Models:
     """Reads every checkpoint. Raises `EngineUnavailable` that names the file and the keys that are wrong."""
+    read = _readers(checkpoints)
+    autoencoder = read["vae"]()
+    autoencoder.decoder.to(device, dtype)
+    autoencoder.encoder.to(device, torch.float32)
+    autoencoder.quant_conv.to(device, torch.float32)
+    return Models(
+        unet=nn.Module.to(read["unet"](), device, dtype),  # diffusers' own `to` warns
+        vae=autoencoder,
+        image_encoder=read["image_encoder"]().to(device, dtype),
+        whisper=read["whisper"]().to(device, torch.float32),
+        mel=WhisperFeatureExtractor(),
+        audio_linear=read["audio_linear"]().to(device, dtype),
+        emo_model=read["emo_model"]().to(device, dtype),
+        pose_guider=read["pose_guider"]().to(device, dtype),
+        ifnet=read["ifnet"]().to(device, torch.float32),
+        priors={emotion: torch.from_numpy(read[emotion.value]()) for emotion in Emotion},
+        device=device,
+        dtype=dtype,
+    )
+
+
+def check(checkpoints: Path) -> list[EngineUnavailable]:
+    """All that is wrong with the files that are there."""
+    errors = []
+    for read in _readers(checkpoints).values():
+        try:
+            read()
+        except EngineUnavailable as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                errors.append(error)
+    return errors
+
+
+def _readers(checkpoints: Path) -> dict[str, Callable[[], Any]]:
+    """What reads each network and each emotion's prior."""
 
     def config(name: str) -> Config:
         return _config(checkpoints / name)
@@ -64,31 +100,17 @@ def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> 
     def state(name: str) -> State:
         return _state(checkpoints / name)
 
-    autoencoder = vae(config(files.VAE_CONFIG), state(files.VAE))
-    autoencoder.decoder.to(device, dtype)
-    autoencoder.encoder.to(device, torch.float32)
-    autoencoder.quant_conv.to(device, torch.float32)
-    return Models(
-        unet=nn.Module.to(
-            unet(config(files.UNET_CONFIG), state(files.UNET)), device, dtype
-        ),  # diffusers' own `to` warns
-        vae=autoencoder,
-        image_encoder=image_encoder(config(files.IMAGE_ENCODER_CONFIG), state(files.IMAGE_ENCODER)).to(device, dtype),
-        whisper=whisper(config(files.WHISPER_CONFIG), state(files.WHISPER_ENCODER)).to(device, torch.float32),
-        mel=WhisperFeatureExtractor(),
-        audio_linear=audio_linear(state(files.AUDIO_LINEAR)).to(device, dtype),
-        emo_model=emo_model(state(files.EMO_MODEL)).to(device, dtype),
-        pose_guider=pose_guider(state(files.POSE_GUIDER)).to(device, dtype),
-        ifnet=ifnet(state(files.FLOWNET)).to(device, torch.float32),
-        priors={e: torch.from_numpy(read_prior(checkpoints / files.prior_path(e))) for e in Emotion},
-        device=device,
-        dtype=dtype,
-    )
-
-
-def check(checkpoints: Path) -> None:
-    """Raises what `load_models` would raise."""
-    load_models(checkpoints, torch.device("cpu"), torch.float16)
+    return {
+        "unet": lambda: unet(config(files.UNET_CONFIG), state(files.UNET)),
+        "vae": lambda: vae(config(files.VAE_CONFIG), state(files.VAE)),
+        "image_encoder": lambda: image_encoder(config(files.IMAGE_ENCODER_CONFIG), state(files.IMAGE_ENCODER)),
+        "whisper": lambda: whisper(config(files.WHISPER_CONFIG), state(files.WHISPER_ENCODER)),
+        "audio_linear": lambda: audio_linear(state(files.AUDIO_LINEAR)),
+        "emo_model": lambda: emo_model(state(files.EMO_MODEL)),
+        "pose_guider": lambda: pose_guider(state(files.POSE_GUIDER)),
+        "ifnet": lambda: ifnet(state(files.FLOWNET)),
+        **{e.value: partial(read_prior, checkpoints / files.prior_path(e)) for e in Emotion},
+    }
 
 
 def load_strictly(module: Module, state: State, source: str, unused: tuple[str, ...] = ()) -> Module:
@@ -156,7 +178,7 @@ def unet(config: Config, state: State) -> DiceTalkUNet:
     with _described_by(files.UNET_CONFIG):
         with torch.device("meta"):
             module = build_unet(config)
-        return load_strictly(module, state, files.UNET)
+        return load_strictly(module, state, files.UNET).streamline()
 
 
 def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:
@@ -241,7 +263,7 @@ def _described_by(source: str) -> Iterator[None]:
 
 
 def _what_to_do(error: Exception) -> str:
-    return f"It is missing or damaged ({type(error).__name__}). Run: dice-talk download"
+    return f"It is missing or damaged ({type(error).__name__}). Delete what is there and run: dice-talk download"
 
 
 def _some(keys: list[str]) -> str:

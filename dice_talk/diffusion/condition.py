@@ -5,18 +5,18 @@ Three guidance branches go through the UNet together (fact page, section 5): not
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from dice_talk.audio import Samples
+from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
 from dice_talk.diffusion.checkpoints import Models
-from dice_talk.diffusion.denoise import BRANCHES, Guidance, Predict
+from dice_talk.diffusion.denoise import BRANCHES
 from dice_talk.diffusion.layers import TokenProjector
-from dice_talk.diffusion.memory import Portion, retried
+from dice_talk.diffusion.memory import retried
 from dice_talk.diffusion.preprocess import OnWindow, Picture, hear
-from dice_talk.diffusion.schedule import Schedule
-from dice_talk.diffusion.unet import Bank, Conditions, DiceTalkUNet, Tokens, face_mask_levels
 from dice_talk.emotions import Emotion
 
 MODEL_FPS = 12.5
@@ -64,6 +64,7 @@ class Task:
             ),
             pose=self.pose,
             masks=self.masks,
+            twins=True,
         )
 
 
@@ -94,11 +95,15 @@ def prepare_task(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
 ) -> Task:
     """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
-    device, dtype = models.device, models.dtype
-    reference: Tensor = retried(lambda: models.vae.encode(picture.reference.to(device)).latent_dist.mode())
-    image: Tensor = retried(lambda: models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None])
-    prior = models.priors[emotion].to(device, dtype)
     heard = hear(models.whisper, models.mel, samples, on_window)
+    return retried(partial(_task, models, picture, heard, emotion, dynamic_scale))
+
+
+def _task(models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dynamic_scale: float) -> Task:
+    device, dtype = models.device, models.dtype
+    reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
+    image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
+    prior = models.priors[emotion].to(device, dtype)
     silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
     masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
     return Task(
@@ -107,7 +112,7 @@ def prepare_task(
         image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
         emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
         audio=audio_rows(models.audio_linear, heard, silence),
-        pose=retried(lambda: models.pose_guider(picture.mask.to(device, dtype))),
+        pose=models.pose_guider(picture.mask.to(device, dtype)),
         masks={positions: mask.to(dtype) for positions, mask in masks.items()},
         time_ids=time_ids(dynamic_scale, device),
     )
@@ -117,26 +122,3 @@ def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
     """Frame rate and the two motion buckets, for each branch: (3, 3)."""
     ids = (MODEL_FPS, MOTION_BUCKET * dynamic_scale, EXPRESSION_BUCKET * dynamic_scale)
     return torch.tensor([ids] * BRANCHES, device=device)
-
-
-def guided(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, at_once: Portion) -> Predict:
-    """The UNet under guidance. `at_once`: branches in one forward pass; the result differs by rounding only."""
-    device, dtype = task.reference.device, unet.dtype
-    timesteps = schedule.timesteps.to(device)
-    picture = torch.cat((torch.zeros_like(task.reference), task.reference, task.reference))[:, None].to(dtype)
-
-    def predict(latents: Tensor, step: int, frames: Tensor) -> Tensor:
-        noisy = latents.to(device, dtype).expand(BRANCHES, -1, -1, -1, -1)
-        inputs = torch.cat((noisy, picture.expand(-1, len(frames), -1, -1, -1)), 2)
-        conditions = task.at(frames)
-
-        def branches() -> Tensor:
-            parts = [slice(start, start + at_once.size) for start in range(0, BRANCHES, at_once.size)]
-            outputs = [
-                unet.predict(inputs[part], timesteps[step], task.time_ids[part], conditions.of(part)) for part in parts
-            ]
-            return torch.cat(outputs)
-
-        return guidance.combine(at_once.run(branches))
-
-    return predict

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,18 +30,22 @@ Raising ends the sampling."""
 
 @dataclass(frozen=True)
 class Windows:
-    """How a sequence is cut: `size` frames each, `overlap` shared, all moved back by `shift` more after each step."""
+    """How a sequence is cut: `size` frames each, `overlap` shared, all moved back by `shift` more after each step.
+
+    They stay where they are for `steps` steps, and each makes these on its own. Published: 1.
+    """
 
     size: int = WINDOW
     overlap: int = 0
     shift: int = SHIFT
+    steps: int = 1
 
     def count(self, total: int) -> int:
         """Windows in each step."""
         return len(range(0, total, self.size - self.overlap))
 
     def at(self, step: int, total: int) -> Iterator[Tensor]:
-        """Frame numbers (size,) of each window of one step, on a circle of `total` frames."""
+        """Frame numbers (size,) of each window from `step` on, on a circle of `total` frames."""
         moved = step * self.shift % self.size
         for start in range(0, total, self.size - self.overlap):
             yield torch.arange(start - moved, start - moved + self.size) % total
@@ -57,6 +62,34 @@ class Guidance:
         """Branches (3, W, 4, h, w): nothing; image; image, audio and emotion. To (1, W, 4, h, w)."""
         nothing, image, everything = branches.float().chunk(BRANCHES)
         return nothing + self.ref_scale * (image - nothing) + self.emo_scale * (everything - image)
+
+
+class Peers(Protocol):
+    """The processes that make one video together. Each has a `rank` below their `count`."""
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        ...
+
+    def add_up(self, latents: Tensor) -> None:
+        """Replaces every process's `latents` by their sum."""
+
+
+@dataclass(frozen=True)
+class _Alone:
+    rank: int = 0
+    count: int = 1
+
+    def add_up(self, latents: Tensor) -> None: ...
+
+
+ALONE: Peers = _Alone()
 
 
 def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
@@ -88,6 +121,7 @@ def denoise(
     windows: Windows,
     on_step: OnStep,
     first_step: int = 0,
+    peers: Peers = ALONE,
 ) -> Tensor:
     """Latents (1, T, 4, h, w) after the steps from `first_step` on; T includes the padding.
 
@@ -95,19 +129,27 @@ def denoise(
     they are (the CPU); only a window at a time goes to `predict`, so memory on its device does not grow with T.
 
     Two buffers take turns, and `latents` is one of them: it is overwritten, and so is, two steps later, what `on_step`
-    was given.
+    was given. `peers`: other processes that make the same video, and their share of the windows.
     """
     total = latents.shape[1]
     after, covered = torch.empty_like(latents), latents.new_empty(total, 1, 1, 1)
-    for step in range(first_step, len(schedule)):
-        sigma, next_sigma = schedule.sigmas[step], schedule.sigmas[step + 1]
+    for first in range(first_step, len(schedule), windows.steps):
+        steps = range(first, min(first + windows.steps, len(schedule)))
         after.zero_()
         covered.zero_()
-        for frames in windows.at(step, total):
-            before = latents[:, frames]
-            output = predict(scale_input(before, sigma), step, frames).to(latents.device)
-            after[:, frames] += euler_step(before, output, sigma, next_sigma)
+        for number, frames in enumerate(windows.at(first, total)):
             covered[frames] += 1
+            if number % peers.count == peers.rank:
+                after[:, frames] += _denoise_window(predict, latents[:, frames], schedule, steps, frames)
+        peers.add_up(after)
         latents, after = after.div_(covered), latents
-        on_step(step + 1, latents)
+        on_step(steps.stop, latents)
+    return latents
+
+
+def _denoise_window(predict: Predict, latents: Tensor, schedule: Schedule, steps: range, frames: Tensor) -> Tensor:
+    for step in steps:
+        sigma, next_sigma = schedule.sigmas[step], schedule.sigmas[step + 1]
+        output = predict(scale_input(latents, sigma), step, frames).to(latents.device)
+        latents = euler_step(latents, output, sigma, next_sigma)
     return latents

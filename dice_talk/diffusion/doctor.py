@@ -20,7 +20,7 @@ from dice_talk.diffusion.files import (
     weights_label,
 )
 from dice_talk.engine import ENGINES, choose_engine
-from dice_talk.errors import DiceTalkError, EngineUnavailable
+from dice_talk.errors import EngineUnavailable
 from dice_talk.options import MAX_DURATION_S
 
 GOOD, NOTE, BAD = "ok", "note", "problem"
@@ -45,10 +45,11 @@ def examine(checkpoints: Path) -> Iterator[Finding]:
     """Everything worth knowing about this installation, line by line."""
     yield from _packages()
     yield from _files(checkpoints)
-    yield from _weights(checkpoints)
+    weights = list(_weights(checkpoints))
+    yield from weights
     yield _detector(checkpoints)
     yield from _device()
-    yield _engine(checkpoints)
+    yield _engine(checkpoints, loads=all(finding.grade != BAD for finding in weights))
 
 
 def _packages() -> Iterator[Finding]:
@@ -83,18 +84,20 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
 
 
 def _weights(checkpoints: Path) -> Iterator[Finding]:
-    """Loads everything once when it is all there: only that proves that no key is missing and no file is damaged."""
+    """Loads all that is there once: only that proves that no key is missing and no file is damaged."""
     if not (checkpoints / UNET).exists():
         return
     label = weights_label(checkpoints)
     yield Finding(GOOD if label == PUBLISHED else NOTE, "weights", label)
-    if ENGINES["diffusion"].missing(checkpoints):
+    if not all(find_spec(package) for package in ENGINES["diffusion"].packages):
         return
     try:
-        _import("dice_talk.diffusion.checkpoints").check(checkpoints)
-    except DiceTalkError as error:
+        errors = _import("dice_talk.diffusion.checkpoints").check(checkpoints)
+    except EngineUnavailable as absent:
+        errors = [absent]
+    for error in errors:
         yield Finding(BAD, "loading", ". ".join(filter(None, (str(error), error.detail))))
-    else:
+    if not errors and not ENGINES["diffusion"].missing(checkpoints):
         yield Finding(GOOD, "loading", "every key is there, none too many")
 
 
@@ -140,13 +143,19 @@ def _import(module: str) -> Any:
         raise EngineUnavailable(f"the diffusion engine's packages can't be loaded: {error}") from error
 
 
-def _engine(checkpoints: Path) -> Finding:
+def _engine(checkpoints: Path, loads: bool) -> Finding:
+    """`loads`: whether nothing is wrong with the weights that are there."""
     try:
         name = choose_engine("auto", checkpoints)
     except EngineUnavailable as error:
         return Finding(BAD, "engine", f"none: {error}. {error.detail}")
+    if name == "diffusion" and not loads:
+        return Finding(BAD, "engine", "diffusion, which can't be loaded: mend it, or set DICE_TALK_ENGINE=lite")
     return Finding(GOOD, "engine", f"{name}; longest video {MAX_DURATION_S:g} s")
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.2f} {name}"
+    return f"{count} bytes"

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -24,7 +25,9 @@ PRIORS_URL = "https://raw.githubusercontent.com/toto222/DICE-Talk/main/examples/
 """The emotion priors are not on the hub: they lie in the published project's code repository."""
 _PARTIAL = ".part"
 _BLOCK = 1 << 20
-_TIMEOUT_S = 60
+_TIMEOUTS_S = 15, 60
+"""For an answer to the first word, and for each block."""
+_ASKED_AT_ONCE = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,13 +60,32 @@ def remotes(environment: Mapping[str, str] = os.environ) -> list[Remote]:
     return found + [Remote(path, f"{priors}/{Path(path).name}", DICE_LICENCE) for path in PRIORS]
 
 
-def missing(folder: Path, wanted: list[Remote]) -> list[Remote]:
-    """Those that are not there yet, with what the servers say about them. Raises `DownloadFailed`."""
-    return [_described(remote) for remote in wanted if not (folder / remote.path).exists()]
+def missing(folder: Path, wanted: list[Remote]) -> tuple[list[Remote], dict[str, DownloadFailed]]:
+    """Those that are not there yet, with what the servers say about them; and, by path, why others can't be had."""
+    absent = [remote for remote in wanted if not (folder / remote.path).exists()]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        asked = [(remote.path, pool.submit(describe, remote)) for remote in absent]
+    refused = {path: error for path, answer in asked if isinstance(error := answer.exception(), DownloadFailed)}
+    return [answer.result() for path, answer in asked if path not in refused], refused
+
+
+def describe(remote: Remote) -> Remote:
+    """Asks for size, revision and checksum; the hub says the last as it sends us on to where it stores a file.
+
+    The content is not read. HEAD would do, but addresses signed for GET need not answer it. Raises `DownloadFailed`.
+    """
+    with _explained(remote), _ask(remote) as answer:
+        length, etag = answer.headers.get("Content-Length"), answer.headers.get("ETag")
+        linked = [hop.headers.get("X-Linked-Etag", "").strip('"') for hop in (*answer.history, answer)]
+    sha256 = next((name for name in linked if _SHA256.fullmatch(name)), None)
+    return replace(remote, size=int(length) if length else None, etag=etag, sha256=sha256)
 
 
 def fetch(folder: Path, remote: Remote) -> None:
-    """Downloads one file, going on where an earlier try ended, and records its checksum. Raises `DownloadFailed`."""
+    """Downloads one file, going on where an earlier try ended, and records its checksum. Raises `DownloadFailed`.
+
+    A transfer that breaks off is taken up again as long as each try brings it further.
+    """
     target = folder / remote.path
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{_revision(remote)}{_PARTIAL}")
@@ -71,7 +93,8 @@ def fetch(folder: Path, remote: Remote) -> None:
         if other != part:
             other.unlink()  # begun from another revision
     with _explained(remote):
-        _transfer(remote, part)
+        while not _transferred(remote, part):
+            pass
     got = checksum_of(part)
     if remote.size not in (None, got.size) or remote.sha256 not in (None, got.sha256):
         if remote.size is None or got.size >= remote.size:
@@ -91,25 +114,25 @@ def _hub_url(hub: str, source: Source) -> str:
     return f"{hub}/{source.repo}/resolve/main/{source.name}"
 
 
-def _described(remote: Remote) -> Remote:
-    """Asks for size, revision and checksum; the hub says the last as it sends us on to where it stores a file.
-
-    The content is not read. HEAD would do, but addresses signed for GET need not answer it.
-    """
-    with _explained(remote), _ask(remote) as answer:
-        length, etag = answer.headers.get("Content-Length"), answer.headers.get("ETag")
-        linked = [hop.headers.get("X-Linked-Etag", "").strip('"') for hop in (*answer.history, answer)]
-    sha256 = next((name for name in linked if _SHA256.fullmatch(name)), None)
-    return replace(remote, size=int(length) if length else None, etag=etag, sha256=sha256)
-
-
 def _revision(remote: Remote) -> str:
     """Names what is being fetched, within a file name."""
     return re.sub(r"\W", "", remote.sha256 or remote.etag or "")[:64] or "unknown"
 
 
+def _transferred(remote: Remote, part: Path) -> bool:
+    """Whether all of it has come now; not, when more came than had before and then it broke off."""
+    before = _size(part)
+    try:
+        _transfer(remote, part)
+    except requests.RequestException:
+        if _size(part) <= before:
+            raise
+        return False
+    return True
+
+
 def _transfer(remote: Remote, part: Path) -> None:
-    there = part.stat().st_size if part.exists() and remote.etag else 0
+    there = _size(part) if remote.etag else 0
     if there and there == remote.size:
         return
     if there > (remote.size or 0):
@@ -117,8 +140,11 @@ def _transfer(remote: Remote, part: Path) -> None:
     # With If-Range, a server that has another revision by now sends all of that, instead of its end.
     headers = {"Range": f"bytes={there}-", "If-Range": str(remote.etag)} if there else {}
     with _ask(remote, headers) as answer:
-        if not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
+        if answer.status_code == HTTPStatus.OK:
             there = 0
+        elif not _continues(answer, remote, there):  # a server that does not know If-Range
+            part.unlink()
+            raise DownloadFailed(f"{remote.path} has changed", "Run the command again.")
         with (
             part.open("ab" if there else "wb") as file,
             tqdm(total=remote.size, initial=there, desc=remote.path, unit="B", unit_scale=True) as bar,
@@ -128,12 +154,22 @@ def _transfer(remote: Remote, part: Path) -> None:
                 bar.update(len(block))
 
 
+def _continues(answer: requests.Response, remote: Remote, there: int) -> bool:
+    """Whether a part of a file follows the `there` bytes that are there, of the same revision."""
+    said = answer.headers
+    return said.get("Content-Range", "").startswith(f"bytes {there}-") and said.get("ETag") in (None, remote.etag)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _ask(remote: Remote, headers: Mapping[str, str] | None = None) -> requests.Response:
     """Follows to where the hub stores its files; requests takes no token along to another host."""
     asked = {"Accept-Encoding": "identity", "User-Agent": "dice-talk", **(headers or {})}
     if remote.token:
         asked["Authorization"] = f"Bearer {remote.token}"
-    answer = requests.get(remote.url, headers=asked, stream=True, timeout=_TIMEOUT_S)
+    answer = requests.get(remote.url, headers=asked, stream=True, timeout=_TIMEOUTS_S)
     if not answer.ok:
         answer.close()
         raise DownloadFailed(f"{remote.url} answers {answer.status_code} {answer.reason}", _advice(answer.status_code))

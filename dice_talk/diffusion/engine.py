@@ -3,8 +3,9 @@
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -13,10 +14,13 @@ import torch
 from torch import Tensor
 
 from dice_talk.audio import Samples, Speech, load_speech
+from dice_talk.background import Background
 from dice_talk.diffusion.checkpoints import Models, load_models
-from dice_talk.diffusion.condition import Task, guided, prepare_task
+from dice_talk.diffusion.compiled import speed_up
+from dice_talk.diffusion.condition import Task, prepare_task
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
+    ALONE,
     BRANCHES,
     WINDOW,
     Guidance,
@@ -27,15 +31,18 @@ from dice_talk.diffusion.denoise import (
     initial_latents,
 )
 from dice_talk.diffusion.detectors import choose_detector
-from dice_talk.diffusion.devices import best_device, precision
+from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.files import PUBLISHED, weights_label
+from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion, is_out_of_memory
+from dice_talk.diffusion.memory import Portion, is_out_of_memory, retried
+from dice_talk.diffusion.peers import Crew, Group, gpus_like_the_first
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
+from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
 from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
-from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
+from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
@@ -46,13 +53,42 @@ _SEEN, _PREPARED, _DENOISED = 0.02, 0.05, 0.85  # where stages end, as shares of
 _HALF_THE_PIXELS = 0.5**0.5  # of both sides
 
 
-def load(checkpoints: Path) -> "DiffusionEngine":
-    """The engine with the weights in a folder, on the best device. Raises `EngineUnavailable`."""
+def load(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
+    """The engine with the weights in a folder, on all GPUs alike or the best device. Raises `EngineUnavailable`.
+
+    `compiled`: takes minutes more, for faster denoising; on NVIDIA's GPUs only.
+    """
+    others = gpus_like_the_first()
+    crew = Crew(checkpoints, compiled, others) if others else None
+    try:
+        engine = load_alone(checkpoints, compiled)
+    except BaseException:
+        if crew:
+            crew.close()
+        raise
+    if crew is None or not crew.join():
+        return engine
+    logger.info("%d GPUs denoise each video together", 1 + len(others))
+    return replace(engine, crew=crew)
+
+
+def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
+    """The engine on one device."""
     device = best_device()
-    models = load_models(checkpoints, device, precision(device))
+    try:
+        models = load_models(checkpoints, device, precision(device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EngineUnavailable(
+            f"The weights do not fit into the memory of this server's device ({name(device)})",
+            "End what else uses it, or set DICE_TALK_ENGINE=lite.",
+        ) from error
     weights = weights_label(checkpoints)
     logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
-    identity = f"{fingerprint(DiffusionEngine.name, checkpoints)}; {device} {models.dtype}"
+    if compiled and device.type == "cuda":
+        speed_up(models)
+    identity = f"{fingerprint(DiffusionEngine.name, checkpoints)}; {device} {models.dtype}{' compiled' * compiled}"
     return DiffusionEngine(models, choose_detector(checkpoints), weights, identity)
 
 
@@ -69,6 +105,7 @@ class DiffusionEngine:
     weights: str
     identity: str = ""
     name: str = "diffusion"
+    crew: Crew | None = None
     _detecting: threading.Lock = field(default_factory=threading.Lock)
     _threads: int = field(default_factory=torch.get_num_threads)
 
@@ -104,15 +141,31 @@ class DiffusionEngine:
         samples = _audible(speech)
         return prepare_task(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
 
+    def assist(self, job: RenderJob, group: Group) -> None:
+        """Makes this process's share of the latents of a job that another process renders. Raises `Left`."""
+        with torch.inference_mode():
+            picture = self._picture(job)
+            speech = load_speech(job.audio, job.options.duration or MAX_DURATION_S)
+            task = self._task(picture, speech, job.options, lambda progress: None)
+            latents = torch.empty(1, task.frames + WINDOW, *task.reference.shape[1:])
+            first_step = group.share_start(latents, 0)
+            predict, schedule, windows = self._sampling(task, job.options)
+            denoise(predict, latents, schedule, windows, lambda step, latents: None, first_step, group)
+            group.meet()
+
+    def _sampling(self, task: Task, options: RenderOptions) -> tuple[Predict, Schedule, Windows]:
+        schedule, reuse = karras_schedule(options.inference_steps), REUSE[options.quality]
+        guidance = Guidance(options.ref_scale, options.emo_scale)
+        predict = Guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES), reuse)
+        return predict, schedule, Windows(steps=reuse.steps)
+
     def _sample(self, task: Task, picture: Picture, job: RenderJob, report: Report) -> Tensor:
         """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
-        options, total = job.options, task.frames + WINDOW
-        schedule, windows = karras_schedule(options.inference_steps), Windows()
+        total, (predict, schedule, windows) = task.frames + WINDOW, self._sampling(task, job.options)
         state = state_of(job, self.identity)
-        first_step, latents = state.load() or (0, self._noisy(task, picture, total, options.seed or 0, schedule))
-        guidance = Guidance(options.ref_scale, options.emo_scale)
-        predict = guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES))
-        progress = _Progress(report, self._message, len(schedule), windows.count(total), first_step)
+        first_step, latents = state.load() or (0, self._noisy(task, picture, total, job.options.seed or 0, schedule))
+        own_windows = -(-windows.count(total) // (self.crew.count if self.crew else 1))
+        progress = _Progress(report, self._message, len(schedule), own_windows, first_step)
 
         def on_step(step: int, latents: Tensor) -> None:
             state.note(step, latents)
@@ -120,7 +173,8 @@ class DiffusionEngine:
 
         progress.on_step(first_step)
         try:
-            latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step)
+            with self.crew.on(job, latents, first_step) if self.crew else nullcontext(ALONE) as peers:
+                latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step, peers)
         except Cancelled:
             state.save()
             raise
@@ -131,17 +185,17 @@ class DiffusionEngine:
     def _noisy(self, task: Task, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
         """Latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
-        noise = draw_noise(seed, total, shape, self.models.device, self.models.dtype)
-        return initial_latents(task.reference.cpu(), noise.cpu(), schedule)
+        noise = retried(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
+        return initial_latents(task.reference.cpu(), noise, schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
         """Interpolates and encodes frames (3, H, W) as they come."""
         fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
-        smooth = (_pixels(frame) for frame in resample(self.models.ifnet, frames, fps, count))
+        smooth = (retried(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
         first = next(smooth)
         height, width, _ = first.shape
         metadata = {"engine": self.name, "weights": self.weights, **job.options.model_dump(mode="json")}
-        with VideoWriter(
+        writer = VideoWriter(
             job.output,
             width=width,
             height=height,
@@ -150,10 +204,11 @@ class DiffusionEngine:
             sound=speech.original,
             rate=speech.rate,
             metadata=metadata,
-        ) as video:
+        )
+        with writer as video, Background(video.write) as write:  # the device makes the next frames meanwhile
             for number, frame in enumerate(chain((first,), smooth)):
                 report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
-                video.write(frame)
+                write(frame)
         report(Progress("render", self._message, 1.0, count, count))
         return RenderResult(width, height, fps, count, count / fps, versions(self.name))
 

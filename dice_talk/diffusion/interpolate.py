@@ -24,7 +24,7 @@ def resample(find_motion: FindMotion, frames: Iterable[Tensor], fps: int, count:
     the last model frame shows that. At 25 fps these are the frames that the published code makes, and one more.
     """
     made = 0
-    clamped = (frame.clamp(0, 1)[None] for frame in frames)
+    clamped = (retried(partial(frame.clamp, 0, 1))[None] for frame in frames)
     for number, (first, second) in enumerate(pairwise(chain(clamped, (None,)))):
         motion = None
         while made < count and (second is None or made * MODEL_RATE < (number + 1) * fps):

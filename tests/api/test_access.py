@@ -37,7 +37,7 @@ class Client:
         return requests.post(self.url("start"), files=files, data=data, headers=self.headers, timeout=30)
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.url(path), headers=self.headers, timeout=10)
+        return requests.get(self.url(path), headers=self.headers, timeout=60)
 
     def url(self, path: str) -> str:
         return f"{self.service.url}/api/v1/synthesis/{path}".rstrip("/")
@@ -68,15 +68,15 @@ def test_without_a_key_nothing_is_told_or_taken(guarded: Any, portrait: Path, sp
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"].startswith("Bearer")
             assert error_of(answer) == ("The API key is not known" if key else "An API key is needed")
-    basic = requests.get(Client(service).url("x/status"), auth=("alice", "secret"), timeout=5)
+    basic = requests.get(Client(service).url("x/status"), auth=("alice", "secret"), timeout=60)
     assert (basic.status_code, error_of(basic)) == (401, "An API key is needed")
     assert service.files() == []
 
 
 def test_metrics_need_a_key_too(guarded: Any) -> None:
     service, alice, _ = guarded()
-    assert requests.get(f"{service.url}/metrics", timeout=5).status_code == 401
-    assert requests.get(f"{service.url}/metrics", headers=alice.headers, timeout=5).status_code == 200
+    assert requests.get(f"{service.url}/metrics", timeout=60).status_code == 401
+    assert requests.get(f"{service.url}/metrics", headers=alice.headers, timeout=60).status_code == 200
 
 
 def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> 
 def test_what_stays_open(guarded: Any) -> None:
     service, _, _ = guarded()
     for path in (*OPEN, "/", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
-        assert requests.get(service.url + path, timeout=5).status_code == 200, path
+        assert requests.get(service.url + path, timeout=60).status_code == 200, path
 
 
 def test_a_task_is_seen_with_the_key_that_made_it_only(guarded: Any, portrait: Path, speech: Path) -> None:
@@ -186,13 +186,13 @@ def test_waiting_tasks_of_one_key(guarded: Any, portrait: Path, speech: Path, tm
 
 def test_openapi_tells_of_keys_where_they_are_needed(guarded: Any, serve: Any, tmp_path: Path) -> None:
     service, _, _ = guarded()
-    document = requests.get(f"{service.url}/openapi.json", timeout=5).json()
+    document = requests.get(f"{service.url}/openapi.json", timeout=60).json()
     assert document["components"]["securitySchemes"] == {"API key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert ("security" in operation) == (path not in OPEN)
             assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in OPEN)
-    open_document = requests.get(f"{serve(data_dir=tmp_path / 'open').url}/openapi.json", timeout=5).text
+    open_document = requests.get(f"{serve(data_dir=tmp_path / 'open').url}/openapi.json", timeout=60).text
     assert "securitySchemes" not in open_document
     assert '"401"' not in open_document
 
@@ -251,26 +251,26 @@ def test_the_command(tmp_path: Path) -> None:
 def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
     page = {"Origin": "https://page.example"}
     closed = serve(data_dir=tmp_path / "closed")
-    answer = requests.get(f"{closed.url}/api/health", headers=page, timeout=5)
+    answer = requests.get(f"{closed.url}/api/health", headers=page, timeout=60)
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
     service = serve(cors_origins="https://other.example, https://page.example")
     for path in ("/api/health", "/api/v1/synthesis/x/status", "/nowhere"):
-        answer = requests.get(service.url + path, headers=page, timeout=5)
+        answer = requests.get(service.url + path, headers=page, timeout=60)
         assert answer.headers["access-control-allow-origin"] == "https://page.example", path
-        stranger = requests.get(service.url + path, headers={"Origin": "https://evil.example"}, timeout=5)
+        stranger = requests.get(service.url + path, headers={"Origin": "https://evil.example"}, timeout=60)
         assert "access-control-allow-origin" not in stranger.headers
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     url = f"{service.url}/api/v1/synthesis/start"
-    preflight = requests.options(url, headers=page | asked, timeout=5)
+    preflight = requests.options(url, headers=page | asked, timeout=60)
     assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (200, "authorization")
-    refused = requests.options(url, headers={"Origin": "https://evil.example"} | asked, timeout=5)
+    refused = requests.options(url, headers={"Origin": "https://evil.example"} | asked, timeout=60)
     assert (refused.status_code, error_of(refused)) == (400, "Bad Request")
 
 
 def test_an_unforeseen_error_has_all_headers_too(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     service = serve(cors_origins="*")
     monkeypatch.setattr(service.synthesis, "health", lambda: 1 / 0)
-    answer = requests.get(f"{service.url}/api/health", headers={"Origin": "https://page.example"}, timeout=5)
+    answer = requests.get(f"{service.url}/api/health", headers={"Origin": "https://page.example"}, timeout=60)
     assert (answer.status_code, error_of(answer)) == (500, "Internal server error")
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -278,7 +278,7 @@ def test_an_unforeseen_error_has_all_headers_too(serve: Any, monkeypatch: pytest
 
 @pytest.mark.parametrize("path", ["/docs", "/api/health", "/nowhere", "/static-offline-docs/swagger-ui.css"])
 def test_security_headers(real_service: Any, path: str) -> None:
-    headers = requests.get(real_service.url + path, timeout=5).headers
+    headers = requests.get(real_service.url + path, timeout=60).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-resource-policy"] == "same-origin"
@@ -308,12 +308,12 @@ def test_nobody_else_can_list_end_remove_or_repeat_a_task(guarded: Any, portrait
     mine = alice.start(portrait, speech, seed=5).json()["task_id"]
     theirs = bob.start(portrait, speech, seed=5).json()["task_id"]
     for verb, path in (("post", "cancel"), ("post", "retry"), ("get", "events")):
-        answer = requests.request(verb, alice.url(f"{theirs}/{path}"), headers=alice.headers, timeout=10)
+        answer = requests.request(verb, alice.url(f"{theirs}/{path}"), headers=alice.headers, timeout=60)
         assert (answer.status_code, error_of(answer)) == (404, "Task not found")
-    assert requests.delete(alice.url(theirs), headers=alice.headers, timeout=10).status_code == 404
+    assert requests.delete(alice.url(theirs), headers=alice.headers, timeout=60).status_code == 404
     assert [state["task_id"] for state in alice.get("").json()["tasks"]] == [mine]
-    assert requests.get(alice.url(""), timeout=10).status_code == 401
-    assert requests.delete(alice.url(mine), headers=alice.headers, timeout=10).status_code == 204
+    assert requests.get(alice.url(""), timeout=60).status_code == 401
+    assert requests.delete(alice.url(mine), headers=alice.headers, timeout=60).status_code == 204
     assert bob.get(f"{theirs}/status").json()["status"] in ("PENDING", "PROCESSING"), "a shared render goes on"
 
 

@@ -93,14 +93,17 @@ def test_a_waiting_task_is_cancelled_at_once(serve: Any, portrait: Path, speech:
     assert (refused.status_code, refused.json()["detail"]) == (400, "It failed: Cancelled")
 
 
-def test_a_running_task_stops_and_its_process_goes_on(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+def test_a_running_task_stops_and_its_process_goes_on(
+    serve: Any, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.engines.CANCEL_SECONDS", 600)
     service = serve("gated", workers=1)
     calls = Calls(service)
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
     pids = service.synthesis._dispatcher.engines.pids()
     check_cancelled(calls.cancel(task).json())
-    wait_for(lambda: idle(service), 5)
+    wait_for(lambda: idle(service))
     assert sorted(service.files()) == [f"tasks/{task}", f"tasks/{task}/audio", f"tasks/{task}/image"]
     assert service.synthesis._dispatcher.engines.pids() == pids
     (tmp_path / "gate").touch()
@@ -131,7 +134,7 @@ def test_when_all_who_share_a_render_cancel_it_stops(serve: Any, portrait: Path,
     service.wait(tasks[0], "PROCESSING")
     with ThreadPoolExecutor(3) as pool:
         assert {answer.status_code for answer in pool.map(calls.cancel, tasks)} == {200}
-    wait_for(lambda: idle(service), 5)
+    wait_for(lambda: idle(service))
     (tmp_path / "gate").touch()
     again = service.submit(portrait, speech, seed=5)
     assert service.wait(again)["status"] == "COMPLETED", "what was cancelled is not shared"
@@ -159,7 +162,7 @@ def test_an_engine_that_does_not_listen_is_replaced(
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
     check_cancelled(Calls(service).cancel(task).json())
-    wait_for(lambda: idle(service), 5)
+    wait_for(lambda: idle(service))
     wait_for(lambda: service.health()["model_loaded"])
     assert service.status(task)["attempts"] == 1
 
@@ -231,8 +234,7 @@ def test_removing_what_hangs_goes_at_once_and_its_files_later(
     assert Calls(service).remove(task).status_code == 204
     assert Calls(service).cancel(task).status_code == 404
     assert folders(service) == {task}
-    wait_for(lambda: not service.files(), 10)
-    assert rows(service, "renders") == 0
+    wait_for(lambda: not service.files() and rows(service, "renders") == 0)
 
 
 # Trying again
@@ -351,7 +353,7 @@ def test_pages_of_tasks_newest_first(serve: Any, portrait: Path, speech: Path) -
     ],
 )
 def test_a_list_that_is_refused(real_service: Any, query: Any, status: int, message: str) -> None:
-    answer = requests.get(f"{real_service.url}/api/v1/synthesis", params=query, timeout=5)
+    answer = requests.get(f"{real_service.url}/api/v1/synthesis", params=query, timeout=60)
     assert (answer.status_code, error_of(answer)) == (status, message)
 
 

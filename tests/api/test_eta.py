@@ -30,9 +30,16 @@ def test_equal_ones_are_asked_first() -> None:
     assert estimate(LARGE, past) == Span(8.0, 8.0)
 
 
+def test_few_ones_say_little() -> None:
+    one, five = estimate(SMALL, [Timing(SMALL, 4.0)]), estimate(SMALL, [Timing(SMALL, 4.0)] * 5)
+    assert 2 < one.low < 2.2 < five.low < 4 < five.high < 7.6 < one.high < 8
+
+
 def test_other_sizes_widen_the_range() -> None:
-    assert estimate(LARGE, [Timing(SMALL, 2.0)]) == Span(4.0, 8.0), "four times the pixels: twice to four times"
-    assert estimate(SMALL, [Timing(LARGE, 8.0)]) == Span(2.0, 4.0)
+    assert estimate(LARGE, [Timing(SMALL, 2.0)] * NEAREST) == Span(4.0, 8.0), (
+        "four times the pixels: twice to four times"
+    )
+    assert estimate(SMALL, [Timing(LARGE, 8.0)] * NEAREST) == Span(2.0, 4.0)
 
 
 def test_nothing_known() -> None:
@@ -75,7 +82,7 @@ def test_the_queue_goes_over_the_slots() -> None:
     forecast = Forecast()
     running_one = render(1, TaskStatus.PROCESSING, started_at=NOW - timedelta(seconds=6), attempts=1)
     waiting = [render(number) for number in (2, 3, 4, 5)]
-    forecast.renew([running_one, *waiting], [Timing(SMALL, 10.0)], 2, NOW)
+    forecast.renew([running_one, *waiting], [Timing(SMALL, 10.0)] * NEAREST, 2, NOW)
     spans = [forecast.find(str(number), NOW) for number in range(1, 6)]
     assert [span and span.high for span in spans] == [4, 10, 14, 20, 24]
     assert forecast.find("5", NOW + timedelta(seconds=20)) == Span(4, 4), "it ages"

@@ -122,7 +122,7 @@ def test_a_task_that_is_cancelled_or_removed_ends_the_stream(
 
 
 def test_unknown_task(real_service: Any) -> None:
-    answer = requests.get(f"{real_service.url}/api/v1/synthesis/x/events", timeout=5)
+    answer = requests.get(f"{real_service.url}/api/v1/synthesis/x/events", timeout=60)
     assert (answer.status_code, error_of(answer)) == (404, "Task not found")
 
 

@@ -73,17 +73,17 @@ def test_a_slot_survives_an_engine_that_could_not_be_started(
     for pid in wait_for(lambda: pids if len(pids := pool.pids()) == 2 else None):
         os.kill(pid, signal.SIGKILL)
     health = f"{service.url}/api/health"
-    wait_for(lambda: requests.get(health, timeout=5).json()["status"] == "unhealthy")
+    wait_for(lambda: requests.get(health, timeout=60).json()["status"] == "unhealthy")
     monkeypatch.setattr(pool, "_command", good)
     assert service.wait(service.submit(portrait, speech))["status"] == "COMPLETED"
-    wait_for(lambda: requests.get(health, timeout=5).json()["status"] == "healthy")
+    wait_for(lambda: requests.get(health, timeout=60).json()["status"] == "healthy")
 
 
 def test_an_engine_that_cannot_start_makes_the_service_unhealthy(serve: Any, portrait: Path, speech: Path) -> None:
     service = serve("unloadable")
     state = service.wait(service.submit(portrait, speech))
     assert state["status"] == "FAILED"
-    health = requests.get(f"{service.url}/api/health", timeout=5).json()
+    health = requests.get(f"{service.url}/api/health", timeout=60).json()
     assert (health["status"], health["model_loaded"]) == ("unhealthy", False)
     assert "exited with code 7" in health["detail"]
 
@@ -132,8 +132,8 @@ def test_old_tasks_are_removed_with_their_files(serve: Any, portrait: Path, spee
     assert service.download(old).status_code == 200
     now[0] += timedelta(minutes=2)
     removed = f"{service.url}/api/v1/synthesis/{old}/status"
-    wait_for(lambda: requests.get(removed, timeout=5).status_code == 404)
-    assert requests.get(removed, timeout=5).json() == {"error": "Task not found"}
+    wait_for(lambda: requests.get(removed, timeout=60).status_code == 404)
+    assert requests.get(removed, timeout=60).json() == {"error": "Task not found"}
     assert service.download(shared).status_code == 200, "a later task keeps the video it shares"
     now[0] += timedelta(hours=24)
     wait_for(lambda: not service.files())

@@ -48,9 +48,9 @@ def test_each_line_names_its_request_and_task(
     )
     assert answer.headers["x-request-id"] == "from:the-client/1"
     task = answer.json()["task_id"]
-    while requests.get(f"{url}/{task}/status", headers=headers, timeout=5).json()["status"] != "COMPLETED":
+    while requests.get(f"{url}/{task}/status", headers=headers, timeout=60).json()["status"] != "COMPLETED":
         pass
-    requests.get(f"{url}/{task}/status?token=of-nobody", headers=headers | {"X-Request-ID": "polling"}, timeout=5)
+    requests.get(f"{url}/{task}/status?token=of-nobody", headers=headers | {"X-Request-ID": "polling"}, timeout=60)
     logged = lines(service)
     accepted, ended = (line for line in logged if line.get("request_id") == "from:the-client/1")
     assert accepted["message"] == f"task {task} of alice: lite, 0.5 s"
@@ -75,14 +75,14 @@ def test_each_line_names_its_request_and_task(
 def test_ids_that_are_not_sane_are_replaced(secret_and_service: tuple[str, ServerProcess], sent: str) -> None:
     _, service = secret_and_service
     headers = {"X-Request-ID": sent.encode().decode("latin-1")}
-    answer = requests.get(f"{service.url}/api/live", headers=headers, timeout=5)
+    answer = requests.get(f"{service.url}/api/live", headers=headers, timeout=60)
     assert ID.fullmatch(answer.headers["x-request-id"])
 
 
 def test_every_answer_has_an_id(secret_and_service: tuple[str, ServerProcess]) -> None:
     _, service = secret_and_service
     for path in ("/api/live", "/nowhere", "/docs", "/api/v1/synthesis/x/status", f"/{'x' * 9000}"):
-        assert ID.fullmatch(requests.get(service.url + path, timeout=5).headers["x-request-id"]), path
+        assert ID.fullmatch(requests.get(service.url + path, timeout=60).headers["x-request-id"]), path
     with socket.create_connection(("127.0.0.1", service.settings.port)) as connection:
         connection.sendall(b"no HTTP at all\r\n\r\n")
         assert b"x-request-id: " in connection.recv(4096)
@@ -104,7 +104,7 @@ def test_ids_of_requests_on_one_connection_are_not_mixed(secret_and_service: tup
 def test_text_is_one_line_that_no_client_can_break(tmp_path: Path) -> None:
     with server_process(tmp_path, "quick") as service:
         path = "/api/v1/synthesis/x%0A2026-01-01%20INFO%20forged/status"
-        requests.get(service.url + path, headers={"X-Request-ID": "mine"}, timeout=5)
+        requests.get(service.url + path, headers={"X-Request-ID": "mine"}, timeout=60)
         text = (service.settings.log_dir / "api.log").read_text()
     line = next(line for line in text.splitlines() if "forged" in line)
     assert re.search(rf" INFO    api\.logs: 127\.0\.0\.1:\d+ GET {path}: 404, \d+\.\d ms \[request_id=mine\]$", line)
@@ -116,7 +116,7 @@ def test_an_unforeseen_error_is_found_by_the_id_of_its_answer(
     service = serve()
     monkeypatch.setattr(service.synthesis, "health", lambda: 1 / 0)
     caplog.handler.addFilter(_add_ids)
-    answer = requests.get(f"{service.url}/api/health", timeout=5)
+    answer = requests.get(f"{service.url}/api/health", timeout=60)
     record = wait_for(lambda: next((record for record in caplog.records if record.exc_info), None))
     assert record
     line = json.loads(JsonFormatter().format(record))

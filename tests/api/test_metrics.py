@@ -17,7 +17,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def scrape(service: Service) -> Samples:
     """All values by name and labels, read as Prometheus reads them."""
-    answer = requests.get(f"{service.url}/metrics", timeout=5)
+    answer = requests.get(f"{service.url}/metrics", timeout=60)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -43,7 +43,7 @@ def test_finished_videos_are_counted_with_their_seconds(serve: Any, portrait: Pa
     assert value(samples, "request_seconds_count", method="POST", route=start) == 2
     assert value(samples, "requests_total", method="GET", route=status, status="200") >= 2
     assert value(samples, "engine_processes") == 2
-    assert value(samples, "info", version=requests.get(f"{service.url}/api/health", timeout=5).json()["version"]) == 1
+    assert value(samples, "info", version=requests.get(f"{service.url}/api/health", timeout=60).json()["version"]) == 1
 
 
 def test_queue_slots_and_uploads(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
@@ -93,14 +93,14 @@ def test_nothing_a_client_sends_becomes_a_label(real_service: Any) -> None:
 
     scrape(real_service)
     for verb in ("GET", "BREW"):
-        requests.request(verb, f"{real_service.url}/nowhere", timeout=5)
-        requests.request(verb, f"{real_service.url}/api/v1/synthesis/x/status", timeout=5)
+        requests.request(verb, f"{real_service.url}/nowhere", timeout=60)
+        requests.request(verb, f"{real_service.url}/api/v1/synthesis/x/status", timeout=60)
     before = series()
     for number in range(20):
-        requests.get(f"{real_service.url}/nowhere/{number}", timeout=5)
-        requests.get(f"{real_service.url}/api/v1/synthesis/{number}/status?x={number}", timeout=5)
-        requests.request(f"BREW{number}", f"{real_service.url}/nowhere", timeout=5)
-        requests.request(f"BREW{number}", f"{real_service.url}/api/v1/synthesis/{number}/status", timeout=5)
+        requests.get(f"{real_service.url}/nowhere/{number}", timeout=60)
+        requests.get(f"{real_service.url}/api/v1/synthesis/{number}/status?x={number}", timeout=60)
+        requests.request(f"BREW{number}", f"{real_service.url}/nowhere", timeout=60)
+        requests.request(f"BREW{number}", f"{real_service.url}/api/v1/synthesis/{number}/status", timeout=60)
     assert series() == before
 
 
@@ -129,4 +129,4 @@ def test_what_is_not_healthy_is_not_ready(serve: Any) -> None:
 
 
 def ask(service: Service, what: str) -> requests.Response:
-    return requests.get(f"{service.url}/api/{what}", timeout=5)
+    return requests.get(f"{service.url}/api/{what}", timeout=60)

@@ -34,7 +34,7 @@ def png(picture: Image.Image) -> bytes:
 def test_a_portrait_and_a_recording(service: Service, portrait: Path, speech: Path) -> None:
     before = service.files()
     found = preflight(service, image=portrait, audio=speech, crop="true").json()
-    assert (found["engine"], found["warnings"], found["eta_seconds"]) == ("lite", [], None)
+    assert (found["engine"], found["warnings"]) == ("lite", [])
     image, audio = found["image"], found["audio"]
     assert (image["width"], image["height"], len(image["faces"])) == (360, 360, 1)
     face, crop = image["faces"][0], image["crop"]
@@ -44,6 +44,17 @@ def test_a_portrait_and_a_recording(service: Service, portrait: Path, speech: Pa
     assert (audio["seconds"], audio["used_seconds"], audio["sample_rate"], audio["channels"]) == (8.25, 8.25, 24000, 1)
     assert -23 < audio["level_dbfs"] < audio["peak_dbfs"] < 0
     assert service.files() == before, "nothing is kept"
+
+
+def test_how_long_rendering_would_take(service: Service, portrait: Path, speech: Path) -> None:
+    def eta(**wish: Any) -> Any:
+        return preflight(service, **wish).json()["eta_seconds"]
+
+    both = eta(image=portrait, audio=speech)
+    assert 0 < both["low"] < both["high"]
+    assert eta(image=portrait, duration=8.25) == both, "with a duration, the recording need not be sent"
+    assert eta(image=portrait, audio=speech, min_resolution=1024, fps=60)["high"] > 4 * both["high"]
+    assert (eta(image=portrait), eta(audio=speech)) == (None, None)
 
 
 def test_the_overlay_is_a_small_picture_with_boxes(service: Service, portrait: Path) -> None:

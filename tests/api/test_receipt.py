@@ -3,28 +3,56 @@
 import hashlib
 import io
 import json
+import logging
 import shutil
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from PIL import Image
 
+from api import children
 from api.clock import Clock
+from api.settings import Settings
 from dice_talk import __version__
 from dice_talk.options import RenderOptions
 from tests.api.test_http import error_of
-from tests.conftest import Service
+from tests.conftest import Service, running
 from tests.waiting import wait_for
+
+PROMPTLY = """
+import runpy
+import sys
+
+from dice_talk import priority
+
+priority.MEASURE = 0
+module = sys.argv.pop(1)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _promptly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring gives way to everything else: on a machine that is always busy, it would never come to its end."""
+    monkeypatch.setattr(
+        children, "command", lambda module, arguments: [sys.executable, "-c", PROMPTLY, module, *arguments]
+    )
+
+
+pytestmark = pytest.mark.timeout(400)  # measuring gives way to whatever else runs, on a busy machine for minutes
 
 
 def receipt_of(service: Service, task_id: str) -> Any:
     """Once all is measured, which gives way to everything else that runs."""
-    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 100)
+    return wait_for(lambda: answer if (answer := ask(service, task_id).json())["measured"] else None, 300)
 
 
 def ask(service: Service, task_id: str, what: str = "receipt") -> requests.Response:
@@ -144,6 +172,48 @@ def test_measuring_that_is_cut_off_is_begun_again(
     assert receipt_of(service, task)["measured"]["frames"] == 12
 
 
+@pytest.mark.parametrize("gone", ["result.mp4", "image"])
+def test_a_file_that_is_gone_is_no_fault_of_the_server(serve: Any, portrait: Path, speech: Path, gone: str) -> None:
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    folder = service.settings.data_dir / "tasks" / task
+    (folder / gone).unlink()
+    assert ask(service, task).status_code == 404
+    assert ask(service, task, "poster").status_code == (404 if gone == "result.mp4" else 200)
+
+
+def test_a_damaged_note_is_written_anew(serve: Any, portrait: Path, speech: Path) -> None:
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    note = service.settings.data_dir / "tasks" / task / "measured.json"
+    note.write_text('{"image"')
+    assert receipt_of(service, task)["measured"] == json.loads(note.read_text())["measured"]
+
+
+def test_who_waits_for_a_figure_does_not_keep_the_server_from_stopping(
+    tmp_path: Path, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endless child stands for one that gives way to everything else on the machine."""
+    monkeypatch.setattr("api.receipts.PATIENCE_S", 600.0)
+    settings = Settings(data_dir=tmp_path / "data", shutdown_seconds=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        with running(settings, "quick", tmp_path / "gate") as service:
+            task = service.submit(portrait, speech)
+            service.wait(task)
+            command = children.command
+
+            def stuck(module: str, arguments: Sequence[str]) -> list[str]:
+                return ["sleep", "600"] if module == "dice_talk.measure" else command(module, arguments)
+
+            monkeypatch.setattr(children, "command", stuck)
+            answer = pool.submit(ask, service, task)
+            wait_for(lambda: [one for one in psutil.Process().children() if one.name() == "sleep"])
+        assert (answer.result().status_code, answer.result().json()["measured"]) == (200, None)
+    assert not [one for one in psutil.Process().children() if one.name() == "sleep"]
+
+
 def test_a_video_that_goes_while_it_is_looked_at(serve: Any, portrait: Path, speech: Path) -> None:
     service = serve("quick")
     task = service.submit(portrait, speech)
@@ -151,3 +221,18 @@ def test_a_video_that_goes_while_it_is_looked_at(serve: Any, portrait: Path, spe
     shutil.rmtree(service.settings.data_dir / "tasks" / task)
     for what in ("receipt", "poster"):
         assert ask(service, task, what).status_code == 404
+
+
+def test_a_task_that_is_removed_while_it_is_measured(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("api.receipts.PATIENCE_S", 0.0)
+    service = serve("quick")
+    task = service.submit(portrait, speech)
+    service.wait(task)
+    assert ask(service, task).json()["measured"] is None
+    assert requests.delete(f"{service.url}/api/v1/synthesis/{task}", timeout=30).status_code == 204
+    assert ask(service, task).status_code == 404
+    measuring = service.app.state.receipts._measuring
+    wait_for(lambda: not measuring, 60)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

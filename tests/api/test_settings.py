@@ -88,4 +88,5 @@ def test_the_shipped_file_names_every_setting_with_its_default() -> None:
         assert line, f"{name} is missing"
         if default is not None:
             value = line.split("=")[1].split("#")[0].strip().strip('"')
-            assert value == f"{default:g}" if isinstance(default, float) else value == str(default)
+            spelt = f"{default:g}" if isinstance(default, float) else str(default)
+            assert value == (spelt.lower() if isinstance(default, bool) else spelt)

@@ -261,7 +261,7 @@ def test_answers_that_are_none_are_failures(
     serve: Any, portrait: Path, speech: Path, caplog: Any, answer: bytes
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        service = serve(**LOCAL, webhook_seconds=5)
+        service = serve(**LOCAL, webhook_seconds=60)
         service.submit(portrait, speech, callback_url=f"http://127.0.0.1:{listener.getsockname()[1]}/")
         connection, _ = listener.accept()
         with connection:

@@ -40,6 +40,21 @@ def test_what_was_promised_is_there(tmp_path: Path, fps: int, seconds: float) ->
     verify(path, RenderResult(128, 64, fps, frames, frames / fps))
 
 
+@pytest.mark.parametrize("fps", [8, 30, 47, 59, 60])
+@pytest.mark.parametrize("frames", [1, 2, 6, 9, 41])
+def test_all_that_can_be_decoded_ends_within_one_frame(tmp_path: Path, fps: int, frames: int) -> None:
+    """Also for readers that pay no heed to where the file says the sound ends; every picture has its own time."""
+    path = tmp_path / "video.mp4"
+    assert write(path, fps, frames / fps, np.full(48000 * 6, 0.1, np.float32), 48000, size=(64, 64)) == frames
+    with av.open(str(path)) as container:
+        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        *_, last = container.decode(audio=0)
+        end = last.pts * last.time_base + Fraction(last.samples, AUDIO_RATE)
+    assert times == [Fraction(number, fps) for number in range(frames)]
+    assert abs(end - Fraction(frames, fps)) <= Fraction(1, fps)
+
+
 def test_colours_and_order_survive(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     write(path, 10, 1, np.zeros(16000, np.float32), 16000)

@@ -46,7 +46,6 @@ def test_published_keys_load_strictly(part: str) -> None:
     state = published(part)
     module = build(part, state)
     used = {key for key in state if not key.startswith(NOT_USED.get(part, ("no such key",)))}
-    assert len(module.state_dict()) == len(used)
     assert sum(value.numel() for value in module.state_dict().values()) == sum(state[key].numel() for key in used)
     assert not module.training
 

@@ -1,5 +1,6 @@
 """`dice-talk doctor | make-tiny-checkpoints`."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,30 @@ def test_tiny_checkpoints_replace_nothing(tmp_path: Path) -> None:
     assert (tmp_path / files.UNET).read_bytes() == b"precious"
 
 
-def test_doctor_names_missing_keys(tiny_checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_names_all_that_is_broken(
+    tiny_checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where there is no checksum to compare with, and though another file is missing."""
     torch = pytest.importorskip("torch", reason=NO_TORCH)
-    for file in tiny_checkpoints.rglob("*"):
-        if file.is_file():
-            place = tmp_path / file.relative_to(tiny_checkpoints)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(file.read_bytes())
+    shutil.copytree(tiny_checkpoints, tmp_path, dirs_exist_ok=True)
     state = torch.load(tmp_path / files.UNET, weights_only=True)
     del state["conv_in.weight"]
     torch.save(state, tmp_path / files.UNET)
+    torch.save({"conv_in.weight": Path}, tmp_path / files.POSE_GUIDER)  # names code
+    for name in (files.VAE, files.PRIORS[0]):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:500])
     assert main(["doctor", "--checkpoints", str(tmp_path)]) == 1
-    assert "1 missing: conv_in.weight" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 missing: conv_in.weight" in said and "problem  engine: diffusion, which can't be loaded" in said
+    for name in (files.POSE_GUIDER, files.VAE, files.PRIORS[0]):
+        assert any(Path(name).name in line for line in said.splitlines() if "problem  loading" in line)
+    assert said.count("problem  loading") == 4
+
+    (tmp_path / files.FLOWNET).unlink()
+    assert main(["doctor", "--checkpoints", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("problem  loading") == 4 and f"problem  file {files.FLOWNET}: missing" in said
+    assert "engine: lite" in said
 
 
 def test_the_same_seed_gives_the_same_tiny_weights(tiny_checkpoints: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from dice_talk.__main__ import main
 from dice_talk.diffusion import checksums, download, files
-from dice_talk.diffusion.download import DownloadFailed, Remote, fetch, missing, remotes
+from dice_talk.diffusion.download import DownloadFailed, Remote, describe, fetch, remotes
 
 NAMES = [source.path for source in files.HUB_FILES] + list(files.PRIORS)
 LARGE, SMALL = files.POSE_GUIDER, files.WHISPER_CONFIG
@@ -25,7 +25,11 @@ class Hub(BaseHTTPRequestHandler):
     asked: list[tuple[str, str | None, str | None]]
     revision = 1
     cut = 0
+    at_most = SIZE
+    """Bytes sent in one answer before it breaks off."""
     ranges = True
+    knows_if_range = True
+    absent: frozenset[str] = frozenset()
 
     @classmethod
     def content(cls, path: str) -> bytes:
@@ -34,7 +38,7 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
         name = next((name for name in NAMES if self.path.endswith("/" + Path(name).name)), None)
-        if name is None:
+        if name is None or name in self.absent:
             self.send_error(404)
         elif "/resolve/" in self.path and not name.endswith(".json"):
             self.send_response(302)
@@ -46,7 +50,8 @@ class Hub(BaseHTTPRequestHandler):
             self.send(self.content(name), f'"{Path(name).name}-{self.revision}"')
 
     def send(self, data: bytes, etag: str) -> None:
-        asked = self.headers.get("Range") if self.headers.get("If-Range") == etag and self.ranges else None
+        same = self.headers.get("If-Range") == etag or not self.knows_if_range
+        asked = self.headers.get("Range") if same and self.ranges else None
         start = int(asked[len("bytes=") : -1]) if asked else 0
         self.send_response(206 if asked else 200)
         if asked:
@@ -54,7 +59,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("ETag", etag)
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start : len(data) - self.cut])
+        self.wfile.write(data[start : min(len(data) - self.cut, start + self.at_most)])
 
     def log_message(self, *_arguments: Any) -> None:
         pass
@@ -81,9 +86,9 @@ def run(folder: Path) -> int:
     return main(["download", "--yes", "--checkpoints", str(folder)])
 
 
-def described(folder: Path, name: str) -> Remote:
-    (found,) = missing(folder, [remote for remote in remotes() if remote.path == name])
-    return found
+def described(name: str) -> Remote:
+    (found,) = (remote for remote in remotes() if remote.path == name)
+    return describe(found)
 
 
 def left(folder: Path) -> set[str]:
@@ -115,6 +120,22 @@ def test_what_was_downloaded_counts_as_published(hub: type[Hub], tmp_path: Path)
     assert files.weights_label(tmp_path) == files.UNVERIFIED
 
 
+def test_a_file_that_is_nowhere_does_not_keep_the_others_away(
+    hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.absent = frozenset([files.YOLOFACE])
+    assert run(tmp_path) == 0
+    assert left(tmp_path) == {*NAMES, checksums.CHECKSUMS} - {files.YOLOFACE}
+    assert f"{files.YOLOFACE}  (optional: " in capsys.readouterr().err
+    hub.absent = frozenset([files.PRIORS[3], files.YOLOFACE])
+    (tmp_path / files.PRIORS[3]).unlink()
+    (tmp_path / files.WHISPER_CONFIG).unlink()
+    assert run(tmp_path) == 1
+    assert (tmp_path / files.WHISPER_CONFIG).exists()
+    said, refused = capsys.readouterr()
+    assert "Not all is there" in said and f"{files.PRIORS[3]}  (http" in refused and download.PRIORS_VARIABLE in refused
+
+
 def test_asks_first(hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert main(["download", "--checkpoints", str(tmp_path)]) == 1
@@ -131,7 +152,7 @@ def interrupted(hub: type[Hub], folder: Path, name: str) -> None:
     """Leaves a file of which 600 bytes are missing."""
     hub.cut = 600
     with pytest.raises(DownloadFailed, match="broke off"):
-        fetch(folder, described(folder, name))
+        fetch(folder, described(name))
     assert not (folder / name).exists()
     (part,) = left(folder)
     assert (folder / part).stat().st_size == SIZE - 600
@@ -143,17 +164,25 @@ def interrupted(hub: type[Hub], folder: Path, name: str) -> None:
 def test_goes_on_where_it_was_cut_off(hub: type[Hub], tmp_path: Path, name: str, ranges: bool) -> None:
     interrupted(hub, tmp_path, name)
     hub.ranges = ranges
-    fetch(tmp_path, described(tmp_path, name))
+    fetch(tmp_path, described(name))
     assert (tmp_path / name).read_bytes() == hub.content(name)
     assert hub.asked[-1][1] == f"bytes={SIZE - 600}-"
     assert left(tmp_path) == {name, checksums.CHECKSUMS}
 
 
 @pytest.mark.parametrize("name", [LARGE, SMALL])
+def test_goes_on_by_itself_as_long_as_more_comes(hub: type[Hub], tmp_path: Path, name: str) -> None:
+    hub.at_most = 500
+    fetch(tmp_path, described(name))
+    assert (tmp_path / name).read_bytes() == hub.content(name)
+    assert [asked[1] for asked in hub.asked if asked[1]][-1] == "bytes=1500-"
+
+
+@pytest.mark.parametrize("name", [LARGE, SMALL])
 def test_two_revisions_are_never_joined(hub: type[Hub], tmp_path: Path, name: str) -> None:
     interrupted(hub, tmp_path, name)
     hub.revision = 2
-    fetch(tmp_path, described(tmp_path, name))
+    fetch(tmp_path, described(name))
     assert (tmp_path / name).read_bytes() == hub.content(name)
     assert hub.asked[-1][1] is None
     assert left(tmp_path) == {name, checksums.CHECKSUMS}
@@ -161,13 +190,23 @@ def test_two_revisions_are_never_joined(hub: type[Hub], tmp_path: Path, name: st
 
 def test_a_revision_published_while_downloading(hub: type[Hub], tmp_path: Path) -> None:
     interrupted(hub, tmp_path, LARGE)
-    asked_before = described(tmp_path, LARGE)
+    asked_before = described(LARGE)
     hub.revision = 2
     with pytest.raises(DownloadFailed, match="whole"):
         fetch(tmp_path, asked_before)
     assert not left(tmp_path)
-    fetch(tmp_path, described(tmp_path, LARGE))
+    fetch(tmp_path, described(LARGE))
     assert (tmp_path / LARGE).read_bytes() == hub.content(LARGE)
+
+
+@pytest.mark.parametrize("name", [LARGE, SMALL])
+def test_a_new_revision_from_a_server_that_does_not_know_if_range(hub: type[Hub], tmp_path: Path, name: str) -> None:
+    interrupted(hub, tmp_path, name)
+    asked_before = described(name)
+    hub.revision, hub.knows_if_range = 2, False
+    with pytest.raises(DownloadFailed, match="has changed"):
+        fetch(tmp_path, asked_before)
+    assert not left(tmp_path)
 
 
 @pytest.mark.parametrize("extra", [b"", b"more"])
@@ -175,7 +214,7 @@ def test_a_partial_file_of_full_size_or_more(hub: type[Hub], tmp_path: Path, ext
     interrupted(hub, tmp_path, LARGE)
     (part,) = left(tmp_path)
     (tmp_path / part).write_bytes(hub.content(LARGE) + extra)
-    fetch(tmp_path, described(tmp_path, LARGE))
+    fetch(tmp_path, described(LARGE))
     assert (tmp_path / LARGE).read_bytes() == hub.content(LARGE)
 
 
@@ -184,7 +223,7 @@ def test_what_is_damaged_on_the_way_is_not_kept(hub: type[Hub], tmp_path: Path) 
     (part,) = left(tmp_path)
     (tmp_path / part).write_bytes(bytes(SIZE - 600))
     with pytest.raises(DownloadFailed, match="whole"):
-        fetch(tmp_path, described(tmp_path, LARGE))
+        fetch(tmp_path, described(LARGE))
     assert not left(tmp_path)
 
 
@@ -200,12 +239,12 @@ def test_a_server_that_is_not_there_is_explained(
 def test_a_refusal_is_explained(hub: type[Hub], tmp_path: Path, code: int, advice: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(hub, "do_GET", lambda self: self.send_error(code))
     with pytest.raises(DownloadFailed) as caught:
-        described(tmp_path, files.VAE)
+        described(files.VAE)
     assert str(code) in str(caught.value) and advice in str(caught.value.detail)
 
 
 def test_a_disk_that_cannot_be_written_is_explained(hub: type[Hub], tmp_path: Path) -> None:
-    remote = described(tmp_path, LARGE)
+    remote = described(LARGE)
     (tmp_path / f"{LARGE}.{remote.sha256}.part").mkdir(parents=True)
     with pytest.raises(DownloadFailed, match="can't be written"):
         fetch(tmp_path, remote)

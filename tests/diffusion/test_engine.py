@@ -1,6 +1,7 @@
 """The whole path with tiny random weights: what every engine promises, and what is this one's own."""
 
 import json
+import pkgutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from dice_talk.diffusion.checkpoints import load_models
 from dice_talk.diffusion.condition import time_ids
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.engine import Progress, RenderJob, load_engine
-from dice_talk.errors import Cancelled, NoFaceFound, RenderFailed
+from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import Box
 from dice_talk.image import Pixels
 from dice_talk.options import RenderOptions
@@ -249,6 +250,8 @@ def test_out_of_memory_is_tried_again_in_smaller_pieces(
         ("vae", "encode"),
         ("image_encoder", "forward"),
         ("whisper", "forward"),
+        ("audio_linear", "forward"),
+        ("emo_model", "forward"),
         ("pose_guider", "forward"),
         ("ifnet", "forward"),
     ],
@@ -271,6 +274,35 @@ def test_what_cannot_be_cut_up_is_tried_once_more(
     job = make_job(inputs, tmp_path / "out.mp4")
     verify(job.output, fake.render(job, ignore))
     assert next(tries) >= 2
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "condition.face_mask_levels",
+        "guide.Guidance.combine",
+        "decode._images",
+        "engine.draw_noise",
+        "engine._pixels",
+        "interpolate.between",
+    ],
+)
+def test_what_lies_between_the_networks_is_tried_once_more_too(
+    fake: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"dice_talk.diffusion.{step}"
+    plain, tries = pkgutil.resolve_name(place), count()
+    monkeypatch.setattr(place, lambda *given: (plain if next(tries) else out_of_memory)(*given))
+    job = make_job(inputs, tmp_path / "out.mp4")
+    verify(job.output, fake.render(job, ignore))
+    assert next(tries) >= 2
+
+
+def test_weights_that_do_not_fit_say_so(tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dice_talk.diffusion.engine.load_models", out_of_memory)
+    with pytest.raises(EngineUnavailable, match="do not fit") as caught:
+        load_engine("diffusion", tiny_checkpoints)
+    assert "lite" in str(caught.value.detail)
 
 
 @pytest.mark.parametrize(

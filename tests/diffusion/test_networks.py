@@ -9,8 +9,8 @@ from tests.diffusion.conftest import NO_TORCH
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from dice_talk.diffusion import checkpoints
+from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
 from dice_talk.diffusion.interpolate import between
-from dice_talk.diffusion.unet import Bank, Conditions, Tokens, build_unet, face_mask_levels
 from tests.diffusion.cases import Case, deviation
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("inference")]
@@ -60,8 +60,7 @@ def test_motion_between_frames(case: Read) -> None:
 @pytest.mark.parametrize("name", ["unet_tiny_square", "unet_tiny_nonsquare", "unet_tiny_b_tall"])
 def test_unet(case: Read, name: str) -> None:
     given = case(name)
-    net = build_unet(given.config("unet")).eval()
-    net.load_state_dict(given.weights("unet"))
+    net = checkpoints.unet(given.config("unet"), given.weights("unet"))
     latents = given["in.sample"]
     index = torch.arange(latents.shape[0] * latents.shape[1]).view(latents.shape[:2])
     image, audio, emotion = (

@@ -16,12 +16,13 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dice_talk.diffusion import checkpoints
 from dice_talk.diffusion import denoise as sampler
-from dice_talk.diffusion.condition import Task, guided
+from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
+from dice_talk.diffusion.condition import Task
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Predict, Windows, denoise, draw_noise, initial_latents
+from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.schedule import Schedule, euler_step, karras_schedule, scale_input
-from dice_talk.diffusion.unet import Bank, Conditions, Tokens, build_unet, face_mask_levels
 from tests.diffusion.cases import Case, deviation
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("inference")]
@@ -66,8 +67,7 @@ class PerFrameTask(Task):
 @pytest.fixture(scope="module")
 def modules(case: Read) -> dict[str, Any]:
     given = case("e2e_a_overlap0")
-    unet = build_unet(given.config("unet")).eval()
-    unet.load_state_dict(given.weights("unet"))
+    unet = checkpoints.unet(given.config("unet"), given.weights("unet"))
     vae = AutoencoderKLTemporalDecoder.from_config(given.config("vae"))
     encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**given.config("image_encoder")))
     return {
@@ -107,7 +107,7 @@ def ramp(call: dict[str, Any], schedule: Schedule, modules: dict[str, Any], task
         for which in (1, 2)
     ]
     predicts = [
-        guided(modules["unet"], task, Guidance(*pair), schedule, Portion(3)) for pair in zip(*scales, strict=True)
+        Guided(modules["unet"], task, Guidance(*pair), schedule, Portion(3)) for pair in zip(*scales, strict=True)
     ]
     return lambda latents, step, frames: predicts[step](latents, step, frames)
 

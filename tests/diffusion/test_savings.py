@@ -12,18 +12,20 @@ from tests.diffusion.conftest import NO_TORCH
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from torch import Tensor
-from torch.nn import functional
 
-from dice_talk.diffusion import condition, tiny
-from dice_talk.diffusion.condition import audio_rows, guided, prepare_task
+from benchmarks.plain import materialised, plain_attention, plain_denoise
+from dice_talk.diffusion import attention, condition, tiny
+from dice_talk.diffusion.attention import AdapterAttention, Bank, Conditions, Tokens
+from dice_talk.diffusion.condition import audio_rows, prepare_task
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import LATENT_SCALE, Guidance, Windows, denoise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
+from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.layers import PoseGuider
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
-from dice_talk.diffusion.unet import AdapterAttention, Bank, Conditions, Tokens, _conditions, build_unet
+from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
 from dice_talk.emotions import Emotion
 from dice_talk.face import Box
 from tests.diffusion.cases import deviation
@@ -37,12 +39,15 @@ UNET = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_he
 """Wider than the tiny checkpoints', whose group norms see so few numbers that they magnify rounding."""
 
 
-@pytest.fixture(scope="module")
-def engine(engine: DiffusionEngine) -> DiffusionEngine:
+def make_unet() -> DiceTalkUNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet = build_unet(UNET).eval()
-    return replace(engine, models=replace(engine.models, unet=unet, pose_guider=pose_guider()))
+        return build_unet(UNET).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def engine(engine: DiffusionEngine) -> DiffusionEngine:
+    return replace(engine, models=replace(engine.models, unet=make_unet().streamline(), pose_guider=pose_guider()))
 
 
 def pose_guider() -> PoseGuider:
@@ -74,48 +79,63 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def predicted(engine: DiffusionEngine, conditions: Conditions, frames: int = 25) -> Tensor:
     latents = random(3, frames, 8, 8, 16)
+    latents[2] = latents[1]  # as in every guidance
     return engine.models.unet.predict(latents, torch.tensor(1.0), torch.tensor([[12.5, 8.0, 16.0]] * 3), conditions)
 
 
-def plain_attention(self: AdapterAttention, attn: Any, hidden: Tensor, **_context: Any) -> Tensor:
-    """The same attention without any saving: every token of every frame (or position) projected and attended to."""
-    conditions = _conditions.get()
-
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
-        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
-        return (weights @ v).transpose(1, 2).flatten(2)
-
-    def tokens(source: Tokens) -> Tensor:
-        rows = source.bank.rows[source.index]  # (B, F, T, D)
-        if not self.temporal:
-            return rows.flatten(0, 1)
-        return rows.mean(1, keepdim=True).expand(-1, len(hidden) // len(rows), -1, -1).flatten(0, 1)
-
-    query, image = attn.to_q(hidden), tokens(conditions.image)
-    total = attend(query, attn.to_k(image), attn.to_v(image))
-    mask = torch.ones(1)
-    if not self.temporal:
-        (height, width) = next(
-            size for size in ((8, 16), (4, 8), (2, 4), (1, 2)) if size[0] * size[1] == query.shape[1]
-        )
-        small = functional.interpolate(self.full_mask, (height, width), mode="bicubic", align_corners=False)
-        mask = small.flatten().repeat(len(query), 1)[..., None]
-    for source, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True):
-        total = total + mask * attend(query, to_k(tokens(source)), to_v(tokens(source)))
-    return attn.to_out[0](total)
+@pytest.fixture(scope="module")
+def plain(engine: DiffusionEngine) -> DiffusionEngine:
+    """The same weights in diffusers' own blocks."""
+    return replace(engine, models=replace(engine.models, unet=make_unet()))
 
 
 def test_attention(
-    engine: DiffusionEngine, task: condition.Task, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One image token is `to_v` of it; temporal K and V once per window; masks once per level; attention not
-    materialised."""
+    """One image token is `to_v` of it; temporal K and V once per window; attention not materialised."""
     conditions = task.at(torch.arange(-3, 22) % (FRAMES + 25))
     fast = predicted(engine, conditions)
-    monkeypatch.setattr(AdapterAttention, "forward", plain_attention)
-    monkeypatch.setattr(AdapterAttention, "full_mask", picture.mask[:, :1], raising=False)
-    assert deviation(fast, predicted(engine, conditions)) < ROUNDING
+    monkeypatch.setattr(AdapterAttention, "forward", plain_attention(materialised))
+    assert deviation(fast, predicted(plain, conditions)) < ROUNDING
+
+
+def test_all_savings_together(
+    engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sampler of two steps against one that saves nothing; both start from the same noise."""
+    schedule = karras_schedule(2)
+    start = initial_latents(task.reference, random(1, FRAMES + 25, 4, 8, 16, seed=3), schedule)
+    fast = sample(engine, task, Portion(3), latents=start.clone())
+    monkeypatch.setattr(AdapterAttention, "forward", plain_attention(materialised))
+    slow = plain_denoise(plain.models.unet, task, Guidance(3, 6), schedule, start)
+    assert deviation(fast, slow) < SAMPLED_ROUNDING
+
+
+def test_rearranged_weights(engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task) -> None:
+    """Query, key and value as one product, frames that attend to each other where they lie, and what guidance branches
+    have in common made once."""
+    fast = engine.models.unet
+    attn = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
+    assert f"{attn}.to_q.weight" in plain.models.unet.state_dict()
+    assert f"{attn}.to_qkv.weight" in fast.state_dict()
+    rows: list[int] = []
+    hook = (
+        fast.down_blocks[0]
+        .resnets[0]
+        .spatial_res_block.conv1.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    )
+    conditions = task.at(torch.arange(25))
+    assert deviation(predicted(engine, conditions), predicted(plain, conditions)) < ROUNDING
+    hook.remove()
+    assert rows == [2 * 25]
+
+
+def test_many_heads_go_in_portions(
+    engine: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = predicted(engine, task.at(torch.arange(25)))
+    monkeypatch.setattr(attention, "MAX_HEADS", 48)
+    assert deviation(predicted(engine, task.at(torch.arange(25))), whole) < ROUNDING
 
 
 def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: condition.Task) -> None:
@@ -184,7 +204,7 @@ def sample(
     schedule = karras_schedule(2)
     noise = random(1, FRAMES + 25, 4, 8, 16, seed=3)
     latents = start.get("latents", initial_latents(task.reference, noise, schedule))
-    predict = guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
+    predict = Guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
     on_step = start.get("on_step", lambda step, latents: None)
     return denoise(predict, latents, schedule, Windows(), on_step, first_step)
 

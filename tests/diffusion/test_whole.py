@@ -19,14 +19,14 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dice_talk.diffusion import checkpoints
 from dice_talk.diffusion.checkpoints import Models, load_strictly
-from dice_talk.diffusion.condition import guided, prepare_task
+from dice_talk.diffusion.condition import prepare_task
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Windows, denoise, draw_noise, initial_latents
+from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
-from dice_talk.diffusion.unet import build_unet
 from dice_talk.emotions import Emotion
 from dice_talk.face import Box
 from tests.diffusion.cases import Case, deviation
@@ -36,8 +36,7 @@ TIGHT = 2e-5
 
 
 def make_models(given: Case) -> Models:
-    unet = build_unet(given.config("unet")).eval()
-    unet.load_state_dict(given.weights("unet"))
+    unet = checkpoints.unet(given.config("unet"), given.weights("unet"))
     vae = AutoencoderKLTemporalDecoder.from_config(given.config("vae"))
     encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**given.config("image_encoder")))
     whisper = WhisperEncoder(WhisperConfig(**given.config("whisper")))
@@ -82,7 +81,7 @@ def test_process(case: Callable[[str], Case]) -> None:
     schedule = karras_schedule(call["inference_steps"])
     total = task.frames + settings["n_sample_frames"]
     noise = draw_noise(call["seed"], total, tuple(picture.reference.shape), models.device, models.dtype)
-    predict = guided(models.unet, task, Guidance(call["ref_scale"], call["emo_scale"]), schedule, Portion(3))
+    predict = Guided(models.unet, task, Guidance(call["ref_scale"], call["emo_scale"]), schedule, Portion(3))
     windows = Windows(settings["n_sample_frames"], shift=settings["shift_offset"])
     start = initial_latents(task.reference, noise, schedule)
     latents = denoise(predict, start, schedule, windows, lambda step, latents: None)

@@ -36,7 +36,7 @@ class ServerProcess(Service):
     def terminate(self, number: int = signal.SIGTERM) -> int:
         """Asks it to end; gives the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(100)
 
     def engines(self) -> list[int]:
         """Process ids of its engines, also after its own end."""
@@ -113,7 +113,7 @@ def server_process(
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(requests.ConnectionError):
-        requests.get(f"{url}/api/health", timeout=5)
+    with contextlib.suppress(requests.RequestException):
+        requests.get(f"{url}/api/health", timeout=60)
         return True
     return False

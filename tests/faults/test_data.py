@@ -32,7 +32,7 @@ def test_a_result_purged_while_it_is_downloaded_arrives_whole(serve: Any, portra
         received = next(chunks)
         now[0] += timedelta(days=2)
         wait_for(lambda: not service.files())
-        assert requests.get(url, timeout=10).status_code == 404
+        assert requests.get(url, timeout=60).status_code == 404
         assert received + b"".join(chunks) == expected
 
 
@@ -92,7 +92,7 @@ def test_a_database_that_cannot_be_used_is_refused_in_one_line_and_kept(
     spoil(file)
     before = file.read_bytes()
     with server_process(tmp_path) as service:
-        assert service.process.wait(20) == 1
+        assert service.process.wait(100) == 1
     (line,) = (tmp_path / "output").read_text().splitlines()
     assert line.startswith(f"DICE-Talk Server cannot start: {reason}")
     assert file.read_bytes() == before
@@ -101,7 +101,7 @@ def test_a_database_that_cannot_be_used_is_refused_in_one_line_and_kept(
 def test_a_second_server_on_the_same_data_is_refused_in_one_line(tmp_path: Path, portrait: Path, speech: Path) -> None:
     with server_process(tmp_path, "quick") as first:
         with server_process(tmp_path, "quick", output=tmp_path / "second") as second:
-            assert second.process.wait(20) == 1
+            assert second.process.wait(100) == 1
         (line,) = (tmp_path / "second").read_text().splitlines()
         assert "another server uses the data folder" in line
         assert first.wait(first.submit(portrait, speech))["status"] == "COMPLETED"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
@@ -119,6 +120,23 @@ def test_in_the_database(tmp_path: Path, portrait: Path, speech: Path) -> None:
         assert [(state["status"], state["attempts"]) for state in states] == [("COMPLETED", 1)] * 3
 
 
+def test_what_is_only_kept_to_be_quick_needs_no_room(tmp_path: Path, portrait: Path, speech: Path) -> None:
+    with small_disk(tmp_path, "quick") as disk:
+        task = disk.service.submit(portrait, speech)
+        disk.service.wait(task)
+        before = disk.files()
+        disk.fill()
+        base = f"{disk.service.url}/api/v1/synthesis/{task}"
+        assert requests.get(f"{base}/poster", timeout=60).headers["content-type"] == "image/jpeg"
+        assert requests.get(f"{base}/receipt", timeout=60).json()["result"]["frames"] == 12
+        refused = requests.post(f"{base}/retry", timeout=60)
+        assert (refused.status_code, bool(refused.headers["retry-after"])) == (503, True)
+        assert disk.files() == before
+        disk.empty()
+        again = requests.post(f"{base}/retry", timeout=60).json()["task_id"]
+        assert disk.service.wait(again)["status"] == "COMPLETED"
+
+
 def test_below_the_low_water_mark(tmp_path: Path, portrait: Path, speech: Path) -> None:
     with small_disk(tmp_path, "quick", min_free_mb=4.0) as disk:
         disk.fill(leave=3 * MEGABYTE)
@@ -136,7 +154,7 @@ def test_a_folder_that_may_only_be_read_is_refused_in_one_line(tmp_path: Path, p
     folder = tmp_path / place
     folder.mkdir()
     with server_process(tmp_path, before=mounting(folder, "ro")) as service:
-        assert service.process.wait(20) == 1
+        assert service.process.wait(100) == 1
     (line,) = (tmp_path / "output").read_text().splitlines()
     assert line.startswith("DICE-Talk Server cannot start: the ")
     assert "Read-only file system" in line

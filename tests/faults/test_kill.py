@@ -31,7 +31,7 @@ def test_with_tasks_finished_running_and_waiting(tmp_path: Path, portrait: Path,
         for task in running:
             service.wait(task, "PROCESSING")
         service.kill()
-        wait_for(lambda: not service.engines(), 10)
+        wait_for(lambda: not service.engines())
         order = [render for (render,) in service.rows("SELECT id FROM renders ORDER BY number")]
         assert order[:5] == finished + running
         assert set(order[5:]) == waiting
@@ -68,9 +68,13 @@ class Stream:
         folder.mkdir()
 
     def run(self, kills: int) -> ServerProcess:
+        with server_process(self.folder, "quick", attempts=TRIES) as service:
+            began = time.monotonic()
+            self.promised.append(service.submit(*self.inputs))
+            life = min(max(3.0, 6 * (time.monotonic() - began)), 12.0)  # some are accepted in it, on busy machines too
         for _ in range(kills):
             with server_process(self.folder, "quick", attempts=TRIES) as service:
-                killer = threading.Timer(self.random.uniform(0, 3), service.kill)
+                killer = threading.Timer(self.random.uniform(0, life), service.kill)
                 killer.start()
                 with ThreadPoolExecutor(CLIENTS) as pool:
                     list(pool.map(self.submit_until_it_dies, [service] * CLIENTS))
@@ -98,7 +102,7 @@ class Stream:
             time.sleep(0.01)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_at_random_moments_in_a_stream_of_submissions(tmp_path: Path, portrait: Path, speech: Path) -> None:
     streams = [Stream(tmp_path / str(number), portrait, speech, number) for number in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
@@ -129,7 +133,7 @@ class Changes(Stream):
             for task in set(self.promised) - self.unsure:
                 url = f"{service.url}/api/v1/synthesis/{task}/status"
                 if task in self.removed:
-                    assert requests.get(url, timeout=10).status_code == 404
+                    assert requests.get(url, timeout=60).status_code == 404
                 elif task in self.cancelled:
                     assert service.status(task)["cancelled"]
                 else:

@@ -73,7 +73,7 @@ class Watch:
         """Cheap: no file, no upload and no engine is lost, and a video can be had."""
         wait_for(lambda: not self.staged() and not self.service.synthesis._uploads)
         assert self._engines() == self.engines, "an engine died"
-        assert requests.get(f"{self.service.url}/api/health", timeout=5).json()["status"] == "healthy"
+        assert requests.get(f"{self.service.url}/api/health", timeout=60).json()["status"] == "healthy"
         assert len(self.service.download(self.finished).content) > 1000
 
     def honest_upload(self) -> str:

@@ -198,7 +198,7 @@ def test_nor_what_a_picture_names(server: Service, speech: Path, canary: tuple[s
 
 
 def test_the_canary_would_sing(canary: tuple[str, list[str]]) -> None:
-    requests.get(f"{canary[0]}/alive", timeout=5)
+    requests.get(f"{canary[0]}/alive", timeout=60)
     assert canary[1].pop() == "/alive"
 
 

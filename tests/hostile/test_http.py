@@ -1,5 +1,6 @@
 """Requests as no honest client sends them, byte by byte over raw sockets."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -426,10 +427,12 @@ def test_downloads_that_are_not_read_are_ended(server: Service, large: tuple[str
     task, file = large
     with connect(server) as connection:
         connection.sendall(get(f"/api/v1/synthesis/{task}/download".encode()))
-        wait_for(lambda: open_files(file) == 1)
-        start = time.monotonic()
+        taken = len(connection.recv(1))
         wait_for(lambda: open_files(file) == 0)
-        assert time.monotonic() - start < 10
+        with contextlib.suppress(ConnectionError):
+            while received := len(connection.recv(1 << 20)):
+                taken += received
+        assert 0 < taken < file.stat().st_size
 
 
 def test_downloads_that_are_read_slowly_go_on(server: Service, large: tuple[str, Path], impatient: float) -> None:
@@ -453,6 +456,6 @@ def test_health_is_quick_while_bodies_are_parsed(server: Service) -> None:
     slowest = 0.0
     while any(thread.is_alive() for thread in sending):
         start = time.monotonic()
-        assert requests.get(f"{server.url}/api/health", timeout=5).ok
+        assert requests.get(f"{server.url}/api/health", timeout=60).ok
         slowest = max(slowest, time.monotonic() - start)
     assert slowest < 1

@@ -50,7 +50,7 @@ def upload(server: Service, image: bytes, speech: Path, name: str) -> requests.R
     """As a browser sends it: with a name and a type, which are lies here."""
     kind = "image/png" if name.endswith("png") else "image/jpeg"
     files = {"image": (name, image, kind), "audio": ("speech.wav", speech.read_bytes(), "audio/wav")}
-    return requests.post(f"{server.url}{START}", files=files, data={"emotion": "sad", "duration": 0.2}, timeout=60)
+    return requests.post(f"{server.url}{START}", files=files, data={"emotion": "sad", "duration": 0.2}, timeout=200)
 
 
 FILLED = zlib.compress(bytes(60_000_000), 9)  # 58 KB

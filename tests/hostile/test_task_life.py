@@ -53,6 +53,7 @@ class Life(RuleBasedStateMachine):
     def start(self, kind: str) -> None:
         self.kind, self.late = kind, timedelta()
         self.seen: dict[str, dict[str, Any]] = {}
+        self.keys: dict[str, str] = {}  # by task
         self.stack = ExitStack()
         type(self).lives += 1
         self.home = self.folder / str(self.lives)
@@ -89,6 +90,22 @@ class Life(RuleBasedStateMachine):
         assert answer.status_code == 200, answer.text
         self.accept(answer.json()["task_id"])
 
+    @rule(key=st.sampled_from(["a", "b"]), seed=st.sampled_from([1, 2]))
+    def submit_once(self, key: str, seed: int) -> None:
+        """The same again gives the same task, as long as that is there; something else is refused."""
+        files = {"image": PICTURE, "audio": SOUND}
+        data, headers = {"emotion": "sad", "duration": 0.1, "seed": seed}, {"Idempotency-Key": key}
+        answer = requests.post(f"{self.base}/start", files=files, data=data, headers=headers, timeout=60)
+        made = {state["seed"]: task for task in self.seen if self.keys.get(task) == key for state in [self.look(task)]}
+        if made and seed not in made:
+            refused(answer, 409)
+        elif made:
+            assert answer.json()["task_id"] == made[seed]
+        elif answer.status_code != 503:
+            assert answer.status_code == 200, answer.text
+            self.accept(answer.json()["task_id"])
+            self.keys[answer.json()["task_id"]] = key
+
     def accept(self, task: str) -> None:
         assert task not in self.seen
         self.seen[task] = {"status": "PENDING", "progress": 0.0}
@@ -102,7 +119,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(unknown=st.sampled_from(UNKNOWN), verb=st.sampled_from(["status", "download"]))
     def ask_for_another(self, unknown: str, verb: str) -> None:
-        refused(requests.get(f"{self.service.url}/api/v1/synthesis/{unknown}/{verb}", timeout=5), 404)
+        refused(requests.get(f"{self.service.url}/api/v1/synthesis/{unknown}/{verb}", timeout=60), 404)
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data())
@@ -119,7 +136,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: Any) -> None:
         task = data.draw(st.sampled_from(sorted(self.seen)))
-        answer = requests.post(f"{self.base}/{task}/cancel", timeout=10)
+        answer = requests.post(f"{self.base}/{task}/cancel", timeout=60)
         state = self.look(task)
         if answer.status_code == 200:
             assert answer.json() == state
@@ -134,7 +151,7 @@ class Life(RuleBasedStateMachine):
         task = data.draw(st.sampled_from(sorted(self.seen)))
         assert requests.delete(f"{self.base}/{task}", timeout=20).status_code == 204
         del self.seen[task]
-        refused(requests.get(f"{self.base}/{task}/status", timeout=5), 404)
+        refused(requests.get(f"{self.base}/{task}/status", timeout=60), 404)
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data(), seed=st.sampled_from([None, 1, 2]))
@@ -155,7 +172,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def list(self) -> None:
-        tasks = requests.get(self.base, params={"limit": 100}, timeout=10).json()["tasks"]
+        tasks = requests.get(self.base, params={"limit": 100}, timeout=60).json()["tasks"]
         assert {state["task_id"] for state in tasks} == set(self.seen)
 
     @precondition(lambda self: self.seen)

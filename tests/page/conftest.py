@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.conftest import Service
+
 playwright = pytest.importorskip("playwright.sync_api", reason="the tests of the page need the package playwright")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -64,9 +66,9 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
+def visit(chromium: Any, serve: Callable[..., Service]) -> Iterator[Callable[..., Any]]:
     """Opens the page: visit(url, refusals=False, prepare=None, **context). Nothing may be left in the console, and
-    nothing may have been asked of anybody but the server.
+    nothing may have been asked of anybody but the server, which outlives the page: hence `serve`.
 
     `prepare`: called with the page before it is opened.
     """

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from api import keys
 from tests.conftest import Service
 from tests.page.steps import choose, document, offering, offers, shorten, until, watch_video
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
@@ -48,7 +50,7 @@ def test_a_picture_with_nobody_in_it(
     page.get_by_role("heading", name="That did not work").wait_for()
     assert page.inner_text("#failed-words") == "No face was found. Send a clear portrait."
     page.click("#failed-back")
-    assert page.inner_text("#portrait-error") == "No face was found: Send a clear portrait."
+    assert page.inner_text("#portrait-error") == "No face was found. Send a clear portrait."
 
 
 def test_options_out_of_their_bounds(
@@ -94,6 +96,26 @@ def test_a_lost_connection_loses_nothing(
     page.click("#submit")
     watch_video(page)
     assert sent[0] == sent[1]
+
+
+def test_what_could_not_be_removed_stays(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    service = serve("quick")
+    page = visit(service.url, refusals=True)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+    page.route("**/synthesis/*", lambda route: route.abort())
+    page.click("#history .remove")
+    page.get_by_text("It could not be removed. The server could not be reached.").wait_for()
+    assert page.locator("#history li").count() == 1
+    page.unroute("**/synthesis/*")
+    page.click("#history .remove")
+    page.locator("#history").wait_for(state="hidden")
+    until(page, "!document.querySelector('#history li')")
+    wait_for(lambda: requests.get(f"{service.url}/api/v1/synthesis", timeout=10).json()["tasks"] == [])
 
 
 def test_cancel(

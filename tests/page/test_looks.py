@@ -1,19 +1,46 @@
 """Languages, widths, themes, screen readers, and what the preflight finds drawn on the picture."""
 
+import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.conftest import Service
+from tests.conftest import ROOT, Service
 from tests.page.steps import choose, offering, scrolls_sideways, shorten, watch_video
 
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
+SPEAKING = [
+    *("api/access.py", "api/dispatcher.py", "api/inspection.py", "api/service.py"),
+    *("dice_talk/audio.py", "dice_talk/face.py", "dice_talk/image.py", "dice_talk/video.py"),
+    *("dice_talk/diffusion/engine.py", "dice_talk/lite/models.py"),
+]
+"""Who explains to people what is wrong with their files, or became of their tasks."""
+ERRORS = {
+    *("InvalidImage", "InvalidAudio", "InvalidOptions", "NoFaceFound", "RenderFailed", "_too_many"),
+    *("Forbidden", "QueueFull", "TooManyRequests", "Unauthorized", "Unavailable"),
+}
 HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+def sentences_in(file: Path) -> Iterator[str]:
+    """The words of errors that a module raises or tasks fail with, with figures in place of what is filled in."""
+    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        words = [*call.args, *(one.value for one in call.keywords if one.arg in ("message", "detail"))]
+        fails = "TaskStatus.FAILED" in map(ast.unparse, call.args)
+        if fails or ast.unparse(call.func) in ERRORS:
+            yield from (text for text in map(text_of, words) if text and text[0].isupper())
+
+
+def text_of(node: ast.expr) -> str | None:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or "7" for part in node.values if isinstance(part, ast.expr))
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def test_chinese(visit: Callable[..., Any], real_service: Service, bad_pictures: dict[str, Path], speech: Path) -> None:
@@ -32,6 +59,20 @@ def test_chinese(visit: Callable[..., Any], real_service: Service, bad_pictures:
     page.reload()
     assert page.inner_text("h1") == "Make a portrait speak"
     assert not HAN.search(page.locator("main").inner_text())
+
+
+def test_what_the_server_says_of_files_and_tasks_is_translated(
+    visit: Callable[..., Any], real_service: Service
+) -> None:
+    said = sorted(sentence for file in SPEAKING for sentence in sentences_in(ROOT / file))
+    assert len(said) > 50
+    page = visit(real_service.url, locale="zh-CN")
+    code = "said => import('/web/texts.js').then(({ fromServer }) => said.map(fromServer))"
+    told = dict(zip(said, page.evaluate(code, said), strict=True))
+    foreign = re.compile("[A-Za-z]{2,} [a-z]{2,}")
+    assert {text: words for text, words in told.items() if foreign.search(words) or not HAN.search(words)} == {}
+    both = page.evaluate(code, ["No face was found in the image. Try again later.; fps must be a number"])
+    assert both == ["图片中没有找到人脸。请稍后重试。；fps 必须是数字"]
 
 
 def test_both_languages_say_the_same_things(visit: Callable[..., Any], real_service: Service) -> None:

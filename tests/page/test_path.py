@@ -51,6 +51,30 @@ def test_the_whole_path(
     assert page.locator("#history li").count() == 1
 
 
+def test_a_receipt_is_asked_for_by_who_looks_at_the_details(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    asked: list[str] = []
+
+    def answer(route: Any) -> None:
+        receipt = route.fetch().json()
+        asked.append(route.request.url)
+        measured = {"lip_lag_frames": 1, "identity_similarity": 0.93} if len(asked) > 1 else None
+        route.fulfill(json={**receipt, "measured": measured})
+
+    page = visit(serve("quick").url, prepare=lambda page: page.route("**/receipt", answer))
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+    assert asked == []
+    page.click("#details summary")
+    page.get_by_text("being measured…").wait_for()
+    page.get_by_text("lips 42 ms late").wait_for()
+    assert page.locator("#facts").get_by_text("0.93").is_visible()
+    assert len(asked) == 2
+
+
 def test_by_keyboard_alone(visit: Callable[..., Any], real_service: Service, portrait: Path, speech: Path) -> None:
     # Playwright begins to catch choosers some time after it is first asked to: early enough for the first key.
     page = visit(real_service.url, prepare=lambda page: page.on("filechooser", lambda chooser: None))

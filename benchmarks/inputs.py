@@ -1,0 +1,20 @@
+"""What benchmarks render when they are given nothing else."""
+
+from pathlib import Path
+
+import soundfile
+
+from dice_talk.audio import SAMPLE_RATE, load_speech
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PORTRAIT, SPEECH = EXAMPLES / "portrait.jpg", EXAMPLES / "speech.wav"
+
+
+def recording(folder: Path, seconds: float) -> Path:
+    """The example's speech over and over, at 16 kHz, for so many seconds; written piece by piece to take no memory."""
+    samples, left = load_speech(SPEECH, seconds).samples, int(seconds * SAMPLE_RATE)
+    with soundfile.SoundFile(folder / "speech.wav", "w", SAMPLE_RATE, 1) as file:
+        while left:
+            file.write(samples[:left])
+            left -= len(samples[:left])
+    return folder / "speech.wav"

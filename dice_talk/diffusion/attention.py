@@ -1,0 +1,276 @@
+"""What the UNet's attention looks at, and how: the adapters, which the published network adds, and self-attention.
+
+Conditions reach the processors through a context variable, so that several threads can share one set of weights, each
+with its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+
+ADAPTERS = 2
+"""Audio and emotion, in the order of the published keys `to_k_ip.{0,1}`."""
+LEVELS = 4
+"""Resolutions inside the UNet; each has half the side of the one before."""
+MAX_HEADS = 32768
+"""Side by side in one call. CUDA's attention kernels number them with 16 bits."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Distinct tokens that frames point to, and their projections where they outlive one forward pass.
+
+    `rows` (M, T, D). `keep`: the rows serve many forward passes, so K and V are computed once per layer and kept.
+    """
+
+    rows: Tensor
+    keep: bool = False
+    _projected: dict[nn.Linear, Tensor] = field(default_factory=dict, repr=False)
+
+    def project(self, layer: nn.Linear) -> Tensor:
+        """`layer` on every row: (M, T, C)."""
+        if layer in self._projected:
+            return self._projected[layer]
+        projected: Tensor = layer(self.rows)
+        if self.keep:
+            self._projected[layer] = projected
+        return projected
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One source of tokens for every frame of every branch: row `index[b, f]` of the bank. `index` (B, F)."""
+
+    bank: Bank
+    index: Tensor
+
+    def per_frame(self, layer: nn.Linear) -> Tensor:
+        """Projected by `layer`: (B*F, T, C)."""
+        return self.bank.project(layer)[self.index.flatten()]
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean over the frames, which is what temporal layers attend to: (B, T, D). Computed once, for all layers."""
+        return self.bank.rows[self.index].mean(1)
+
+    def of(self, branches: slice) -> "Tokens":
+        """Those of some branches only."""
+        return Tokens(self.bank, self.index[branches])
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that one forward pass is conditioned on, beside the latents.
+
+    `image` has one token a frame, `adapters` (audio, emotion) have T. `pose` (N, C, h, w), N is 1 or F.
+    `masks`: face mask by number of positions, each (1, h*w, 1); see `face_mask_levels`. `twins`: the last two of three
+    branches start from the same latents, so that all before the first adapters is the same in both.
+    """
+
+    image: Tokens
+    adapters: tuple[Tokens, Tokens]
+    pose: Tensor
+    masks: dict[int, Tensor]
+    twins: bool = False
+
+    def of(self, branches: slice) -> "Conditions":
+        """Those of some guidance branches only."""
+        audio, emotion = self.adapters
+        image, adapters = self.image.of(branches), (audio.of(branches), emotion.of(branches))
+        return replace(
+            self, image=image, adapters=adapters, twins=self.twins and len(image.index) == len(self.image.index)
+        )
+
+
+_conditions: ContextVar[Conditions] = ContextVar("conditions")
+
+
+def current() -> Conditions:
+    """Of the forward pass that this thread is in."""
+    return _conditions.get()
+
+
+@contextmanager
+def active(conditions: Conditions) -> Iterator[None]:
+    """Makes them this thread's."""
+    token = _conditions.set(conditions)
+    try:
+        yield
+    finally:
+        _conditions.reset(token)
+
+
+def face_mask_levels(mask: Tensor, height: int, width: int) -> dict[int, Tensor]:
+    """The face mask (1, 1, H, W) at every level's token grid, from latents of `height` x `width`: {h*w: (1, h*w, 1)}.
+
+    Bicubic straight from full size without antialiasing: it overshoots [0, 1], as published (fact page, section 4).
+    """
+    masks = {}
+    for _ in range(LEVELS):
+        small = functional.interpolate(mask, (height, width), mode="bicubic", align_corners=False)
+        masks[height * width] = small.flatten(2).transpose(1, 2)
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return masks
+
+
+class AdapterAttention(nn.Module):
+    """The processor of every `attn2`: attention to the image token, to the audio and to the emotion, summed.
+
+    The image context is one token: its softmax is 1, so that term is `to_v(token)` whatever the query. In temporal
+    layers the context is the window's mean, the same at all positions: K and V are computed once, not per position.
+    """
+
+    def __init__(self, context_width: int, width: int, temporal: bool) -> None:
+        super().__init__()
+        self.temporal = temporal
+        self.to_k_ip = nn.ModuleList(nn.Linear(context_width, width, bias=False) for _ in range(ADAPTERS))
+        self.to_v_ip = nn.ModuleList(nn.Linear(context_width, width, bias=False) for _ in range(ADAPTERS))
+
+    def forward(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
+        """`hidden_states` (B*F, h*w, C) in spatial layers, (B*F, h*w, C) or (B*h*w, F, C) in temporal ones; the same
+        shape comes back.
+
+        The keyword arguments that diffusers passes (its own context and mask) have no meaning here.
+        """
+        return attend_to(attn, hidden_states, self.gather(attn, hidden_states.shape[1]))
+
+    def gather(self, attn: Attention, positions: int) -> "Gathered":
+        """What the active conditions hold for this layer."""
+        conditions = current()
+        if self.temporal:
+            pairs = [
+                (to_k(tokens.mean), to_v(tokens.mean))
+                for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
+            ]
+            return Gathered(attn.to_v(conditions.image.mean), None, pairs)
+        pairs = [
+            (tokens.per_frame(to_k), tokens.per_frame(to_v))
+            for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
+        ]
+        return Gathered(conditions.image.per_frame(attn.to_v), conditions.masks[positions], pairs)
+
+
+class Gathered(NamedTuple):
+    """All that an `attn2` attends to, as plain tensors. N is B*F in spatial layers, B in temporal ones.
+
+    `image` (N, 1, C); `mask` (1, h*w, 1), the face's, in spatial layers; of each adapter K and V (N, T, C).
+    """
+
+    image: Tensor
+    mask: Tensor | None
+    adapters: list[tuple[Tensor, Tensor]]
+
+
+def attend_to(attn: Attention, hidden: Tensor, given: Gathered) -> Tensor:
+    """The output of an `attn2` for `hidden`; the same shape comes back."""
+    query = attn.to_q(hidden).view(len(given.image), -1, hidden.shape[-1])  # (N, positions, C)
+    total = given.image
+    for key, value in given.adapters:
+        term = _attend(query, key, value, attn.heads)
+        total = total + (term if given.mask is None else given.mask * term)
+    result: Tensor = attn.to_out[0](total.view(hidden.shape))
+    return result
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """Attention of `query` (B, N, C) to `key` and `value` (B, T, C), without materialising the weights."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class SelfAttention:
+    """The processor of every `attn1` once its three projections are one; see `fuse`."""
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
+        """Positions of one frame attend to each other: `hidden_states` (B*F, h*w, C); the same shape comes back."""
+        return _attend_along(attn, hidden_states[:, :, None])[:, :, 0]
+
+
+class PositionBlock(BasicTransformerBlock):
+    """diffusers' spatial block, as a function of tensors alone: `compute` can be compiled."""
+
+    def forward(self, hidden_states: Tensor, **_unused: Any) -> Tensor:
+        """`hidden_states` (B*F, h*w, C); the same shape comes back."""
+        hidden = hidden_states + self.attn1(self.norm1(hidden_states))  # with what twins share
+        return self.compute(hidden, self.attn2.processor.gather(self.attn2, hidden.shape[1]))
+
+    def compute(self, hidden: Tensor, given: Gathered) -> Tensor:
+        """All after self-attention."""
+        hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
+        return hidden + self.ff(self.norm3(hidden))
+
+
+class FrameBlock(TemporalBasicTransformerBlock):
+    """diffusers' temporal block, without moving frames next to each other and back: only its attention cares where
+    they are. `compute` can be compiled.
+    """
+
+    def forward(self, hidden_states: Tensor, num_frames: int, **_unused: Any) -> Tensor:
+        """`hidden_states` (B*F, h*w, C); the same shape comes back."""
+        given = self.attn2.processor.gather(self.attn2, hidden_states.shape[1])
+        return self.compute(hidden_states, given, num_frames)
+
+    def compute(self, hidden: Tensor, given: Gathered, num_frames: int) -> Tensor:
+        """All of it."""
+        hidden = hidden + self.ff_in(self.norm_in(hidden))
+        frames = self.norm1(hidden).unflatten(0, (-1, num_frames))
+        hidden = hidden + _attend_along(self.attn1, frames).flatten(0, 1)
+        hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
+        return hidden + self.ff(self.norm3(hidden))
+
+
+def fuse(attn: Attention) -> None:
+    """Makes query, key and value of a self-attention one matrix product, which reads its input once.
+
+    Rows are in the order (head, q | k | v, width of a head): so the heads of neighbouring places are evenly spaced, and
+    attention along frames reads them where they lie.
+    """
+    three = (attn.to_q, attn.to_k, attn.to_v)
+    weight = torch.stack([layer.weight.unflatten(0, (attn.heads, -1)) for layer in three], 1).flatten(0, 2)
+    with torch.device("meta"):
+        attn.to_qkv = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    attn.to_qkv.weight = nn.Parameter(weight, requires_grad=False)
+    del attn.to_q, attn.to_k, attn.to_v
+    attn.set_processor(SelfAttention())
+
+
+def _attend_along(attn: Attention, hidden: Tensor) -> Tensor:
+    """`hidden` (B, T, P, C): at each of P places, its T attend to each other. The same shape comes back."""
+    qkv = attn.to_qkv(hidden).unflatten(-1, (attn.heads, 3, -1)).flatten(2, 3)  # (B, T, P*heads, 3, d)
+    places = qkv.transpose(1, 2).split(MAX_HEADS, 1)
+    parts = [functional.scaled_dot_product_attention(*part.unbind(3)).transpose(1, 2) for part in places]
+    together: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts, 2)  # (B, T, P*heads, d)
+    result: Tensor = attn.to_out[0](together.reshape(hidden.shape))
+    return result
+
+
+def share_between_twins(module: nn.Module) -> None:
+    """Makes `module` work once on what the last two guidance branches have in common; see `Conditions.twins`.
+
+    All its inputs and its output have the branches in their first dimension.
+    """
+
+    def without_the_last(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if not current().twins:
+            return None
+        return tuple(map(_first_two, inputs)), {name: _first_two(value) for name, value in named.items()}
+
+    def with_the_last(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+        return torch.cat((output, output[len(output) // 2 :])) if current().twins else None
+
+    module.register_forward_pre_hook(without_the_last, with_kwargs=True)
+    module.register_forward_hook(with_the_last)
+
+
+def _first_two(value: Any) -> Any:
+    """Of three branches."""
+    return value[: len(value) // 3 * 2] if isinstance(value, Tensor) else value

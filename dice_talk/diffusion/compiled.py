@@ -1,0 +1,90 @@
+"""The UNet for a GPU that renders much: its blocks through torch.compile, its weights as tensor cores read them.
+
+Norms, activations and sums become few kernels instead of many. Off by default: it takes minutes at the start.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.resnet import SpatioTemporalResBlock
+from torch import nn
+
+from dice_talk.diffusion.attention import Bank, FrameBlock, PositionBlock, face_mask_levels
+from dice_talk.diffusion.checkpoints import Models
+from dice_talk.diffusion.condition import Task, time_ids
+from dice_talk.diffusion.denoise import BRANCHES, VAE_STRIDE, WINDOW, Guidance
+from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.reuse import REUSE
+from dice_talk.diffusion.schedule import karras_schedule
+from dice_talk.diffusion.unet import DiceTalkUNet
+from dice_talk.options import Quality
+
+KINDS = 128
+"""Blocks of equal widths share what is compiled; the published UNet has about twenty kinds. torch's own limit is 8."""
+WARM_UP = ((256, 256), (384, 320))
+"""Sizes in pixels. Where one would do, two show that sizes are symbols."""
+logger = logging.getLogger(__name__)
+
+
+def speed_up(models: Models) -> None:
+    """Does all of it, so that no render waits for a compiler."""
+    began = time.monotonic()
+    lay_out_for_tensor_cores(models.unet)
+    compile_blocks(models.unet)
+    for height, width in WARM_UP:
+        warm_up(models, height, width)
+    logger.info("The UNet was compiled in %.0f s", time.monotonic() - began)
+
+
+def compile_blocks(unet: DiceTalkUNet, **how: Any) -> None:
+    """Compiles the blocks, each kind when it first runs. `unet` has been streamlined. `how`: for `torch.compile`.
+
+    Sizes are symbols: videos of any size and length run what was compiled for the first.
+    """
+    torch._dynamo.config.recompile_limit = KINDS
+    compiled: Callable[[Any], Any] = torch.compile(**{"dynamic": True, "fullgraph": True, **how})
+    for module in unet.modules():
+        if isinstance(module, PositionBlock | FrameBlock):
+            setattr(module, "compute", compiled(module.compute))  # noqa: B010 - mypy takes methods for constants
+        elif isinstance(module, SpatioTemporalResBlock):
+            module.forward = compiled(module.forward)
+
+
+def lay_out_for_tensor_cores(unet: DiceTalkUNet) -> None:
+    """Stores the weights of convolutions channels-last, which NVIDIA's fastest kernels read; the numbers stay."""
+    for module in unet.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+        elif isinstance(module, nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)
+
+
+def warm_up(models: Models, height: int, width: int) -> None:
+    """Runs all that denoising runs, once, on zeros."""
+    unet, device = models.unet, models.device
+    rows, columns = height // VAE_STRIDE, width // VAE_STRIDE
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, device=device, dtype=models.dtype)
+
+    tokens = Bank(zeros(2, models.audio_linear.tokens, models.audio_linear.width), keep=True)
+    nothing = zeros(1, 4, rows, columns)
+    task = Task(
+        frames=WINDOW,
+        reference=nothing,
+        image=Bank(zeros(2, 1, models.audio_linear.width), keep=True),
+        emotion=tokens,
+        audio=lambda frames: (tokens, torch.zeros_like(frames, device=device)),
+        pose=zeros(1, unet.conv_in.out_channels, rows, columns),
+        masks=face_mask_levels(zeros(1, 1, height, width), rows, columns),
+        time_ids=time_ids(1.0, device),
+    )
+    with torch.inference_mode():
+        for quality in (Quality.EXACT, Quality.FAST):
+            predict = Guided(unet, task, Guidance(1, 1), karras_schedule(2), Portion(BRANCHES), REUSE[quality])
+            for step in range(2):
+                predict(zeros(1, WINDOW, 4, rows, columns), step, torch.arange(WINDOW))

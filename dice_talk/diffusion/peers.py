@@ -1,0 +1,149 @@
+"""Several processes, each with a GPU of its own, denoise one video together.
+
+The windows of a step do not need each other, so each process makes its share of them. After a step all need all
+latents, 16 to 64 kB a frame: next to nothing beside the work. The engine's own process has rank 0; it starts the others
+(`dice_talk.diffusion.peer`), hands them its jobs and makes everything but the latents alone.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed
+
+from dice_talk.engine import RenderJob
+from dice_talk.worker import COMPILED, encode_job
+
+SILENCE = timedelta(minutes=10)
+"""No window takes so long: a process that others wait for is taken for dead."""
+READY = b"ready\n"
+logger = logging.getLogger(__name__)
+
+
+class Left(Exception):
+    """Another process gave this video up."""
+
+
+class Group:
+    """The processes as one of them sees them; see `denoise.Peers`. All calls are made by all of them, in one order."""
+
+    def __init__(self, meeting_place: Path, rank: int, count: int) -> None:
+        """Waits for all. `meeting_place`: a file that does not exist yet."""
+        self.rank, self.count = rank, count
+        os.environ.setdefault(
+            "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
+        )  # nobody else listens in
+        distributed.init_process_group(
+            "gloo", init_method=meeting_place.as_uri(), rank=rank, world_size=count, timeout=SILENCE
+        )
+
+    def share_start(self, latents: Tensor, first_step: int) -> int:
+        """Gives everybody rank 0's `latents` (in place) and first step: no two GPUs need to draw the same noise."""
+        step = torch.tensor([first_step])
+        distributed.broadcast(step, 0)
+        distributed.broadcast(latents, 0)
+        return int(step)
+
+    def add_up(self, latents: Tensor) -> None:
+        """Replaces everybody's latents by their sum. Raises `Left` when somebody left.
+
+        At most two windows cover a frame, and zeros change nothing: the sum does not depend on its order.
+        """
+        self.meet()
+        distributed.all_reduce(latents)
+
+    def meet(self, *, leaving: bool = False) -> None:
+        """Waits for all others. Raises `Left` when one of them is leaving."""
+        gone = torch.tensor([float(leaving)])
+        distributed.all_reduce(gone)
+        if gone > 0 and not leaving:
+            raise Left
+
+
+class Crew:
+    """Rank 0's view: the other processes, and how to work with them. One video at a time: it keeps all GPUs busy."""
+
+    def __init__(self, checkpoints: Path, compiled: bool, environments: Sequence[Mapping[str, str]]) -> None:
+        """Starts a process for each of `environments`, the variables in which it differs. `join` waits for them."""
+        self._folder = tempfile.TemporaryDirectory()
+        self._meeting_place = Path(self._folder.name) / "meeting"
+        self.count = 1 + len(environments)
+        self._lock = threading.Lock()
+        self._group: Group | None = None
+        module = [sys.executable, "-m", "dice_talk.diffusion.peer"]
+        self._processes = [
+            subprocess.Popen(  # noqa: S603 - our own module, and paths from the settings
+                [*module, str(rank), str(self.count), str(self._meeting_place), str(checkpoints), *COMPILED[:compiled]],
+                env={**os.environ, **variables},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for rank, variables in enumerate(environments, 1)
+        ]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the other processes."""
+        return [process.pid for process in self._processes]
+
+    def join(self) -> bool:
+        """Whether all others have loaded their weights; when one has not, all are ended."""
+        if all(process.stdout and process.stdout.readline() == READY for process in self._processes):
+            self._group = Group(self._meeting_place, 0, self.count)
+            return True
+        self.close()
+        return False
+
+    @contextmanager
+    def on(self, job: RenderJob, latents: Tensor, first_step: int) -> Iterator[Group]:
+        """Around the denoising of a job. Leaving it by an exception, such as `Cancelled`, sends the others home too."""
+        group = self._group
+        if group is None:
+            raise RuntimeError("the crew has not joined")
+        with self._lock:
+            for process in self._processes:
+                if process.stdin:
+                    process.stdin.write(json.dumps(encode_job(1, job)).encode() + b"\n")
+                    process.stdin.flush()
+            group.share_start(latents, first_step)
+            try:
+                yield group
+            except BaseException:
+                with suppress(RuntimeError):  # of what is broken already
+                    group.meet(leaving=True)
+                raise
+            group.meet()
+
+    def close(self) -> None:
+        """Ends the others."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+        if self._group is not None:
+            distributed.destroy_process_group()
+        self._folder.cleanup()
+
+
+def gpus_like_the_first() -> list[dict[str, str]]:
+    """Variables that show a process one GPU, for every GPU but the first that is of its make: others would differ in
+    speed, and perhaps in their numbers. `CUDA_VISIBLE_DEVICES` says as ever which there are.
+    """
+    if not torch.cuda.is_available():
+        return []
+    count = torch.cuda.device_count()
+    names = [torch.cuda.get_device_name(number) for number in range(count)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    shown = visible if len(visible) == count and all(visible) else [str(number) for number in range(count)]
+    return [{"CUDA_VISIBLE_DEVICES": shown[n]} for n in range(1, count) if names[n] == names[0]]

@@ -1,0 +1,114 @@
+"""Two processes that denoise one video together give the latents of one, bit for bit."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.diffusion.conftest import NO_TORCH
+from tests.diffusion.recorder import Recorder
+
+torch = pytest.importorskip("torch", reason=NO_TORCH)
+
+from dice_talk.diffusion.engine import DiffusionEngine, load_alone
+from dice_talk.diffusion.peers import Crew, gpus_like_the_first
+from dice_talk.engine import Progress, RenderJob
+from dice_talk.errors import Cancelled
+from dice_talk.options import Quality, RenderOptions
+
+BRIEF = RenderOptions(emotion="happy", seed=3, duration=0.4, fps=8, inference_steps=8, min_resolution=128)
+"""Two windows, one for each process."""
+
+
+Frames = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recorder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def crew(tiny_checkpoints: Path) -> Iterator[Crew]:
+    crew = Crew(tiny_checkpoints, False, [{"OMP_NUM_THREADS": "1"}])
+    assert crew.join()
+    yield crew
+    crew.close()
+
+
+@pytest.fixture(scope="module")
+def together(tiny_checkpoints: Path, crew: Crew) -> DiffusionEngine:
+    return replace(load_alone(tiny_checkpoints), crew=crew)
+
+
+@pytest.fixture
+def job(portrait: Path, speech: Path, tmp_path: Path) -> RenderJob:
+    return RenderJob(portrait, speech, tmp_path / "out.mp4", BRIEF, tmp_path / "state")
+
+
+def frames(engine: DiffusionEngine, job: RenderJob) -> Frames:
+    engine.render(job, lambda progress: None)
+    return np.stack(Recorder.pictures.pop("out"))
+
+
+@pytest.fixture(scope="module")
+def wanted(engine: DiffusionEngine, portrait: Path, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Frames:
+    """What one process makes."""
+    return frames(engine, RenderJob(portrait, speech, tmp_path_factory.mktemp("alone") / "out.mp4", BRIEF))
+
+
+def test_the_same_video_by_half_the_work_each(together: DiffusionEngine, job: RenderJob, wanted: Frames) -> None:
+    made: list[int] = []
+    hook = together.models.unet.conv_out.register_forward_hook(lambda *_: made.append(1))
+    assert np.array_equal(frames(together, replace(job, state=None)), wanted)
+    hook.remove()
+    assert len(made) == job.options.inference_steps
+
+
+def test_also_when_windows_make_several_steps(
+    engine: DiffusionEngine, together: DiffusionEngine, job: RenderJob
+) -> None:
+    job = replace(job, state=None, options=job.options.model_copy(update={"quality": Quality.FAST}))
+    assert np.array_equal(frames(together, job), frames(engine, job))
+
+
+def test_cancelled_and_taken_up_again(together: DiffusionEngine, job: RenderJob, wanted: Frames) -> None:
+    """The other process is sent home too, and is there for the next video."""
+
+    def cancel(progress: Progress) -> None:
+        if progress.step == 6:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        together.render(job, cancel)
+    assert job.state and job.state.exists()
+    assert np.array_equal(frames(together, job), wanted)
+
+
+def test_without_a_second_gpu_there_is_nobody(tiny_checkpoints: Path) -> None:
+    if not torch.cuda.is_available():
+        assert gpus_like_the_first() == []
+
+
+def test_a_helper_that_cannot_load_is_done_without(tmp_path: Path) -> None:
+    crew = Crew(tmp_path / "nothing here", False, [{}])
+    assert not crew.join()
+
+
+def test_a_helper_that_dies_ends_the_render(together: DiffusionEngine, crew: Crew, job: RenderJob) -> None:
+    """An error like any other of the engine's process, which then is replaced: nobody waits for ever. Comes last."""
+
+    def kill(progress: Progress) -> None:
+        if progress.step == 1:
+            for pid in crew.pids:
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(RuntimeError):
+        together.render(job, kill)

@@ -1,0 +1,130 @@
+"""What balanced and fast leave out, and that the rest is right."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.diffusion.conftest import NO_TORCH
+
+torch = pytest.importorskip("torch", reason=NO_TORCH)
+
+from torch import Tensor
+
+from dice_talk.diffusion import tiny
+from dice_talk.diffusion.attention import Bank, face_mask_levels
+from dice_talk.diffusion.condition import Task, time_ids
+from dice_talk.diffusion.denoise import Guidance, Windows, denoise
+from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.reuse import REUSE
+from dice_talk.diffusion.schedule import Schedule, karras_schedule
+from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
+from dice_talk.options import Quality
+from tests.diffusion.cases import deviation
+
+pytestmark = pytest.mark.usefixtures("inference")
+ROUNDING = 2e-5
+GUIDED_ROUNDING = 5e-4  # guidance magnifies the differences of branches
+SIDE, FRAMES = 8, 10
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def unet() -> DiceTalkUNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_unet(tiny.UNET).eval().requires_grad_(False).streamline()
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    width = tiny.UNET["cross_attention_dim"]
+    heard = Bank(random(FRAMES + 1, 2, width, seed=1), keep=True)
+    return Task(
+        frames=FRAMES,
+        reference=random(1, 4, SIDE, SIDE, seed=2),
+        image=Bank(random(2, 1, width, seed=3), keep=True),
+        emotion=Bank(random(2, 2, width, seed=4), keep=True),
+        audio=lambda frames: (heard, torch.where(frames < FRAMES, frames + 1, 0)),
+        pose=random(1, 32, SIDE, SIDE, seed=5),
+        masks=face_mask_levels(random(1, 1, 8 * SIDE, 8 * SIDE, seed=6), SIDE, SIDE),
+        time_ids=time_ids(1.0, torch.device("cpu")),
+    )
+
+
+def test_the_last_layer_alone_gives_the_whole(unet: DiceTalkUNet, task: Task) -> None:
+    """When what it is given comes from the same step."""
+    conditions = task.at(torch.arange(25))
+    given = random(3, 25, 8, SIDE, SIDE), torch.tensor(0.7), task.time_ids, conditions
+    given[0][2] = given[0][1]
+    whole, deep = unet.predict_and_keep(*given)
+    assert torch.equal(whole, unet.predict(*given))
+    assert deviation(unet.predict_last(*given, deep), whole) < ROUNDING
+
+
+@pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_step_like_the_one_before_is_made_as_well(
+    unet: DiceTalkUNet, task: Task, quality: Quality, at_once: int
+) -> None:
+    same = Schedule(torch.full((4,), 0.7), karras_schedule(4).sigmas)
+    reuse, guidance, latents = REUSE[quality], Guidance(3, 6), random(1, 25, 4, SIDE, SIDE)
+    predict = Guided(unet, task, guidance, same, Portion(at_once), reuse)
+    exact = Guided(unet, task, guidance, same, Portion(3))
+    window = torch.arange(25)
+    whole = exact(latents, 0, window)
+    for step in range(reuse.steps):
+        assert deviation(predict(latents, step, window), whole) < GUIDED_ROUNDING
+    other = Guided(unet, task, Guidance(3, 1), same, Portion(3))
+    assert deviation(other(latents, 0, window), whole) > 100 * GUIDED_ROUNDING, "or the test would show nothing"
+
+
+@pytest.mark.parametrize(
+    ("quality", "whole", "branches"),
+    [(Quality.EXACT, 7, 7 * 3), (Quality.BALANCED, 4, 7 * 3), (Quality.FAST, 3, 3 * 3 + 4 * 1)],
+)
+def test_how_much_is_computed(unet: DiceTalkUNet, task: Task, quality: Quality, whole: int, branches: int) -> None:
+    """In each window, over seven steps: passes through the whole UNet, and branches through its last layer."""
+    rows: Counter[str] = Counter()
+
+    def count(name: str) -> Any:
+        return lambda module, inputs, output: rows.update({name: len(inputs[0])})
+
+    hooks = [
+        unet.mid_block.resnets[0].register_forward_hook(count("whole")),
+        unet.conv_norm_out.register_forward_hook(count("branches")),
+    ]
+    sample(unet, task, quality, 7)
+    for hook in hooks:
+        hook.remove()
+    windows = Windows().count(FRAMES + 25)
+    assert rows == {"whole": whole * 3 * 25 * windows, "branches": branches * 25 * windows}
+
+
+def sample(unet: DiceTalkUNet, task: Task, quality: Quality, steps: int, **more: Any) -> Tensor:
+    schedule, reuse = karras_schedule(steps), REUSE[quality]
+    predict = Guided(unet, task, Guidance(3, 6), schedule, Portion(3), reuse)
+    start = more.pop("latents", random(1, FRAMES + 25, 4, SIDE, SIDE) * schedule.sigmas[0])
+    on_step = more.pop("on_step", lambda step, latents: None)
+    return denoise(predict, start.clone(), schedule, Windows(steps=reuse.steps), on_step, **more)
+
+
+@pytest.mark.parametrize("quality", list(Quality))
+def test_sampling_goes_on_after_any_step_that_is_reported(unet: DiceTalkUNet, task: Task, quality: Quality) -> None:
+    seen: dict[int, Tensor] = {}
+    whole = sample(unet, task, quality, 5, on_step=lambda step, latents: seen.update({step: latents.clone()}))
+    assert list(seen) == [*range(REUSE[quality].steps, 5, REUSE[quality].steps), 5]
+    step = min(seen)
+    assert torch.equal(sample(unet, task, quality, 5, latents=seen[step], first_step=step), whole)
+
+
+def test_what_is_left_out_shows(unet: DiceTalkUNet, task: Task) -> None:
+    """Every quality gives latents of its own, none of them wild."""
+    results = {quality: sample(unet, task, quality, 8) for quality in Quality}
+    exact = results[Quality.EXACT]
+    for quality in (Quality.BALANCED, Quality.FAST):
+        assert 0 < deviation(results[quality], exact) < 1
