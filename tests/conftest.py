@@ -1,3 +1,4 @@
+import os
 import socket
 import sys
 import threading
@@ -49,7 +50,7 @@ class Service:
     url: str
     settings: Settings
     synthesis: Synthesis
-    app: FastAPI
+    app: FastAPI | None = None  # out of reach where it runs in another process
 
     def start(self, portrait: Any, speech: Any, **fields: Any) -> requests.Response:
         """Submits like the documented client: files without names or types."""
@@ -88,7 +89,10 @@ class Service:
         """Everything below tasks/ and incoming/ in the data folder."""
         folder = self.settings.data_dir
         return sorted(
-            str(path.relative_to(folder)) for top in ("tasks", "incoming") for path in (folder / top).rglob("*")
+            os.path.relpath(os.path.join(place, name), folder)  # noqa: PTH118 - a pair of texts
+            for top in ("tasks", "incoming")
+            for place, folders, files in os.walk(folder / top)  # which takes it well when a folder goes meanwhile
+            for name in (*folders, *files)
         )
 
 

@@ -31,7 +31,7 @@ ARGUMENTS = [
 REFUSED = re.compile(r"Failed to load resource: (the server responded with a status of 4\d\d|net::ERR_FAILED)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # as long as it lives, its event loop keeps others from running in this thread
 def chromium() -> Iterator[Any]:
     executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
