@@ -14,6 +14,7 @@ from functools import cached_property
 from statistics import quantiles
 
 from api.tasks import Render, TaskStatus
+from dice_talk.diffusion.reuse import WORK
 from dice_talk.options import RenderOptions
 
 NEAREST = 20
@@ -31,12 +32,12 @@ class Size:
     engine: str
     pixels: int  # of a frame
     frames: int
-    steps: int  # for each frame; 1 where there are none
+    steps: int  # for each frame, in full; 1 where there are none
 
     @classmethod
     def of(cls, engine: str, options: RenderOptions, pixels: int, seconds: float) -> "Size":
         """Of a video of that many pixels a frame that lasts `seconds`."""
-        steps = options.inference_steps if engine in STEPPED else 1
+        steps = max(1, round(options.inference_steps * WORK[options.quality])) if engine in STEPPED else 1
         return cls(engine, pixels, max(1, round(seconds * options.fps)), steps)
 
     @classmethod

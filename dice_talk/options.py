@@ -98,5 +98,5 @@ class RenderOptions(BaseModel):
 
 LOOKED_AT = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
 """The options that change what a preflight finds."""
-TIMED = ("fps", "inference_steps")
+TIMED = ("fps", "inference_steps", "quality")
 """Those that beside them change how long rendering takes."""

@@ -9,7 +9,7 @@ import { advice, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
 // Options that change what is found, or how long rendering takes.
-const LOOKED_AT = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps"];
+const LOOKED_AT = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps", "quality"];
 
 export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null };
 let onChange = () => {};
@@ -79,10 +79,10 @@ async function useCamera() {
 // Asks the server what it sees, once nothing has changed for a moment.
 export function lookAgain(wait = LOOK_AGAIN_MS) {
   if (!portrait.file || !api.offers("preflight", "post")) return draw();
+  clearTimeout(timer); // what was to be asked has changed
   if (!options.allFit()) return;
   const question = JSON.stringify([portrait.url, portrait.faceIndex, secondsOf(), ...LOOKED_AT.map(options.value)]);
   if (question === asked) return;
-  clearTimeout(timer);
   timer = setTimeout(() => {
     asked = question;
     look();

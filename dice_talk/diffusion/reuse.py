@@ -28,3 +28,6 @@ REUSE = {
     Quality.BALANCED: Reuse(steps=2),
     Quality.FAST: Reuse(steps=3, guidance=True),
 }
+
+WORK = {Quality.EXACT: 1.0, Quality.BALANCED: 0.54, Quality.FAST: 0.35}
+"""Of denoising, in proportion to exact: counted on the published network at 512 px (benchmarks/NOTES.md)."""
