@@ -25,6 +25,7 @@ def main() -> None:
         engine = load_alone(Path(checkpoints), flags == COMPILED)
         messages.write(READY.decode())
     group = Group(Path(meeting_place), int(rank), int(count))
+    group.meet()
     for line in sys.stdin:
         with suppress(Left):
             engine.assist(decode_job(json.loads(line)["render"]), group)

@@ -99,6 +99,8 @@ class Crew:
         """Whether all others have loaded their weights; when one has not, all are ended."""
         if all(process.stdout and process.stdout.readline() == READY for process in self._processes):
             self._group = Group(self._meeting_place, 0, self.count)
+            self._group.meet()  # all are there
+            self._folder.cleanup()
             return True
         self.close()
         return False
