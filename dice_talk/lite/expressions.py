@@ -101,10 +101,10 @@ EXPRESSIONS = {
     ),
     Emotion.CONTEMPT: Expression(
         skin={
-            "corner_out_right": 0.034,
-            "corner_up_right": 0.058,
+            "corner_out_right": 0.030,
+            "corner_up_right": 0.048,
             "corner_out_left": -0.006,
-            "corner_up_left": -0.024,
+            "corner_up_left": -0.016,
             "lip_volume": -0.006,
             "chin_up": 0.008,
             "cheek_up": 0.006,
