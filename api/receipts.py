@@ -130,13 +130,17 @@ class Receipt(BaseModel):
     measured: ReceiptMeasured | None = Field(description="null while it is being measured: ask again a little later.")
 
 
+Measuring = tuple[dict[str, Any], "asyncio.Task[dict[str, Any]]"]
+"""What is known already, and what finds the rest."""
+
+
 class Receipts:
     """Writes them on demand. What takes time is done once, for one video at a time, and kept beside it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._places, self._one_at_a_time = Places(), asyncio.Lock()
-        self._measuring: dict[str, asyncio.Task[dict[str, Any]]] = {}  # by the render's id
+        self._measuring: dict[str, Measuring] = {}  # by the render's id
         self._closed = False
 
     async def of(self, task: Task) -> Receipt:
@@ -170,17 +174,24 @@ class Receipts:
         folder = render_folder(self._settings, render.id)
         if kept := await asyncio.to_thread(_read, folder / MEASURED):
             return kept
-        async with self._places.one():
-            digests = await ask("dice_talk.digest", *(str(folder / name) for name in FILES), seconds=DIGEST_S)
-        if self._closed:
-            return digests
-        measuring = self._measuring.get(render.id)
-        if measuring is None:
-            measuring = asyncio.create_task(self._measure(folder, render, digests))
-            self._measuring[render.id] = measuring
-            measuring.add_done_callback(lambda done: self._forget(render.id, done))
+        known = self._measuring.get(render.id)
+        if known is None:
+            async with self._places.one():
+                digests = await ask("dice_talk.digest", *(str(folder / name) for name in FILES), seconds=DIGEST_S)
+            if not {"image", "audio", "video"} <= digests.keys():  # it took too long
+                raise ChildFailed
+            if self._closed:
+                return digests
+            known = self._measuring.get(render.id) or self._begin(folder, render, digests)
+        digests, measuring = known
         done, _ = await asyncio.wait({measuring}, timeout=PATIENCE_S)
         return measuring.result() if done and not measuring.cancelled() else digests  # or raises what it raised
+
+    def _begin(self, folder: Path, render: Render, digests: dict[str, Any]) -> "Measuring":
+        measuring = asyncio.create_task(self._measure(folder, render, digests))
+        measuring.add_done_callback(lambda done: self._forget(render.id, done))
+        self._measuring[render.id] = digests, measuring
+        return digests, measuring
 
     def _forget(self, render_id: str, measuring: "asyncio.Task[dict[str, Any]]") -> None:
         del self._measuring[render_id]
@@ -190,7 +201,7 @@ class Receipts:
     async def close(self) -> None:
         """Gives up what is being measured: whoever waits for it is told the rest, and may ask again."""
         self._closed = True
-        measuring = set(self._measuring.values())
+        measuring = {task for _, task in self._measuring.values()}
         for one in measuring:
             one.cancel()
         if measuring:

@@ -45,9 +45,9 @@ from api.sweeper import sweep_forever
 from api.webhooks import Webhooks, load_secret
 from dice_talk import __version__
 from dice_talk.device import gpu_available
-from dice_talk.engine import choose_engine
+from dice_talk.engine import Tuning, choose_engine
 from dice_talk.errors import EngineUnavailable
-from dice_talk.worker import COMPILED
+from dice_talk.worker import flags_of
 
 log = logging.getLogger("api.server")  # also when run as __main__
 
@@ -100,7 +100,6 @@ def create_app(
         clock=clock,
         metrics=metrics,
     )
-    receipts = Receipts(settings)
     synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
     webhooks = Webhooks(
         store,
@@ -168,7 +167,7 @@ def _open_keys(file: Path | None) -> KeyFile | None:
 
 
 def _worker_command(settings: Settings) -> Command:
-    flags = COMPILED if settings.compile else []
+    flags = flags_of(Tuning(compiled=settings.compile, all_gpus=settings.all_gpus))
     return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir), *flags]
 
 

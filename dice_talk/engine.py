@@ -53,6 +53,16 @@ class RenderResult:
     versions: dict[str, str] = field(default_factory=dict)  # of what made it; see `versions`
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How an engine may use the machine. Results differ by rounding at most."""
+
+    compiled: bool = False  # takes minutes when it is loaded
+    all_gpus: bool = False  # for each video
+
+
+DEFAULT_TUNING = Tuning()
+
 Report = Callable[[Progress], None]
 """Tells how far the render is. Raises `Cancelled` when the task is to stop; engines let it pass through."""
 
@@ -83,7 +93,7 @@ class EngineSpec:
     extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
     one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
     remedy: str
-    can_compile: bool = False  # its `load` takes a second argument that says whether to
+    tunable: bool = False  # its `load` takes a `Tuning` too
 
     def missing(self, checkpoints: Path) -> list[str]:
         """What has to be there and is not; empty when the engine can be loaded."""
@@ -108,7 +118,7 @@ ENGINES = {
             extras=(YOLOFACE, INSIGHTFACE),
             one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
-            can_compile=True,
+            tunable=True,
         ),
         EngineSpec(
             name="lite",
@@ -197,14 +207,11 @@ def weights_of(name: str, checkpoints: Path) -> str | None:
     return weights_label(checkpoints) if name == "diffusion" else None
 
 
-def load_engine(name: str, checkpoints: Path, *, compiled: bool = False) -> Engine:
-    """Loads an engine with its models. Slow: call once per process. `name`: lite or diffusion.
-
-    `compiled`: where an engine can be compiled, which takes minutes; it renders faster then.
-    """
+def load_engine(name: str, checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> Engine:
+    """Loads an engine with its models. Slow: call once per process. `name`: lite or diffusion."""
     choose_engine(name, checkpoints)
     load = importlib.import_module(ENGINES[name].module).load
-    engine: Engine = load(checkpoints, compiled) if ENGINES[name].can_compile else load(checkpoints)
+    engine: Engine = load(checkpoints, tuning) if ENGINES[name].tunable else load(checkpoints)
     return engine
 
 

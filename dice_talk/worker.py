@@ -1,4 +1,4 @@
-"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile]`.
+"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile] [--all-gpus]`.
 
 Speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop it.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
@@ -19,15 +19,21 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dice_talk import priority, video
-from dice_talk.engine import Engine, Progress, RenderJob, load_engine
+from dice_talk.engine import Engine, Progress, RenderJob, Tuning, load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_room
 from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
 
-COMPILED = ["--compile"]
+FLAGS = {"--compile": "compiled", "--all-gpus": "all_gpus"}
+"""On the command line, and the field of `Tuning`."""
 Message = dict[str, Any]
 Say = Callable[[Message], None]
+
+
+def flags_of(tuning: Tuning) -> list[str]:
+    """What tells a worker of it."""
+    return [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
 
 
 def encode_job(number: int, job: RenderJob) -> Message:
@@ -135,7 +141,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.give_way(priority.ENGINE)
     name, checkpoints, *flags = sys.argv[1:]
-    serve(lambda: load_engine(name, Path(checkpoints), compiled=flags == COMPILED))
+    tuning = Tuning(**{FLAGS[flag]: True for flag in flags})
+    serve(lambda: load_engine(name, Path(checkpoints), tuning))
 
 
 if __name__ == "__main__":

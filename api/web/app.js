@@ -256,7 +256,7 @@ function note() {
 function onInput(answer, error) {
   if (error) explain(error);
   if (!answer) showView("portrait");
-  portraits.lookAgain();
+  if (!error) portraits.lookAgain(); // else it would be asked, and refused, without end
   drawStage();
   drawSubmit();
 }

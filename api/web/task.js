@@ -200,7 +200,12 @@ async function fetchReceipt() {
       if (!receipt.measured) await api.pause(ASK_AGAIN_MS, mine.signal);
     }
   } catch (error) {
-    if (error.status === undefined && !mine.signal.aborted) throw error; // else the details do without
+    if (mine.signal.aborted) return;
+    if (receipt) {
+      receipt = null; // nothing is being measured that would still be told; opening the details asks anew
+      facts();
+    }
+    if (error.status === undefined) throw error; // else the details do without
   } finally {
     if (asking === mine) asking = null;
   }

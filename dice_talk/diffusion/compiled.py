@@ -45,13 +45,18 @@ def compile_blocks(unet: DiceTalkUNet, **how: Any) -> None:
 
     Sizes are symbols: videos of any size and length run what was compiled for the first.
     """
-    torch._dynamo.config.recompile_limit = KINDS
+    allow_all_kinds()
     compiled: Callable[[Any], Any] = torch.compile(**{"dynamic": True, "fullgraph": True, **how})
     for module in unet.modules():
         if isinstance(module, PositionBlock | FrameBlock):
             setattr(module, "compute", compiled(module.compute))  # noqa: B010 - mypy takes methods for constants
         elif isinstance(module, SpatioTemporalResBlock):
             module.forward = compiled(module.forward)
+
+
+def allow_all_kinds() -> None:
+    """Lifts torch's limit for this thread: it is each thread's own."""
+    torch._dynamo.config.recompile_limit = KINDS
 
 
 def lay_out_for_tensor_cores(unet: DiceTalkUNet) -> None:
@@ -84,7 +89,7 @@ def warm_up(models: Models, height: int, width: int) -> None:
         time_ids=time_ids(1.0, device),
     )
     with torch.inference_mode():
-        for quality in (Quality.EXACT, Quality.FAST):
-            predict = Guided(unet, task, Guidance(1, 1), karras_schedule(2), Portion(BRANCHES), REUSE[quality])
+        for quality, branches in ((Quality.EXACT, BRANCHES), (Quality.FAST, BRANCHES), (Quality.FAST, 1)):
+            predict = Guided(unet, task, Guidance(1, 1), karras_schedule(2), Portion(branches), REUSE[quality])
             for step in range(2):
                 predict(zeros(1, WINDOW, 4, rows, columns), step, torch.arange(WINDOW))

@@ -16,7 +16,7 @@ from torch import Tensor
 from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.background import Background
 from dice_talk.diffusion.checkpoints import Models, load_models
-from dice_talk.diffusion.compiled import speed_up
+from dice_talk.diffusion.compiled import allow_all_kinds, speed_up
 from dice_talk.diffusion.condition import Task, prepare_task
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
@@ -41,7 +41,16 @@ from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
-from dice_talk.engine import Progress, RenderJob, RenderResult, Report, fingerprint, versions
+from dice_talk.engine import (
+    DEFAULT_TUNING,
+    Progress,
+    RenderJob,
+    RenderResult,
+    Report,
+    Tuning,
+    fingerprint,
+    versions,
+)
 from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
@@ -53,12 +62,9 @@ _SEEN, _PREPARED, _DENOISED = 0.02, 0.05, 0.85  # where stages end, as shares of
 _HALF_THE_PIXELS = 0.5**0.5  # of both sides
 
 
-def load(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
-    """The engine with the weights in a folder, on all GPUs alike or the best device. Raises `EngineUnavailable`.
-
-    `compiled`: takes minutes more, for faster denoising; on NVIDIA's GPUs only.
-    """
-    others = gpus_like_the_first()
+def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
+    """The engine with the weights in a folder, on the best device. Raises `EngineUnavailable`."""
+    compiled, others = tuning.compiled, gpus_like_the_first() if tuning.all_gpus else []
     crew = Crew(checkpoints, compiled, others) if others else None
     try:
         engine = load_alone(checkpoints, compiled)
@@ -66,7 +72,10 @@ def load(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
         if crew:
             crew.close()
         raise
-    if crew is None or not crew.join():
+    if crew is None:
+        return engine
+    if not crew.join():
+        logger.warning("The other GPUs are done without: the weights could not be loaded there")
         return engine
     logger.info("%d GPUs denoise each video together", 1 + len(others))
     return replace(engine, crew=crew)
@@ -89,7 +98,7 @@ def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
     if compiled and device.type == "cuda":
         speed_up(models)
     identity = f"{fingerprint(DiffusionEngine.name, checkpoints)}; {device} {models.dtype}{' compiled' * compiled}"
-    return DiffusionEngine(models, choose_detector(checkpoints), weights, identity)
+    return DiffusionEngine(models, choose_detector(checkpoints), weights, identity, compiled=compiled)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,7 @@ class DiffusionEngine:
     weights: str
     identity: str = ""
     name: str = "diffusion"
+    compiled: bool = False
     crew: Crew | None = None
     _detecting: threading.Lock = field(default_factory=threading.Lock)
     _threads: int = field(default_factory=torch.get_num_threads)
@@ -112,6 +122,8 @@ class DiffusionEngine:
     def render(self, job: RenderJob, report: Report) -> RenderResult:
         """Makes `job.output`; see `dice_talk.engine.Engine`."""
         torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
+        if self.compiled:
+            allow_all_kinds()
         options = job.options
         with torch.inference_mode(), _memory_explained(options):
             report(Progress("prepare", "Looking at the portrait...", 0.0))
@@ -173,7 +185,7 @@ class DiffusionEngine:
 
         progress.on_step(first_step)
         try:
-            with self.crew.on(job, latents, first_step) if self.crew else nullcontext(ALONE) as peers:
+            with self.crew.on(job, latents, first_step, progress.say) if self.crew else nullcontext(ALONE) as peers:
                 latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step, peers)
         except Cancelled:
             state.save()
@@ -234,7 +246,7 @@ class _Progress:
         def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
             output = predict(latents, step, frames)
             self._done += 1
-            self._say()
+            self.say()
             return output
 
         return counted
@@ -242,9 +254,10 @@ class _Progress:
     def on_step(self, step: int) -> None:
         """Reports a finished step, or with the first one's number that denoising begins."""
         self.step, self._done = step, 0
-        self._say()
+        self.say()
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Reports how far it is, which ends the render when it was called off."""
         fraction = _PREPARED + (_DENOISED - _PREPARED) * (self.step + self._done / self.windows) / self.steps
         self.report(Progress("denoise", self.message, fraction, self.step, self.steps))
 

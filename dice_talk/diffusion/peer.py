@@ -10,19 +10,19 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from dice_talk import priority
+from dice_talk.child import end_with_parent
 from dice_talk.diffusion.engine import load_alone
-from dice_talk.diffusion.peers import READY, Group, Left
-from dice_talk.worker import COMPILED, claim_stdout, decode_job
+from dice_talk.diffusion.peers import COMPILE, READY, Group, Left
+from dice_talk.worker import claim_stdout, decode_job
 
 
 def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    priority.give_way(priority.ENGINE)
+    end_with_parent()
     rank, count, meeting_place, checkpoints, *flags = sys.argv[1:]
     with claim_stdout() as messages:
-        engine = load_alone(Path(checkpoints), flags == COMPILED)
+        engine = load_alone(Path(checkpoints), flags == [COMPILE])
         messages.write(READY.decode())
     group = Group(Path(meeting_place), int(rank), int(count))
     group.meet()

@@ -6,13 +6,12 @@ latents, 16 to 64 kB a frame: next to nothing beside the work. The engine's own 
 """
 
 import json
-import logging
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +20,13 @@ import torch
 from torch import Tensor, distributed
 
 from dice_talk.engine import RenderJob
-from dice_talk.worker import COMPILED, encode_job
+from dice_talk.errors import Cancelled
+from dice_talk.worker import encode_job
 
 SILENCE = timedelta(minutes=10)
 """No window takes so long: a process that others wait for is taken for dead."""
-READY = b"ready\n"
-logger = logging.getLogger(__name__)
+READY, COMPILE = b"ready\n", "--compile"
+TURN_S = 1.0
 
 
 class Left(Exception):
@@ -42,9 +42,8 @@ class Group:
         os.environ.setdefault(
             "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
         )  # nobody else listens in
-        distributed.init_process_group(
-            "gloo", init_method=meeting_place.as_uri(), rank=rank, world_size=count, timeout=SILENCE
-        )
+        store = distributed.FileStore(str(meeting_place), count)
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=SILENCE)
 
     def share_start(self, latents: Tensor, first_step: int) -> int:
         """Gives everybody rank 0's `latents` (in place) and first step: no two GPUs need to draw the same noise."""
@@ -80,9 +79,17 @@ class Crew:
         self._lock = threading.Lock()
         self._group: Group | None = None
         module = [sys.executable, "-m", "dice_talk.diffusion.peer"]
+        flags = [COMPILE] if compiled else []
         self._processes = [
             subprocess.Popen(  # noqa: S603 - our own module, and paths from the settings
-                [*module, str(rank), str(self.count), str(self._meeting_place), str(checkpoints), *COMPILED[:compiled]],
+                [
+                    *module,
+                    str(rank),
+                    str(self.count),
+                    str(self._meeting_place),
+                    str(checkpoints),
+                    *flags,
+                ],
                 env={**os.environ, **variables},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -106,24 +113,38 @@ class Crew:
         return False
 
     @contextmanager
-    def on(self, job: RenderJob, latents: Tensor, first_step: int) -> Iterator[Group]:
-        """Around the denoising of a job. Leaving it by an exception, such as `Cancelled`, sends the others home too."""
-        group = self._group
-        if group is None:
-            raise RuntimeError("the crew has not joined")
-        with self._lock:
-            for process in self._processes:
-                if process.stdin:
-                    process.stdin.write(json.dumps(encode_job(1, job)).encode() + b"\n")
-                    process.stdin.flush()
-            group.share_start(latents, first_step)
-            try:
-                yield group
-            except BaseException:
-                with suppress(RuntimeError):  # of what is broken already
-                    group.meet(leaving=True)
-                raise
-            group.meet()
+    def on(self, job: RenderJob, latents: Tensor, first_step: int, waiting: Callable[[], None]) -> Iterator[Group]:
+        """Around the denoising of a job. Calls `waiting` now and then while another video is denoised.
+
+        `Cancelled` sends the others home too. After any other error they are not there any more: whoever runs this
+        process has to start it anew.
+        """
+        while not self._lock.acquire(timeout=TURN_S):
+            waiting()
+        try:
+            if self._group is None:
+                raise RuntimeError("the processes of the other GPUs have ended")
+            yield from self._together(self._group, job, latents, first_step)
+        except Cancelled:
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._lock.release()
+
+    def _together(self, group: Group, job: RenderJob, latents: Tensor, first_step: int) -> Iterator[Group]:
+        for process in self._processes:
+            if process.stdin:
+                process.stdin.write(json.dumps(encode_job(1, job)).encode() + b"\n")
+                process.stdin.flush()
+        group.share_start(latents, first_step)
+        try:
+            yield group
+        except Cancelled:
+            group.meet(leaving=True)
+            raise
+        group.meet()
 
     def close(self) -> None:
         """Ends the others."""
@@ -132,8 +153,10 @@ class Crew:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe:
-                    pipe.close()
+                    with suppress(BrokenPipeError):  # of what nobody has read
+                        pipe.close()
         if self._group is not None:
+            self._group = None
             distributed.destroy_process_group()
         self._folder.cleanup()
 
@@ -146,6 +169,6 @@ def gpus_like_the_first() -> list[dict[str, str]]:
         return []
     count = torch.cuda.device_count()
     names = [torch.cuda.get_device_name(number) for number in range(count)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    shown = visible if len(visible) == count and all(visible) else [str(number) for number in range(count)]
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    shown = visible if len(visible) >= count else [str(number) for number in range(count)]  # CUDA ends at a wrong one
     return [{"CUDA_VISIBLE_DEVICES": shown[n]} for n in range(1, count) if names[n] == names[0]]

@@ -1,6 +1,7 @@
 """DICE-Talk's UNet: Stable Video Diffusion's, with pose features after `conv_in` and two adapters in every `attn2`.
 
-diffusers' own class runs unchanged, down to its blocks.
+diffusers' own class does the rest. Once the weights are there, some of its blocks are put into faster forms
+(`streamline`).
 """
 
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
                 fuse(module)
             elif isinstance(module, BasicTransformerBlock):
                 module.__class__ = PositionBlock
-            elif isinstance(module, TemporalBasicTransformerBlock):
+            elif isinstance(module, TemporalBasicTransformerBlock) and module.is_res:
                 module.__class__ = FrameBlock
         first = self.down_blocks[0]
         share_between_twins(first.resnets[0])

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_errors_reach_the_caller() -> None:
             hand_over(item)
 
 
+def test_after_a_failure_nothing_more_is_worked_on() -> None:
+    tried: list[int] = []
+
+    def work(item: int) -> None:
+        tried.append(item)
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="0"), Background(work) as hand_over:
+        for item in range(WAITING):
+            hand_over(item)
+    assert tried == [0]
+
+
 def test_a_block_that_fails_leaves_the_rest_undone() -> None:
     gate, done = threading.Event(), []
 
@@ -52,9 +66,14 @@ def test_a_block_that_fails_leaves_the_rest_undone() -> None:
         gate.wait(60)
         done.append(item)
 
+    def open_gate(hand_over: Background[int]) -> None:
+        while not hand_over._waiting[-1].cancelled():
+            time.sleep(0.01)
+        gate.set()
+
     with pytest.raises(KeyError), Background(work) as hand_over:
         for item in range(WAITING):
             hand_over(item)
-        threading.Timer(0.1, gate.set).start()
+        threading.Thread(target=open_gate, args=(hand_over,)).start()
         raise KeyError
     assert done in ([], [0])

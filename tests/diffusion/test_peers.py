@@ -2,7 +2,9 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,9 +94,58 @@ def test_cancelled_and_taken_up_again(together: DiffusionEngine, job: RenderJob,
     assert np.array_equal(frames(together, job), wanted)
 
 
-def test_without_a_second_gpu_there_is_nobody(tiny_checkpoints: Path) -> None:
-    if not torch.cuda.is_available():
-        assert gpus_like_the_first() == []
+def test_two_videos_take_turns(together: DiffusionEngine, job: RenderJob, wanted: Frames, tmp_path: Path) -> None:
+    """The one that waits says so all the time, and can be called off."""
+    other = replace(job, output=tmp_path / "other.mp4", state=None)
+    begun, called_off = threading.Event(), threading.Event()
+
+    def first(progress: Progress) -> None:
+        if progress.step == 1:
+            begun.set()
+            assert called_off.wait(60)
+
+    def second(progress: Progress) -> None:
+        if progress.stage == "denoise" and len(told) > 2:
+            raise Cancelled
+        told.append(progress)
+
+    told: list[Progress] = []
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(together.render, other, first)
+        assert begun.wait(60)
+        with pytest.raises(Cancelled):
+            together.render(job, second)
+        called_off.set()
+        rendering.result()
+    assert np.array_equal(np.stack(Recorder.pictures.pop("other")), wanted)
+    assert np.array_equal(frames(together, job), wanted)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names", "others"),
+    [
+        (None, ["A"], []),
+        (None, ["A", "A", "B", "A"], ["1", "3"]),
+        ("4, 7", ["A", "A"], ["7"]),
+        ("2,3,99", ["A", "A"], ["3"]),  # CUDA ends at what is not there
+        ("GPU-x,GPU-y", ["A", "A"], ["GPU-y"]),
+    ],
+)
+def test_which_gpus_help(
+    visible: str | None, names: list[str], others: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: names[number])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus_like_the_first() == [{"CUDA_VISIBLE_DEVICES": name} for name in others]
+
+
+def test_without_a_gpu_there_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpus_like_the_first() == []
 
 
 def test_a_helper_that_cannot_load_is_done_without(tmp_path: Path) -> None:
@@ -112,3 +163,5 @@ def test_a_helper_that_dies_ends_the_render(together: DiffusionEngine, crew: Cre
 
     with pytest.raises(RuntimeError):
         together.render(job, kill)
+    with pytest.raises(RuntimeError, match="have ended"):
+        together.render(job, lambda progress: None)
