@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 2
 """Children of one kind at the same time: more would only compete for the cores that render."""
-WAIT_S = 120.0
+WAIT_S = 600.0
 """For files that take all the time they may, sent by many, would keep everybody else waiting for as long."""
 MAX_LINE = 1024 * 1024
 """Bytes; a small picture in base64 takes a tenth of it."""

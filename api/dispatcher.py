@@ -123,9 +123,13 @@ class Dispatcher:
             self.enqueue(render)
         self._workers = [asyncio.create_task(self._serve(slot, engine)) for slot in self.slots]
 
+    def begin_nothing(self) -> None:
+        """Takes nothing more from the queue. May be called by a signal handler."""
+        self._draining = True
+
     async def stop(self, grace_seconds: float) -> None:
         """Starts nothing new, gives running renders some time to end, then returns the rest to the queue for later."""
-        self._draining = True
+        self.begin_nothing()
         for worker, slot in zip(self._workers, self.slots, strict=True):
             if slot.number not in self._occupied:
                 worker.cancel()
@@ -158,7 +162,7 @@ class Dispatcher:
             waiting = None
             with anyio.move_on_after(pause):
                 waiting = await self._queue.get()
-            if waiting and waiting[1] in self._waiting:
+            if waiting and waiting[1] in self._waiting and not self._draining:
                 with working_on(waiting[1]):
                     await self._run_or_put_back(slot, *waiting)
 

@@ -76,6 +76,7 @@ class Synthesis:
         if self.stopping:
             self._dispatcher.hurry()
         self.stopping = True
+        self._dispatcher.begin_nothing()
 
     async def drain(self) -> None:
         """Gives running tasks their time to end, then leaves the rest to the next start. More calls do nothing more."""

@@ -122,7 +122,8 @@ class Changes(Stream):
         self.unsure: set[str] = set()
 
     def run(self, kills: int) -> ServerProcess:
-        for _ in range(kills):
+        while kills > 0 or not (self.cancelled and self.removed):  # busy machines get that far more seldom
+            kills -= 1
             with server_process(self.folder, "quick", attempts=TRIES, workers=1) as service:
                 killer = threading.Timer(self.random.uniform(1, 5), service.kill)
                 killer.start()
@@ -166,7 +167,7 @@ class Changes(Stream):
                     return
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_at_random_moments_while_tasks_are_cancelled_and_removed(tmp_path: Path, portrait: Path, speech: Path) -> None:
     stream = Changes(tmp_path / "data", portrait, speech, 7)
     stream.run(12)
