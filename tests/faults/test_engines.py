@@ -27,8 +27,8 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
-STALL_S = 10.0
-BACK_S = 20.0
+STALL_S = 20.0
+BACK_S = 60.0
 """Until a slot works again, on a machine that is busy."""
 
 
