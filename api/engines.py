@@ -129,7 +129,7 @@ class EngineProcess:
             await self._send(encode_cancel(number))
             alone = self._inboxes.keys() <= {0, *self._called_off}
             patience = CANCEL_SECONDS if alone else self._stall_seconds
-            while (await self._next_event(number, patience))["event"] == "progress":
+            while (await self._next_event(number, patience, called_off=True))["event"] == "progress":
                 pass
 
     async def stop(self) -> None:
@@ -151,14 +151,17 @@ class EngineProcess:
         except OSError as error:
             raise EngineLost(await self._cause_of_death()) from error
 
-    async def _next_event(self, number: int, seconds: float) -> Event:
+    async def _next_event(self, number: int, seconds: float, *, called_off: bool = False) -> Event:
         """What the engine says next about a job. A silence of `seconds` is taken for a hang, and ended."""
         try:
             with anyio.fail_after(seconds):  # asyncio.wait_for of Python 3.10 and 3.11 can swallow a cancellation
                 event = await self._inboxes[number].get()
         except TimeoutError as error:
             await self.stop()
-            self._log_last_words(f"the engine said nothing for {seconds:g} seconds")
+            if called_off:
+                log.info("%s: ended, for it did not stop within %g seconds", self._label, seconds)
+            else:
+                self._log_last_words(f"the engine said nothing for {seconds:g} seconds")
             raise EngineLost(f"the engine said nothing for {seconds:g} seconds") from error
         if event is None:
             raise EngineLost(await self._cause_of_death())

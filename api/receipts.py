@@ -195,7 +195,8 @@ class Receipts:
 
     def _forget(self, render_id: str, measuring: "asyncio.Task[dict[str, Any]]") -> None:
         del self._measuring[render_id]
-        if not measuring.cancelled() and (error := measuring.exception()):  # nobody may wait for it any more
+        error = None if measuring.cancelled() else measuring.exception()  # nobody may wait for it any more
+        if error and not isinstance(error, FileNotFoundError):  # a task that was removed meanwhile is no news
             log.warning("the video of render %s could not be measured: %r", render_id, error)
 
     async def close(self) -> None:

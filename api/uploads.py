@@ -200,7 +200,9 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
             await asyncio.to_thread(sink.flush)
         parser.finalize()
     except FormParserError as error:
-        raise InvalidValue("The form can't be read", "Send well-formed multipart/form-data.") from error
+        raise InvalidValue(
+            "The form can't be read", "Send well-formed multipart/form-data, with part headers of at most 4 KB."
+        ) from error
     return await asyncio.to_thread(sink.form)
 
 
@@ -247,9 +249,7 @@ async def _read_small(request: Request, seconds: float) -> bytes:
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise MalformedForm(
-            "The request is not a form with files", "Send multipart/form-data with image, audio, emotion."
-        )
+        raise MalformedForm("The request is not a form with files", "Send multipart/form-data; /docs lists its fields.")
     return options[b"boundary"]
 
 

@@ -19,8 +19,16 @@ def download(checkpoints: Path, yes: bool) -> int:
     from dice_talk.diffusion import download as published
 
     left, refused = published.missing(checkpoints, published.remotes())
+    silent: dict[str, list[published.HostUnreachable]] = {}
     for path, error in refused.items():
-        click.echo(f"can't be had  {path}  ({_optional(path)}{error}. {error.detail})", err=True)
+        if isinstance(error, published.HostUnreachable):
+            silent.setdefault(error.host, []).append(error)
+        else:
+            click.echo(f"can't be had  {path}  ({_optional(path)}{error}. {error.detail})", err=True)
+    for host, errors in silent.items():
+        click.echo(f"{host} can't be reached, where {len(errors)} files lie. {errors[0].detail}", err=True)
+    if silent and not left:
+        return codes.NOT_THERE
     ended = codes.FAILED if refused.keys() - set(OPTIONAL_FILES) else codes.DONE
     if not left:
         click.echo("Nothing can be fetched." if ended else f"Everything is there: {checkpoints}")

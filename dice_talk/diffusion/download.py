@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
@@ -33,6 +34,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 class DownloadFailed(DiceTalkError):
     """A file could not be fetched whole."""
+
+
+class HostUnreachable(DownloadFailed):
+    """Nobody answers at `host`, or not to the end."""
+
+    def __init__(self, message: str, detail: str, host: str) -> None:
+        super().__init__(message, detail)
+        self.host = host
 
 
 @dataclass(frozen=True)
@@ -181,8 +190,12 @@ def _explained(remote: Remote) -> Iterator[None]:
     try:
         yield
     except requests.RequestException as error:
-        advice = f"Is there a network? Behind a mirror, set {HUB_VARIABLE}, for example to https://hf-mirror.com."
-        raise DownloadFailed(f"{remote.url} broke off or can't be reached ({type(error).__name__})", advice) from error
+        mirror = PRIORS_VARIABLE if remote.path in PRIORS else f"{HUB_VARIABLE}, for example to https://hf-mirror.com"
+        raise HostUnreachable(
+            f"{remote.url} broke off or can't be reached ({type(error).__name__})",
+            f"Is there a network? For another place, set {mirror}.",
+            urlsplit(remote.url).netloc,
+        ) from error
     except OSError as error:
         raise DownloadFailed(f"{remote.path} can't be written ({error.strerror})", "Is the disk full?") from error
 

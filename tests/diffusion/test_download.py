@@ -231,8 +231,11 @@ def test_a_server_that_is_not_there_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(download.HUB_VARIABLE, "http://127.0.0.1:9")
-    assert run(tmp_path) == 1
-    assert download.HUB_VARIABLE in capsys.readouterr().err
+    monkeypatch.setenv(download.PRIORS_VARIABLE, "http://127.0.0.2:9/emo")
+    assert run(tmp_path) == codes.NOT_THERE
+    hub, priors = capsys.readouterr().err.splitlines()
+    assert hub.startswith("127.0.0.1:9 can't be reached, where 13 files lie.") and download.HUB_VARIABLE in hub
+    assert priors.startswith("127.0.0.2:9 can't be reached, where 8 files lie.") and download.PRIORS_VARIABLE in priors
 
 
 @pytest.mark.parametrize(("code", "advice"), [(403, download.TOKEN_VARIABLE), (404, download.PRIORS_VARIABLE)])
