@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dice_talk.__main__ import main
+from dice_talk.cli import codes
 from dice_talk.diffusion import checksums, download, files
 from dice_talk.diffusion.download import DownloadFailed, Remote, describe, fetch, remotes
 
