@@ -6,6 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 prepare tests -e ".[dev]"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # the tests' processes share the cores already
 if [ $# = 0 ]; then
-    set -- -n 3 --dist loadfile # much of a test is waiting
+    set -- -n 3 --dist loadfile --no-loadscope-reorder # much of a test is waiting; the longest files come first
 fi
 exec .venv/bin/python -m pytest "$@"

@@ -30,11 +30,11 @@ async def start(command: list[str], *, stdin: int, **options: Any) -> Process:
     _starting.add(starting)
     starting.add_done_callback(_starting.discard)
     cancelled = await _insist(lambda: asyncio.wait([starting]))
-    process = starting.result()
     if cancelled:
-        await end(process)
+        if not starting.exception():
+            await end(starting.result())
         raise cancelled
-    return process
+    return starting.result()
 
 
 async def end(process: Process) -> None:

@@ -22,6 +22,22 @@ ROOT = Path(__file__).parent.parent
 NO_TORCH = "the diffusion engine's packages are not installed: ./start_server.sh install diffusion"
 
 
+LONGEST = (
+    "test_kill.py",
+    "test_resume.py",
+    "test_engines.py",
+    "test_engine_contract.py",
+    "test_state.py",
+    "test_disk.py",
+)
+"""Files whose tests take minutes together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: else, where several processes share the work, one of them ends long after the others."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def portrait() -> Path:
     return ROOT / "examples" / "portrait.jpg"

@@ -72,7 +72,9 @@ class Guided:
         if self._reuse.steps == 1:
             return torch.cat([self._unet.predict(*given.of(part)) for part in self._parts()])
         outputs, deep = zip(*(self._unet.predict_and_keep(*given.of(part)) for part in self._parts()), strict=True)
-        self._deep = torch.cat(deep).unflatten(0, (BRANCHES, -1))[self._kept_from :].clone()
+        together = deep[0] if len(deep) == 1 else torch.cat(deep)
+        kept = together.unflatten(0, (BRANCHES, -1))[self._kept_from :]
+        self._deep = kept.clone() if self._kept_from else kept  # what is not needed is let go
         return torch.cat(outputs)
 
     def _from_kept(self, given: _Pass) -> Tensor:

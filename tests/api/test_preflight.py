@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.api.test_http import error_of
 from tests.conftest import Service
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def test_how_long_rendering_would_take(service: Service, portrait: Path, speech:
     def eta(**wish: Any) -> Any:
         return preflight(service, **wish).json()["eta_seconds"]
 
+    wait_for(lambda: service.health()["slots_busy"] == 0)  # what ends meanwhile teaches
     both = eta(image=portrait, audio=speech)
     assert 0 < both["low"] < both["high"]
     assert eta(image=portrait, duration=8.25) == both, "with a duration, the recording need not be sent"

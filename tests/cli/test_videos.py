@@ -126,10 +126,19 @@ def test_no_engine_and_no_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    def heed_ctrl_c() -> None:
+        """A shell's background jobs, these tests perhaps, ignore it, and so would all that they start."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, preexec_fn=heed_ctrl_c)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_leaves_no_half_file_and_no_process(number: signal.Signals, code: int, tmp_path: Path) -> None:
     command = [*COMMAND, "render", PORTRAIT, SPEECH, "-e", "sad", "--min-resolution", "1024", "-o", "out.mp4"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = start(command, tmp_path)
     wait_for(lambda: any(path.stat().st_size for path in tmp_path.iterdir()), 60)  # it is being written
     children = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(number)
@@ -145,7 +154,7 @@ def test_stopping_a_submission_cancels_it(serve: Any, tmp_path: Path) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
     command = [*COMMAND, "submit", "--server", service.url, PORTRAIT, SPEECH, *SHORT]
-    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = start(command, folder)
     (task,) = wait_for(lambda: {name.split("/")[1] for name in service.files() if name.startswith("tasks/")}, 60)
     wait_for(lambda: service.health()["slots_busy"] == 1)
     running.send_signal(signal.SIGINT)

@@ -123,8 +123,7 @@ def test_sampling_goes_on_after_any_step_that_is_reported(unet: DiceTalkUNet, ta
 
 
 def test_what_is_left_out_shows(unet: DiceTalkUNet, task: Task) -> None:
-    """Every quality gives latents of its own, none of them wild."""
-    results = {quality: sample(unet, task, quality, 8) for quality in Quality}
-    exact = results[Quality.EXACT]
-    for quality in (Quality.BALANCED, Quality.FAST):
-        assert 0 < deviation(results[quality], exact) < 1
+    """By about as much as was seen on these weights, 0.10 and 0.20: a slip in what is reused would change that."""
+    exact, balanced, fast = (sample(unet, task, quality, 8) for quality in Quality)
+    assert 0.07 < deviation(balanced, exact) < 0.14
+    assert 0.14 < deviation(fast, exact) < 0.28
