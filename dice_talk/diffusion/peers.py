@@ -27,6 +27,7 @@ SILENCE = timedelta(minutes=10)
 """No window takes so long: a process that others wait for is taken for dead."""
 READY, COMPILE = b"ready\n", "--compile"
 TURN_S = 1.0
+"""Who waits for a turn says so as often, and so hears when it is called off."""
 
 
 class Left(Exception):
@@ -39,9 +40,8 @@ class Group:
     def __init__(self, meeting_place: Path, rank: int, count: int) -> None:
         """Waits for all. `meeting_place`: a file that does not exist yet."""
         self.rank, self.count = rank, count
-        os.environ.setdefault(
-            "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
-        )  # nobody else listens in
+        loopback = "lo0" if sys.platform == "darwin" else "lo"  # nobody else is to join, or to listen
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
         store = distributed.FileStore(str(meeting_place), count)
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=SILENCE)
 
@@ -79,17 +79,10 @@ class Crew:
         self._lock = threading.Lock()
         self._group: Group | None = None
         module = [sys.executable, "-m", "dice_talk.diffusion.peer"]
-        flags = [COMPILE] if compiled else []
+        shared = [str(self.count), str(self._meeting_place), str(checkpoints), *([COMPILE] if compiled else [])]
         self._processes = [
             subprocess.Popen(  # noqa: S603 - our own module, and paths from the settings
-                [
-                    *module,
-                    str(rank),
-                    str(self.count),
-                    str(self._meeting_place),
-                    str(checkpoints),
-                    *flags,
-                ],
+                [*module, str(rank), *shared],
                 env={**os.environ, **variables},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
