@@ -1,8 +1,9 @@
 """What the diffusion engine costs: `python -m benchmarks.diffusion --help`.
 
-Times the forms of denoising in one run - plain, as published; the engine's own; with channels-last weights; compiled;
-balanced and fast quality - then the other stages, and two videos at once. Prints seconds per second of video, ratios to
-plain, the share of the rate of large matrix products, peak memory, and errors of the final latents against float32.
+Times the forms of denoising in one run - plain, as published; the engine's own; with other attention kernels, channels-
+last weights, CUDA graphs; compiled; balanced and fast quality - then the other stages, and two videos at once, with and
+without CUDA streams of their own. Prints seconds per second of video, ratios to plain, the share of the rate of large
+matrix products, peak memory, and errors of the final latents against float32.
 
 With `--size full`, random weights of the published sizes are made in memory, so that time and memory are those of the
 published model while no download is needed.
@@ -14,127 +15,47 @@ import platform
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import soundfile
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.device_clock import begin_peak, matrix_tflops, peak_gib, seconds_of
+from benchmarks.forms import FLOAT32, FORMS, Form, published_attention
 from benchmarks.inputs import PORTRAIT, SPEECH, recording
-from benchmarks.plain import forgetful, plain_attention, plain_denoise
+from benchmarks.plain import forgetful
 from benchmarks.random_weights import full_models, tiny_models
-from dice_talk.diffusion.attention import AdapterAttention
 from dice_talk.diffusion.checkpoints import Models
-from dice_talk.diffusion.compiled import compile_blocks, lay_out_for_tensor_cores
 from dice_talk.diffusion.condition import MODEL_FPS, Task, prepare_task
 from dice_talk.diffusion.decode import CHUNK, decode
-from dice_talk.diffusion.denoise import BRANCHES, WINDOW, Guidance, Windows, denoise, draw_noise, initial_latents
+from dice_talk.diffusion.denoise import BRANCHES, WINDOW, draw_noise, initial_latents
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.engine import DiffusionEngine
-from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import prepare_picture
-from dice_talk.diffusion.reuse import REUSE
-from dice_talk.diffusion.schedule import Schedule, karras_schedule
-from dice_talk.diffusion.unet import DiceTalkUNet
+from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.emotions import Emotion
 from dice_talk.engine import RenderJob
 from dice_talk.face import Box, largest
 from dice_talk.image import Pixels, load_portrait
-from dice_talk.options import Quality, RenderOptions
+from dice_talk.options import RenderOptions
 from dice_talk.video import VideoWriter
 
-GUIDANCE = Guidance(3.0, 6.0)
+Context = AbstractContextManager[object]
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-Sampler = Callable[[DiceTalkUNet, Task, Schedule, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Form:
-    """One way to denoise. `prepare` changes a UNet with diffusers' own blocks."""
-
-    name: str
-    prepare: Callable[[DiceTalkUNet], object]
-    sample: Sampler
-    compiled: bool = False  # then; minutes, and no gain on a CPU: only when asked for there
-
-
-def sampled(quality: Quality) -> Sampler:
-    def sample(unet: DiceTalkUNet, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
-        reuse = REUSE[quality]
-        predict = Guided(unet, task, GUIDANCE, schedule, Portion(BRANCHES), reuse)
-        return denoise(predict, latents.cpu(), schedule, Windows(steps=reuse.steps), lambda step, latents: None)
-
-    return sample
-
-
-@contextmanager
-def published_attention() -> Iterator[None]:
-    forward = AdapterAttention.forward
-    AdapterAttention.forward = plain_attention(functional.scaled_dot_product_attention)
-    try:
-        yield
-    finally:
-        AdapterAttention.forward = forward
-
-
-def as_published(unet: DiceTalkUNet, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
-    with published_attention():
-        return plain_denoise(unet, task, GUIDANCE, schedule, latents)
-
-
-def channels_last(unet: DiceTalkUNet) -> None:
-    lay_out_for_tensor_cores(unet.streamline())
-
-
-FORMS = (
-    Form("plain", lambda unet: None, as_published),
-    Form("exact", DiceTalkUNet.streamline, sampled(Quality.EXACT)),
-    Form("exact, channels last", channels_last, sampled(Quality.EXACT)),
-    Form("exact, compiled", channels_last, sampled(Quality.EXACT), compiled=True),
-    Form("balanced", DiceTalkUNet.streamline, sampled(Quality.BALANCED)),
-    Form("fast", DiceTalkUNet.streamline, sampled(Quality.FAST)),
-    Form("balanced, compiled", channels_last, sampled(Quality.BALANCED), compiled=True),
-    Form("fast, compiled", channels_last, sampled(Quality.FAST), compiled=True),
-)
-
-
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """By the device's own clock, where it has one."""
-    if device.type != "cuda":
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    first.record()
-    work()
-    last.record()
-    torch.cuda.synchronize()
-    return first.elapsed_time(last) / 1000
-
-
-def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """The rate that large matrix products reach here, in TFLOP per second."""
-    side, rounds = (8192, 20) if device.type == "cuda" else (1024, 5)
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    torch.mm(a, b)
-    return 2 * side**3 * rounds / seconds_of(lambda: [torch.mm(a, b) for _ in range(rounds)], device) / 1e12
-
-
-def peak_gib(device: torch.device) -> float:
-    """On the GPU since it was last reset; of the process's whole life elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+COUNTED_STEPS = 6
+"""A multiple of the steps that any quality takes together."""
+WARM_UP_STEPS = 2
+"""Whole and reusing ones."""
 
 
 @cache
@@ -148,58 +69,80 @@ def task_of(models: Models, resolution: int, samples: Tensor) -> Task:
     return prepare_task(models, picture, samples.numpy(), Emotion.HAPPY, 1.0, lambda share: None)
 
 
+class Bench:
+    """One size of video: its tasks, and what each form of denoising takes for it."""
+
+    def __init__(self, models: Models, resolution: int, seconds: float, steps: int) -> None:
+        self.models, self.resolution, self.seconds = models, resolution, seconds
+        self.schedule = karras_schedule(steps)
+        with tempfile.TemporaryDirectory() as folder:
+            self._samples = torch.from_numpy(soundfile.read(recording(Path(folder), seconds), dtype="float32")[0])
+        self._work: dict[tuple[object, ...], float] = {}
+
+    def task(self, models: Models) -> Task:
+        return task_of(models, self.resolution, self._samples)
+
+    def start(self, task: Task) -> Tensor:
+        """Latents before the first step: the same for every form."""
+        total, picture = int(self.seconds * MODEL_FPS) + WINDOW, (1, 3, self.resolution, self.resolution)
+        noise = draw_noise(0, total, picture, torch.device("cpu"), torch.float32)
+        return initial_latents(task.reference, noise.to(task.reference.device), self.schedule)
+
+    def run(self, form: Form, models: Models) -> tuple[float, Tensor]:
+        """Seconds for the whole video, and its latents (1, T, 4, h, w), without padding."""
+        task, sample = self.task(models), form.sampler(models.unet)
+        if form is not FLOAT32:  # whose time nobody asks for
+            sample(task, karras_schedule(WARM_UP_STEPS), self.start(task))  # compiles and records
+        begin_peak(models.device)
+        results: list[Tensor] = []
+        start = self.start(task)
+        spent = seconds_of(lambda: results.append(sample(task, self.schedule, start)), models.device)
+        return spent, results[0].float().cpu()[:, :-WINDOW]
+
+    def work(self, form: Form) -> float:
+        """TFLOP for the whole video, counted on the form's uncompiled like."""
+        kind = form.plain, form.quality
+        if kind not in self._work:
+            task, sample = self.task(self.models), Form("", form.quality, plain=form.plain).sampler(self.models.unet)
+            with FlopCounterMode(display=False) as flops:
+                sample(task, karras_schedule(COUNTED_STEPS), self.start(task))
+            self._work[kind] = flops.get_total_flops() / COUNTED_STEPS * len(self.schedule) / 1e12
+        return self._work[kind]
+
+
 @torch.inference_mode()
 def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> Tensor:
     """Times all forms of denoising at one size, prints a line for each and gives the exact latents."""
     device, video_s = models.device, arguments.seconds
-    with tempfile.TemporaryDirectory() as folder:
-        samples = torch.from_numpy(soundfile.read(recording(Path(folder), video_s), dtype="float32")[0])
+    bench = Bench(models, resolution, video_s, arguments.steps)
     portrait_and_face()
-    condition_s = seconds_of(lambda: task_of(models, resolution, samples), device)
-    schedule, total = karras_schedule(arguments.steps), int(video_s * MODEL_FPS) + WINDOW
-    full = full_precision(models)
+    condition_s = seconds_of(lambda: bench.task(models), device)
     rate = matrix_tflops(device, models.dtype)
     print(f"\n{resolution} px, {video_s:g} s of video, {arguments.steps} steps; matrices: {rate:.1f} TFLOP/s")
-    print("form                     s/s    ratio  TFLOP/s of video  of matrix rate  peak GiB  error against float32")
-    wanted, exact, plain_s = None, None, None
-    asked = [form for form in FORMS if form.name in (arguments.only or [form.name])]
-    tried = [form for form in asked if arguments.only or device.type != "cpu" or not form.compiled]
-    for form in [Form("float32", DiceTalkUNet.streamline, sampled(Quality.EXACT)), *tried]:
-        chosen = full if form.name == "float32" else models
-        task = task_of(chosen, resolution, samples)
-        noise = draw_noise(0, total, (1, 3, resolution, resolution), torch.device("cpu"), torch.float32).to(device)
-        start = initial_latents(task.reference, noise, schedule)
-        unet = copy.deepcopy(chosen.unet)
-        form.prepare(unet)
-
-        def run(steps: Schedule, unet: DiceTalkUNet = unet, form: Form = form, task: Task = task) -> Tensor:
-            return form.sample(unet, task, steps, start.clone())  # noqa: B023 - runs in this round only
-
-        with FlopCounterMode(display=False) as flops:
-            run(karras_schedule(6))  # a warm-up, too
-        if form.compiled:
-            compile_blocks(unet)
-            run(karras_schedule(2))
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        results: list[Tensor] = []
-        spent = seconds_of(lambda: results.append(run(schedule)), device) / video_s  # noqa: B023 - likewise
-        latents = results[0].float().cpu()[:, :-WINDOW]
-        if form.name == "float32":
-            wanted = latents
-            continue
-        plain_s = plain_s or spent
-        exact = latents if form.name.startswith("exact") else exact
-        work = flops.get_total_flops() / 6 * arguments.steps / video_s / 1e12
-        error = float((latents - wanted).norm() / wanted.norm())
-        share = work / spent / rate
-        print(
-            f"{form.name:22} {spent:6.2f} {plain_s / spent:7.2f}x {work:17.2f} {share:15.0%} "
-            f"{peak_gib(device):9.2f}  {error:.2e}"
-        )
-        del unet, task
     print(f"encode and condition: {condition_s / video_s:.3f} s/s")
-    return results[0] if exact is None else exact
+    print("form                     s/s    ratio  TFLOP/s of video  of matrix rate  peak GiB  error against float32")
+    _, wanted = bench.run(FLOAT32, full_precision(models))
+    exact, plain_s = wanted, None
+    for form in FORMS:
+        if not is_chosen(form, arguments.only, device):
+            continue
+        spent, latents = bench.run(form, models)
+        plain_s = plain_s or spent
+        exact = latents if form.name == "exact" else exact
+        work, error = bench.work(form), float((latents - wanted).norm() / wanted.norm())
+        print(
+            f"{form.name:22} {spent / video_s:6.2f} {plain_s / spent:7.2f}x {work / video_s:17.2f} "
+            f"{work / spent / rate:15.0%} {peak_gib(device):9.2f}  {error:.2e}",
+            flush=True,
+        )
+    return exact.to(device)
+
+
+def is_chosen(form: Form, names: list[str] | None, device: torch.device) -> bool:
+    """On a CPU, compiling takes minutes and gains nothing: only when asked for."""
+    if names:
+        return form.name in names
+    return not form.asked and (device.type == "cuda" or not (form.needs_gpu or form.compiled))
 
 
 @torch.inference_mode()
@@ -271,7 +214,7 @@ def time_the_tail(models: Models, latents: Tensor, arguments: argparse.Namespace
 
 def time_renders(models: Models, arguments: argparse.Namespace) -> None:
     """Whole renders by the engine, one and two at once."""
-    models = replace(models, unet=copy.deepcopy(models.unet).streamline())
+    device, models = models.device, replace(models, unet=copy.deepcopy(models.unet).streamline())
     engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
     size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolutions[0], "fps": arguments.fps}
     options = RenderOptions(emotion="happy", seed=0, duration=arguments.seconds).model_copy(update=size)
@@ -279,20 +222,32 @@ def time_renders(models: Models, arguments: argparse.Namespace) -> None:
         speech = recording(Path(folder), arguments.seconds)
         jobs = [RenderJob(PORTRAIT, speech, Path(folder) / f"{number}.mp4", options) for number in range(2)]
 
-        def render(count: int) -> float:
-            start = time.perf_counter()
-            for done in [pool.submit(engine.render, job, lambda progress: None) for job in jobs[:count]]:
-                done.result()
-            return count * arguments.seconds / (time.perf_counter() - start)
+        def render(job: RenderJob, stream: Context) -> None:
+            with stream:
+                engine.render(job, lambda progress: None)
 
-        render(1)
-        one, two = render(1), render(2)
-    print(f"\nwhole renders at {arguments.resolutions[0]} px: {1 / one:.2f} s/s; two at once {two / one:.2f} times one")
+        def rate(*streams: Context) -> float:
+            start = time.perf_counter()
+            for done in [pool.submit(render, job, stream) for job, stream in zip(jobs, streams, strict=False)]:
+                done.result()
+            return len(streams) * arguments.seconds / (time.perf_counter() - start)
+
+        same = nullcontext()
+        rate(same)
+        begin_peak(device)
+        one = rate(same)
+        print(f"\nwhole renders at {options.min_resolution} px: {1 / one:.2f} s/s, peak {peak_gib(device):.2f} GiB")
+        print(f"two at once: {rate(same, same) / one:.2f} times one")
+        if device.type == "cuda":
+            own = [torch.cuda.stream(torch.cuda.Stream()) for _ in jobs]
+            rate(*own)
+            print(f"two at once, each with a CUDA stream of its own: {rate(*own) / one:.2f} times one")
 
 
 def measure(arguments: argparse.Namespace) -> None:
     device = best_device()
     dtype = DTYPES.get(arguments.dtype) or precision(device)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is what errors are measured against
     models = (full_models if arguments.size == "full" else tiny_models)(device, dtype)
     print(f"{platform.machine()} {name(device)}, {dtype}, {arguments.size} random weights")
     for resolution in arguments.resolutions:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dice_talk.diffusion import tiny
 from dice_talk.diffusion.checkpoints import Models, load_models
 from dice_talk.diffusion.layers import EmotionModel, PoseGuider, TokenProjector
+from dice_talk.diffusion.preprocess import HEARD_TOKENS
+from dice_talk.diffusion.rife import IFNet
 from dice_talk.diffusion.unet import build_unet
 
 UNET = {
@@ -23,8 +27,16 @@ UNET = {
     "num_attention_heads": [5, 10, 20, 20],
 }
 VAE = {**tiny.VAE, "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2}
-CLIP = {**tiny.IMAGE_ENCODER, "projection_dim": 1024}
-"""Runs once a video: only the size of its result matters. Whisper stays tiny too."""
+IMAGE_ENCODER = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "image_size": 224,
+    "patch_size": 14,
+    "projection_dim": 1024,
+}
+WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
 
 
 def tiny_models(device: torch.device, dtype: torch.dtype) -> Models:
@@ -34,27 +46,34 @@ def tiny_models(device: torch.device, dtype: torch.dtype) -> Models:
         loaded = load_models(Path(folder), device, dtype)
     torch.manual_seed(0)
     unet = build_unet(tiny.UNET).eval().requires_grad_(False)
-    return replace(loaded, unet=torch.nn.Module.to(unet, device, dtype))
+    return replace(loaded, unet=nn.Module.to(unet, device, dtype))
 
 
 def full_models(device: torch.device, dtype: torch.dtype) -> Models:
-    """What decides time and memory has the published size."""
+    """All networks in their published sizes."""
     small = tiny_models(device, dtype)
     torch.manual_seed(0)
     with device:
-        torch.set_default_dtype(dtype)
-        unet = torch.nn.Module.to(build_unet(UNET), device, dtype)
-        vae = AutoencoderKLTemporalDecoder.from_config(VAE)
-        clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**CLIP))
-        made = {
-            "unet": unet,
-            "vae": vae,
-            "image_encoder": clip,
+        made = published_networks(dtype)
+    return replace(small, **{name: net.to(device) for name, net in made.items()})
+
+
+def published_networks(dtype: torch.dtype) -> dict[str, nn.Module]:
+    """By their names in `Models`, on torch's default device, each in the precision that the engine gives it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        nets = {
+            "unet": nn.Module.to(build_unet(UNET), dtype),  # diffusers' own `to` warns
+            "vae": AutoencoderKLTemporalDecoder.from_config(VAE),
+            "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER)),
             "emo_model": EmotionModel(),
             "pose_guider": PoseGuider(),
-            "audio_linear": TokenProjector(small.audio_linear.proj1.in_features),
+            "audio_linear": TokenProjector(HEARD_TOKENS * (WHISPER["encoder_layers"] + 1) * WHISPER["d_model"]),
         }
-        torch.set_default_dtype(torch.float32)
-    vae.encoder.float()
-    vae.quant_conv.float()
-    return replace(small, **{name: net.to(device).eval().requires_grad_(False) for name, net in made.items()})
+    finally:
+        torch.set_default_dtype(before)
+    nets["vae"].encoder.float()
+    nets["vae"].quant_conv.float()
+    nets["whisper"], nets["ifnet"] = WhisperEncoder(WhisperConfig(**WHISPER)), IFNet()
+    return {name: net.eval().requires_grad_(False) for name, net in nets.items()}

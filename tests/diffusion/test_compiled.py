@@ -11,29 +11,15 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from torch._dynamo.utils import counters
 
-from dice_talk.diffusion import tiny
 from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
 from dice_talk.diffusion.compiled import compile_blocks, lay_out_for_tensor_cores, warm_up
 from dice_talk.diffusion.engine import DiffusionEngine
-from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
+from dice_talk.diffusion.unet import DiceTalkUNet
 from tests.diffusion.cases import deviation
+from tests.diffusion.small import SHALLOW, make_unet, random
 
 pytestmark = [pytest.mark.usefixtures("inference"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 ROUNDING = 2e-5
-SMALL = {
-    **tiny.UNET,
-    "block_out_channels": [32, 32],
-    "num_attention_heads": [1, 2],
-    "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
-    "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
-}
-"""Two of the four levels: all kinds of blocks, in half the time."""
-
-
-def make_unet() -> DiceTalkUNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build_unet(SMALL).eval().requires_grad_(False).streamline()
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +30,8 @@ def fresh() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def random(*shape: int, seed: int = 0) -> "torch.Tensor":
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def predicted(unet: DiceTalkUNet, height: int, width: int, length: int = 5) -> "torch.Tensor":
-    context = SMALL["cross_attention_dim"]
+    context = SHALLOW["cross_attention_dim"]
     few = torch.tensor([[0] * 25, [1] * 25, [1] * 25])
     image, emotion = Bank(random(2, 1, context)), Bank(random(2, 2, context, seed=1))
     speech = Tokens(Bank(random(length, 2, context, seed=2)), few * (torch.arange(25) % length))
@@ -68,7 +50,7 @@ def predicted(unet: DiceTalkUNet, height: int, width: int, length: int = 5) -> "
 def test_compiled_once_for_all_sizes_and_lengths() -> None:
     """As one graph a block: anything that Python would have to do in between is an error. The compiler itself is left
     out; what is traced here is what it would be given."""
-    unet, plain = make_unet(), make_unet()
+    unet, plain = (make_unet(SHALLOW).streamline() for _ in range(2))
     compile_blocks(unet, backend="aot_eager")
     predicted(unet, 8, 8)
     predicted(unet, 8, 16)
@@ -80,7 +62,7 @@ def test_compiled_once_for_all_sizes_and_lengths() -> None:
 
 
 def test_channels_last_changes_no_number() -> None:
-    unet, plain = make_unet(), make_unet()
+    unet, plain = (make_unet(SHALLOW).streamline() for _ in range(2))
     lay_out_for_tensor_cores(unet)
     assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert deviation(predicted(unet, 8, 16), predicted(plain, 8, 16)) < ROUNDING

@@ -12,16 +12,16 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 from torch import Tensor
 
 from dice_talk.diffusion import tiny
-from dice_talk.diffusion.attention import Bank, face_mask_levels
-from dice_talk.diffusion.condition import Task, time_ids
+from dice_talk.diffusion.condition import Task
 from dice_talk.diffusion.denoise import Guidance, Windows, denoise
 from dice_talk.diffusion.guide import Guided
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
-from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
+from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.options import Quality
 from tests.diffusion.cases import deviation
+from tests.diffusion.small import make_task, make_unet, random
 
 pytestmark = pytest.mark.usefixtures("inference")
 ROUNDING = 2e-5
@@ -29,31 +29,14 @@ GUIDED_ROUNDING = 5e-4  # guidance magnifies the differences of branches
 SIDE, FRAMES = 8, 10
 
 
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture(scope="module")
 def unet() -> DiceTalkUNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build_unet(tiny.UNET).eval().requires_grad_(False).streamline()
+    return make_unet(tiny.UNET).streamline()
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    width = tiny.UNET["cross_attention_dim"]
-    heard = Bank(random(FRAMES + 1, 2, width, seed=1), keep=True)
-    return Task(
-        frames=FRAMES,
-        reference=random(1, 4, SIDE, SIDE, seed=2),
-        image=Bank(random(2, 1, width, seed=3), keep=True),
-        emotion=Bank(random(2, 2, width, seed=4), keep=True),
-        audio=lambda frames: (heard, torch.where(frames < FRAMES, frames + 1, 0)),
-        pose=random(1, 32, SIDE, SIDE, seed=5),
-        masks=face_mask_levels(random(1, 1, 8 * SIDE, 8 * SIDE, seed=6), SIDE, SIDE),
-        time_ids=time_ids(1.0, torch.device("cpu")),
-    )
+    return make_task(FRAMES, side=SIDE)
 
 
 def test_the_last_layer_alone_gives_the_whole(unet: DiceTalkUNet, task: Task) -> None:

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 from torch import Tensor
 
 from benchmarks.plain import materialised, plain_attention, plain_denoise
-from dice_talk.diffusion import attention, condition, tiny
+from dice_talk.diffusion import attention, condition
 from dice_talk.diffusion.attention import AdapterAttention, Bank, Conditions, Tokens
 from dice_talk.diffusion.condition import audio_rows, prepare_task
 from dice_talk.diffusion.decode import decode
@@ -25,29 +25,20 @@ from dice_talk.diffusion.layers import PoseGuider
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
-from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
 from dice_talk.emotions import Emotion
 from dice_talk.face import Box
 from tests.diffusion.cases import deviation
+from tests.diffusion.small import WIDE, make_unet
 
 pytestmark = pytest.mark.usefixtures("inference")
 ROUNDING = 2e-5
 SAMPLED_ROUNDING = 5e-4  # two steps from sigma 700 magnify it
 FRAMES = 7
 
-UNET = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_heads": [1, 2, 4, 4]}
-"""Wider than the tiny checkpoints', whose group norms see so few numbers that they magnify rounding."""
-
-
-def make_unet() -> DiceTalkUNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build_unet(UNET).eval().requires_grad_(False)
-
 
 @pytest.fixture(scope="module")
 def engine(engine: DiffusionEngine) -> DiffusionEngine:
-    return replace(engine, models=replace(engine.models, unet=make_unet().streamline(), pose_guider=pose_guider()))
+    return replace(engine, models=replace(engine.models, unet=make_unet(WIDE).streamline(), pose_guider=pose_guider()))
 
 
 def pose_guider() -> PoseGuider:
@@ -86,7 +77,7 @@ def predicted(engine: DiffusionEngine, conditions: Conditions, frames: int = 25)
 @pytest.fixture(scope="module")
 def plain(engine: DiffusionEngine) -> DiffusionEngine:
     """The same weights in diffusers' own blocks."""
-    return replace(engine, models=replace(engine.models, unet=make_unet()))
+    return replace(engine, models=replace(engine.models, unet=make_unet(WIDE)))
 
 
 def test_attention(

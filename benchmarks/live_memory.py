@@ -1,0 +1,142 @@
+"""How much of a GPU's memory the published sizes need, counted where there is none: `python -m benchmarks.live_memory`.
+
+Runs each stage on tensors that have a size but no numbers, and follows which of them live at a time. That is what the
+GPU has to hold; what its libraries take on top (CUDA's context, workspaces, gaps between tensors) is not counted.
+"""
+
+import argparse
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks.random_weights import WHISPER, published_networks
+from dice_talk.diffusion.attention import Bank, face_mask_levels
+from dice_talk.diffusion.condition import KEPT_AUDIO_FRAMES, Task, time_ids
+from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
+from dice_talk.diffusion.denoise import BRANCHES, VAE_STRIDE, WINDOW, Guidance
+from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.interpolate import resample
+from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.preprocess import HEARD_TOKENS
+from dice_talk.diffusion.priors import PRIOR_WIDTH
+from dice_talk.diffusion.schedule import karras_schedule
+
+BLOCK = 512
+"""Bytes; torch's allocator gives out whole ones."""
+
+
+class Live(TorchDispatchMode):
+    """Follows the storages that operations make, until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sizes: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, operation: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.device.type == "meta":
+                self._note(leaf.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = -(-storage.nbytes() // BLOCK) * BLOCK
+            self.now += self._sizes[key]
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self._sizes.pop(key)
+
+
+def never_materialised(query: Tensor, key: Tensor, value: Tensor, *_rest: Any, **_named: Any) -> Tensor:
+    """What an attention kernel of CUDA allocates: the result, and one number a query in float32."""
+    query.new_empty(query.shape[:-1], dtype=torch.float32)
+    return query.new_empty((*query.shape[:-1], value.shape[-1]))
+
+
+@contextmanager
+def counted() -> Iterator[Live]:
+    with (
+        mock.patch.object(functional, "scaled_dot_product_attention", never_materialised),
+        torch.inference_mode(),
+        Live() as live,
+    ):
+        yield live
+
+
+def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) -> dict[str, Callable[[], object]]:
+    """What a render does, one after the other; the smaller portions are for when memory runs out."""
+
+    def zeros(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+        return torch.zeros(shape, device="meta", dtype=dtype)
+
+    rows, columns = height // VAE_STRIDE, width // VAE_STRIDE
+    heard = HEARD_TOKENS * (WHISPER["encoder_layers"] + 1) * WHISPER["d_model"]
+
+    def condition() -> Task:
+        tokens = Bank(torch.cat([nets["audio_linear"](zeros(rows, heard)) for rows in (1, KEPT_AUDIO_FRAMES)]), True)
+        return Task(
+            frames=KEPT_AUDIO_FRAMES,
+            reference=nets["vae"].encode(zeros(1, 3, height, width, dtype=torch.float32)).latent_dist.mode(),
+            image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], keep=True),
+            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), keep=True),
+            audio=lambda frames: (tokens, torch.zeros_like(frames, device="meta")),
+            pose=nets["pose_guider"](zeros(1, 3, height, width)),
+            masks=face_mask_levels(zeros(1, 1, height, width), rows, columns),
+            time_ids=time_ids(1.0, torch.device("meta")),
+        )
+
+    def denoise(branches: int) -> None:
+        predict = Guided(nets["unet"], condition(), Guidance(1, 1), karras_schedule(2), Portion(branches))
+        for _ in range(2):  # the second with K and V that the first has kept
+            predict(zeros(1, WINDOW, 4, rows, columns, dtype=torch.float32), 0, torch.arange(WINDOW))
+
+    def finish(chunk: int) -> None:
+        frames = decode(nets["vae"], torch.zeros(1, chunk, 4, rows, columns), chunk, Portion(chunk))
+        for _ in resample(nets["ifnet"], frames, 60, 60 * chunk // 12):
+            pass
+
+    return {
+        "listen": lambda: nets["whisper"](zeros(1, 80, 3000, dtype=torch.float32), output_hidden_states=True),
+        "condition": condition,
+        "denoise": partial(denoise, BRANCHES),
+        "denoise, a branch at a time": partial(denoise, 1),
+        "decode and interpolate": partial(finish, CHUNK),
+        f"the same, {TIGHT_CHUNK} frames at a time": partial(finish, TIGHT_CHUNK),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resolutions", type=int, nargs="+", default=[256, 512, 768])
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    arguments = parser.parse_args()
+    dtype = getattr(torch, arguments.dtype)
+    with torch.device("meta"):
+        nets = {name: net.to("meta") for name, net in published_networks(dtype).items()}
+    nets["unet"].streamline()
+    weights = sum(tensor.nbytes for net in nets.values() for tensor in net.state_dict().values())
+    print(f"weights in {arguments.dtype}: {weights / 2**30:.2f} GiB")
+    for side in arguments.resolutions:
+        print(f"{side} px, with the weights:")
+        for stage, run in stages(nets, dtype, side, side).items():
+            with counted() as live:
+                run()
+            print(f"  {stage:40} {(weights + live.peak) / 2**30:6.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
