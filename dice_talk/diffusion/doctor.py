@@ -25,10 +25,11 @@ from dice_talk.options import MAX_DURATION_S
 
 GOOD, NOTE, BAD = "ok", "note", "problem"
 _GIB = 2**30
-_LARGEST_SIDE = ((6, 256), (8, 512), (12, 640), (20, 768))
-"""GiB of memory in half precision, and the `min_resolution` of a square video that is expected to fit: UNet, image
-encoder and VAE take 5 GB; a decoder chunk and the UNet's widest layers take the rest, in proportion to the pixels. An
-estimate: none has been measured yet."""
+_LARGEST_SIDE = ((5.4, 256), (6.8, 512), (9.3, 768), (12.8, 1024))
+"""GiB that live tensors take at most, in half precision and in the smaller portions that are tried when memory runs
+out, and the `min_resolution` of a square video: counted by `benchmarks.live_memory`."""
+_BESIDE = 0.6
+"""GiB for the device's own libraries, and gaps. Estimated."""
 _HALF_BYTES = 2
 
 
@@ -128,7 +129,7 @@ def _device() -> Iterator[Finding]:
     device = devices.best_device()
     gib = devices.memory_bytes(device) / _GIB
     scale = devices.precision(device).itemsize / _HALF_BYTES
-    sides = [side for needed, side in _LARGEST_SIDE if gib >= needed * scale - 0.5]  # devices keep a little back
+    sides = [side for needed, side in _LARGEST_SIDE if gib >= needed * scale + _BESIDE]
     fits = f"min_resolution up to about {sides[-1]}" if sides else "too little for published weights"
     slow = "" if device.type == "cuda" else "; published weights take minutes per second of video"
     grade = NOTE if slow else GOOD if sides else BAD

@@ -39,20 +39,22 @@ def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("device", "gib", "grade", "words"),
     [
-        ("cuda", 8, doctor.GOOD, "8.0 GiB: min_resolution up to about 512"),
+        ("cuda", 7.7, doctor.GOOD, "7.7 GiB: min_resolution up to about 512"),  # sold as 8
         ("cuda", 4, doctor.BAD, "too little for published weights"),
-        ("mps", 12, doctor.NOTE, "mps, 12.0 GiB: min_resolution up to about 640; published weights take minutes"),
+        ("mps", 12, doctor.NOTE, "mps, 12.0 GiB: min_resolution up to about 768; published weights take minutes"),
         ("cpu", 16, doctor.NOTE, "cpu, 16.0 GiB: min_resolution up to about 512"),  # float32 takes twice as much
         ("cpu", 8, doctor.NOTE, "too little for published weights"),
     ],
 )
-def test_doctor_says_what_fits(device: str, gib: int, grade: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_what_fits(
+    device: str, gib: float, grade: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch = pytest.importorskip("torch", reason=NO_TORCH)
     from dice_talk.diffusion import devices
 
     monkeypatch.setattr(devices, "best_device", lambda: torch.device(device))
     monkeypatch.setattr(devices, "name", lambda device: device.type)
-    monkeypatch.setattr(devices, "memory_bytes", lambda device: gib * 2**30)
+    monkeypatch.setattr(devices, "memory_bytes", lambda device: int(gib * 2**30))
     (finding,) = doctor._device()
     assert finding.grade == grade and words in finding.words
 
