@@ -27,7 +27,6 @@ LONGEST = (
     "test_resume.py",
     "test_engines.py",
     "test_engine_contract.py",
-    "test_state.py",
     "test_disk.py",
 )
 """Files whose tests take minutes together."""

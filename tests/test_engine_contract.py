@@ -16,7 +16,15 @@ from dice_talk.options import RenderOptions
 from dice_talk.video import probe, verify
 
 Render = Callable[..., tuple[RenderResult, Path]]
-ALLOWED = {"emotion": "happy", "seed": 3, "duration": 0.3, "min_resolution": 128, "inference_steps": 8}
+ALLOWED = {
+    "emotion": "happy",
+    "seed": 3,
+    "duration": 0.3,
+    "min_resolution": 128,
+    "inference_steps": 8,
+    "quality": "fast",
+}
+"""The least there is."""
 
 
 def nothing(progress: Progress) -> None:

@@ -20,7 +20,7 @@ from dice_talk.options import RenderOptions
 from dice_talk.video import probe
 
 SMALL = {"engine": "diffusion", "min_resolution": 128, "inference_steps": 8, "duration": 0.3}
-JOBS = [{**SMALL, "emotion": "sad", "seed": 0}, {**SMALL, "emotion": "fear", "seed": 1, "dynamic_scale": 2}]
+JOBS = [{**SMALL, "emotion": "sad", "seed": 0}, {**SMALL, "emotion": "fear", "seed": 1, "quality": "balanced"}]
 """The least that clients may ask for."""
 
 

@@ -1,15 +1,9 @@
-"""Denoising goes on where it was cut off: in the same engine, and in another process after kill -9."""
+"""Denoising goes on where it was cut off. In another process after kill -9: tests/faults/test_resume.py."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -27,25 +21,22 @@ from dice_talk.diffusion.state import State
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.options import RenderOptions
-from dice_talk.worker import encode_job
 
-LEAST = RenderOptions(emotion="happy", seed=3, duration=0.3, inference_steps=8, min_resolution=128)
-"""What clients may ask for."""
-SMALL = LEAST.model_copy(update={"min_resolution": 64})
+SMALL = RenderOptions(emotion="happy", seed=3, duration=0.3, inference_steps=8).model_copy(
+    update={"min_resolution": 64}
+)
+"""Less than clients may ask for."""
 CUT_AT = 3
 
 
 Frames = NDArray[np.uint8]
 
 
-def decoded(path: Path) -> Frames:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-@pytest.fixture(autouse=True)
-def recorder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
+@pytest.fixture(scope="module", autouse=True)
+def recorder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
+        yield
 
 
 @pytest.fixture
@@ -85,10 +76,10 @@ def cut_off(engine: DiffusionEngine, job: RenderJob, monkeypatch: pytest.MonkeyP
     return job
 
 
-@pytest.fixture
-def whole(engine: DiffusionEngine, job: RenderJob) -> Frames:
+@pytest.fixture(scope="module")
+def whole(engine: DiffusionEngine, portrait: Path, speech: Path) -> Frames:
     """The frames of a render that nothing interrupts."""
-    return rendered(engine, replace(job, state=None))[1]
+    return rendered(engine, RenderJob(portrait, speech, Path("out.mp4"), SMALL))[1]
 
 
 def test_the_rest_gives_the_same_frames(
@@ -175,56 +166,3 @@ def test_calling_a_render_off_saves_it(engine: DiffusionEngine, job: RenderJob, 
     first, frames = rendered(engine, job)
     assert first == CUT_AT
     assert np.array_equal(frames, whole)
-
-
-@contextmanager
-def worker(job: RenderJob, checkpoints: Path) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
-    """A real engine process that is given `job`, and what it says."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.diffusion.saving_worker", "diffusion", str(checkpoints)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin and process.stdout
-    try:
-        process.stdin.write(json.dumps(encode_job(1, job)) + "\n")
-        process.stdin.flush()
-        yield process, process.stdout
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-
-
-def steps_until(said: IO[str], enough: Callable[[dict[str, Any]], bool]) -> list[int]:
-    """The steps that were reported as denoising went on, until an event that is `enough`."""
-    steps = []
-    for line in said:
-        event = json.loads(line)
-        if event.get("stage") == "denoise":
-            steps.append(event["step"])
-        if enough(event):
-            return steps
-    raise AssertionError("the process ended")
-
-
-@pytest.mark.timeout(300)
-def test_kill_9_and_go_on(
-    job: RenderJob, tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    job = replace(job, options=LEAST)
-    with worker(job, tiny_checkpoints) as (process, said):
-        steps_until(said, lambda event: event.get("step") == CUT_AT)
-        process.kill()
-    assert not job.output.exists()
-    with worker(job, tiny_checkpoints) as (_, said):
-        steps = steps_until(said, lambda event: event["event"] == "done")
-    assert steps[0] >= CUT_AT and steps[-1] == LEAST.inference_steps
-    unbroken = replace(job, state=None, output=tmp_path / "unbroken.mp4")
-    with worker(unbroken, tiny_checkpoints) as (_, said):
-        assert steps_until(said, lambda event: event["event"] == "done")[0] == 0
-    assert np.array_equal(decoded(job.output), decoded(unbroken.output))
