@@ -24,18 +24,18 @@ from pathlib import Path
 
 import soundfile
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.device_clock import begin_peak, matrix_tflops, peak_gib, seconds_of
 from benchmarks.forms import FLOAT32, FORMS, Form, published_attention
 from benchmarks.inputs import PORTRAIT, SPEECH, recording
+from benchmarks.meters import begin_peak, matrix_tflops, peak_gib, seconds_of
 from benchmarks.plain import forgetful
 from benchmarks.random_weights import full_models, tiny_models
 from dice_talk.diffusion.checkpoints import Models
 from dice_talk.diffusion.condition import MODEL_FPS, Task, prepare_task
 from dice_talk.diffusion.decode import CHUNK, decode
-from dice_talk.diffusion.denoise import BRANCHES, WINDOW, draw_noise, initial_latents
+from dice_talk.diffusion.denoise import BRANCHES, VAE_STRIDE, WINDOW, draw_noise, initial_latents
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.engine import DiffusionEngine
@@ -43,6 +43,7 @@ from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import Portion
 from dice_talk.diffusion.preprocess import prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
+from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.emotions import Emotion
 from dice_talk.engine import RenderJob
 from dice_talk.face import Box, largest
@@ -70,7 +71,7 @@ def task_of(models: Models, resolution: int, samples: Tensor) -> Task:
 
 
 class Bench:
-    """One size of video: its tasks, and what each form of denoising takes for it."""
+    """One size of video, and what each form of denoising takes for it. `models`: with the UNet on the CPU."""
 
     def __init__(self, models: Models, resolution: int, seconds: float, steps: int) -> None:
         self.models, self.resolution, self.seconds = models, resolution, seconds
@@ -79,8 +80,8 @@ class Bench:
             self._samples = torch.from_numpy(soundfile.read(recording(Path(folder), seconds), dtype="float32")[0])
         self._work: dict[tuple[object, ...], float] = {}
 
-    def task(self, models: Models) -> Task:
-        return task_of(models, self.resolution, self._samples)
+    def task(self, models: Models | None = None) -> Task:
+        return task_of(models or self.models, self.resolution, self._samples)
 
     def start(self, task: Task) -> Tensor:
         """Latents before the first step: the same for every form."""
@@ -88,67 +89,87 @@ class Bench:
         noise = draw_noise(0, total, picture, torch.device("cpu"), torch.float32)
         return initial_latents(task.reference, noise.to(task.reference.device), self.schedule)
 
-    def run(self, form: Form, models: Models) -> tuple[float, Tensor]:
-        """Seconds for the whole video, and its latents (1, T, 4, h, w), without padding."""
-        task, sample = self.task(models), form.sampler(models.unet)
-        if form is not FLOAT32:  # whose time nobody asks for
-            sample(task, karras_schedule(WARM_UP_STEPS), self.start(task))  # compiles and records
-        begin_peak(models.device)
+    def run(self, form: Form) -> tuple[float, float, Tensor]:
+        """Seconds for the whole video, peak GiB, and its latents (1, T, 4, h, w) without padding."""
+        begin_peak(self.models.device)
+        task, unet = self.task(), form.prepare(own_unet(self.models, self.models.dtype))
+        form.sample(unet, task, karras_schedule(WARM_UP_STEPS), self.start(task))  # compiles and records
         results: list[Tensor] = []
         start = self.start(task)
-        spent = seconds_of(lambda: results.append(sample(task, self.schedule, start)), models.device)
-        return spent, results[0].float().cpu()[:, :-WINDOW]
+        spent = seconds_of(lambda: results.append(form.sample(unet, task, self.schedule, start)), self.models.device)
+        return spent, peak_gib(self.models.device), results[0].float().cpu()[:, :-WINDOW]
+
+    def in_float32(self) -> Tensor:
+        """What errors are measured against."""
+        begin_peak(self.models.device)
+        task, unet = self.task(in_float32(self.models)), FLOAT32.prepare(own_unet(self.models, torch.float32))
+        return FLOAT32.sample(unet, task, self.schedule, self.start(task)).cpu()[:, :-WINDOW]
 
     def work(self, form: Form) -> float:
         """TFLOP for the whole video, counted on the form's uncompiled like."""
         kind = form.plain, form.quality
         if kind not in self._work:
-            task, sample = self.task(self.models), Form("", form.quality, plain=form.plain).sampler(self.models.unet)
+            like = Form("", form.quality, plain=form.plain)
+            task, unet = self.task(), like.prepare(own_unet(self.models, self.models.dtype))
             with FlopCounterMode(display=False) as flops:
-                sample(task, karras_schedule(COUNTED_STEPS), self.start(task))
+                like.sample(unet, task, karras_schedule(COUNTED_STEPS), self.start(task))
             self._work[kind] = flops.get_total_flops() / COUNTED_STEPS * len(self.schedule) / 1e12
         return self._work[kind]
 
 
+def own_unet(models: Models, dtype: torch.dtype) -> DiceTalkUNet:
+    """A copy, on the device."""
+    return nn.Module.to(copy.deepcopy(models.unet), models.device, dtype)
+
+
+def in_float32(models: Models) -> Models:
+    """The same weights; without a UNet of their own."""
+    names = ("image_encoder", "emo_model", "pose_guider", "audio_linear")
+    copies = {name: nn.Module.to(copy.deepcopy(getattr(models, name)), torch.float32) for name in names}
+    return replace(models, dtype=torch.float32, **copies)
+
+
 @torch.inference_mode()
-def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> Tensor:
-    """Times all forms of denoising at one size, prints a line for each and gives the exact latents."""
+def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
+    """Times all forms of denoising at one size and prints a line for each."""
     device, video_s = models.device, arguments.seconds
     bench = Bench(models, resolution, video_s, arguments.steps)
-    portrait_and_face()
-    condition_s = seconds_of(lambda: bench.task(models), device)
+    condition_s = seconds_of(bench.task, device)
     rate = matrix_tflops(device, models.dtype)
     print(f"\n{resolution} px, {video_s:g} s of video, {arguments.steps} steps; matrices: {rate:.1f} TFLOP/s")
     print(f"encode and condition: {condition_s / video_s:.3f} s/s")
-    print("form                     s/s    ratio  TFLOP/s of video  of matrix rate  peak GiB  error against float32")
-    _, wanted = bench.run(FLOAT32, full_precision(models))
-    exact, plain_s = wanted, None
+    print("form                     s/s   to plain  TFLOP/s of video  of matrix rate  peak GiB  error against float32")
+    wanted = bench.in_float32() if arguments.errors else None
+    plain_s = None
     for form in FORMS:
         if not is_chosen(form, arguments.only, device):
             continue
-        spent, latents = bench.run(form, models)
-        plain_s = plain_s or spent
-        exact = latents if form.name == "exact" else exact
-        work, error = bench.work(form), float((latents - wanted).norm() / wanted.norm())
+        try:
+            spent, peak, latents = bench.run(form)
+        except RuntimeError as failure:  # of a kernel, the compiler or memory: the others can still be had
+            print(f"{form.name:22} failed: {str(failure).splitlines()[0]}", flush=True)
+            continue
+        plain_s = spent if form.plain else plain_s
+        ratio = f"{plain_s / spent:.2f}x" if plain_s else "-"
+        error = "-" if wanted is None else f"{float((latents - wanted).norm() / wanted.norm()):.2e}"
+        work = bench.work(form)
         print(
-            f"{form.name:22} {spent / video_s:6.2f} {plain_s / spent:7.2f}x {work / video_s:17.2f} "
-            f"{work / spent / rate:15.0%} {peak_gib(device):9.2f}  {error:.2e}",
+            f"{form.name:22} {spent / video_s:6.2f} {ratio:>10} {work / video_s:17.2f} {work / spent / rate:15.0%} "
+            f"{peak:9.2f}  {error}",
             flush=True,
         )
-    return exact.to(device)
 
 
 def is_chosen(form: Form, names: list[str] | None, device: torch.device) -> bool:
-    """On a CPU, compiling takes minutes and gains nothing: only when asked for."""
     if names:
         return form.name in names
-    return not form.asked and (device.type == "cuda" or not (form.needs_gpu or form.compiled))
+    return not form.asked and (device.type == "cuda" or not form.needs_cuda)
 
 
 @torch.inference_mode()
 def time_one_pass(models: Models, resolution: int) -> None:
     """One forward pass of the UNet: as published, exact, and of its last layer alone. A first look at a machine."""
-    device, unet = models.device, copy.deepcopy(models.unet)
+    device, unet = models.device, own_unet(models, models.dtype)
     task = task_of(models, resolution, torch.zeros(16000))
     conditions = task.at(torch.arange(WINDOW))
     side = task.reference.shape[2:]
@@ -174,18 +195,12 @@ def time_one_pass(models: Models, resolution: int) -> None:
     print(f"exact against plain: {float((results['exact'] - results['plain']).norm() / results['plain'].norm()):.1e}")
 
 
-def full_precision(models: Models) -> Models:
-    """The same weights in float32."""
-    names = ("unet", "image_encoder", "emo_model", "pose_guider", "audio_linear")
-    copies = {name: torch.nn.Module.to(copy.deepcopy(getattr(models, name)), torch.float32) for name in names}
-    return replace(models, dtype=torch.float32, **copies)
-
-
 @torch.inference_mode()
-def time_the_tail(models: Models, latents: Tensor, arguments: argparse.Namespace) -> None:
-    """Decoding, interpolation and H.264, one after the other, for as much video as the latents hold."""
-    device, count = models.device, latents.shape[1]
-    video_s, fps = count / MODEL_FPS, arguments.fps
+def time_the_tail(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
+    """Decoding, interpolation and H.264, one after the other. What the latents hold makes no difference."""
+    device, fps, count = models.device, arguments.fps, int(arguments.seconds * MODEL_FPS)
+    video_s, side = count / MODEL_FPS, resolution // VAE_STRIDE
+    latents = torch.randn(1, count, 4, side, side)
     frames: list[Tensor] = []
     decode_s = seconds_of(lambda: frames.extend(decode(models.vae, latents, count, Portion(CHUNK))), device)
     wanted, smooth = round(video_s * fps), []
@@ -209,14 +224,14 @@ def time_the_tail(models: Models, latents: Tensor, arguments: argparse.Namespace
                 video.write(picture)
         encode_s = time.perf_counter() - start
     stages = {"decode": decode_s, "interpolate": interpolate_s, "H.264 (one core)": encode_s}
-    print("; ".join(f"{stage}: {spent / video_s:.3f} s/s" for stage, spent in stages.items()))
+    print(f"\n{resolution} px; " + "; ".join(f"{stage}: {spent / video_s:.3f} s/s" for stage, spent in stages.items()))
 
 
-def time_renders(models: Models, arguments: argparse.Namespace) -> None:
+def time_renders(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
     """Whole renders by the engine, one and two at once."""
-    device, models = models.device, replace(models, unet=copy.deepcopy(models.unet).streamline())
+    device, models = models.device, replace(models, unet=own_unet(models, models.dtype).streamline())
     engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
-    size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolutions[0], "fps": arguments.fps}
+    size = {"inference_steps": arguments.steps, "min_resolution": resolution, "fps": arguments.fps}
     options = RenderOptions(emotion="happy", seed=0, duration=arguments.seconds).model_copy(update=size)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         speech = recording(Path(folder), arguments.seconds)
@@ -249,27 +264,30 @@ def measure(arguments: argparse.Namespace) -> None:
     dtype = DTYPES.get(arguments.dtype) or precision(device)
     torch.backends.cudnn.allow_tf32 = False  # float32 is what errors are measured against
     models = (full_models if arguments.size == "full" else tiny_models)(device, dtype)
+    models = replace(models, unet=models.unet.cpu())  # each form has a copy of its own, one at a time
     print(f"{platform.machine()} {name(device)}, {dtype}, {arguments.size} random weights")
+    portrait_and_face()
     for resolution in arguments.resolutions:
         if arguments.one_pass:
             time_one_pass(models, resolution)
             continue
-        latents = compare(models, resolution, arguments)
-        time_the_tail(models, latents, arguments)
-    if not arguments.one_pass:
-        time_renders(models, arguments)
+        time_the_tail(models, resolution, arguments)
+        time_renders(models, resolution, arguments)
+        compare(models, resolution, arguments)
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [form.name for form in FORMS]
     parser.add_argument("--size", choices=("tiny", "full"), default="tiny")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--resolutions", type=int, nargs="+", default=[256])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--fps", type=int, default=24)
     parser.add_argument("--dtype", choices=tuple(DTYPES))
-    parser.add_argument("--only", nargs="+", metavar="FORM", help="; ".join(form.name for form in FORMS))
+    parser.add_argument("--only", nargs="+", metavar="FORM", choices=names, help="; ".join(names))
+    parser.add_argument("--errors", action=argparse.BooleanOptionalAction, default=True, help="compare with float32")
     parser.add_argument("--one-pass", action="store_true", help="only time one forward pass of the UNet")
     measure(parser.parse_args())
 

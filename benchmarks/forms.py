@@ -1,7 +1,6 @@
 """The ways to denoise that `benchmarks.diffusion` compares."""
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.graphs import Record, RecordedUNet, record_cuda_graph
+from benchmarks.graphs import CudaRecorder, Record, RecordedUNet
 from benchmarks.plain import plain_attention, plain_denoise
 from dice_talk.diffusion.attention import AdapterAttention
 from dice_talk.diffusion.compiled import compile_blocks, lay_out_for_tensor_cores
@@ -23,8 +22,7 @@ from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.options import Quality
 
 GUIDANCE = Guidance(3.0, 6.0)
-Sampler = Callable[[Task, Schedule, Tensor], Tensor]
-"""A task, the steps, and latents (1, T, 4, h, w) to begin with, which are overwritten; to the latents at the end."""
+Predictor = DiceTalkUNet | RecordedUNet
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,8 @@ class Form:
     """One way to denoise.
 
     `plain`: as published. `compiled`: `torch.compile`'s mode. `graph`: recorded as CUDA graphs. `attention`: PyTorch's
-    kernel, instead of the one that it chooses. `asked`: left out unless it is asked for by name.
+    kernel, instead of the one that it chooses. `at_once`: guidance branches in one pass. `asked`: left out unless it is
+    asked for by name.
     """
 
     name: str
@@ -42,64 +41,64 @@ class Form:
     compiled: str = ""
     graph: bool = False
     attention: SDPBackend | None = None
+    at_once: int = BRANCHES
     asked: bool = False
 
     @property
-    def needs_gpu(self) -> bool:
-        return self.graph or self.attention not in (None, SDPBackend.FLASH_ATTENTION)
+    def needs_cuda(self) -> bool:
+        """Compiling works on a CPU, too, but takes minutes and gains nothing."""
+        return self.graph or self.attention is not None or bool(self.compiled)
 
-    def sampler(self, unet: DiceTalkUNet, record: Record = record_cuda_graph) -> Sampler:
-        """`unet` has diffusers' own blocks and is left as it is."""
-        unet = copy.deepcopy(unet)
+    def prepare(self, unet: DiceTalkUNet, record: Record | None = None) -> Predictor:
+        """What `sample` takes. `unet` has diffusers' own blocks, and is changed."""
         if self.plain:
-            return lambda task, schedule, latents: _as_published(unet, task, schedule, latents)
+            return unet
         unet.streamline()
         if self.channels_last:
             lay_out_for_tensor_cores(unet)
         if self.compiled:
             compile_blocks(unet, mode=self.compiled)
-        predictor = RecordedUNet(unet, record) if self.graph else unet
+        return RecordedUNet(unet, record or CudaRecorder()) if self.graph else unet
 
-        def sample(task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
-            reuse = REUSE[self.quality]
-            predict = Guided(predictor, task, GUIDANCE, schedule, Portion(BRANCHES), reuse)
-            with sdpa_kernel(self.attention) if self.attention else nullcontext():
-                return denoise(predict, latents.cpu(), schedule, Windows(steps=reuse.steps), lambda *_: None)
-
-        return sample
+    def sample(self, prepared: Predictor, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
+        """Latents (1, T, 4, h, w) from the first step to the last. The given ones are overwritten."""
+        if self.plain:
+            with published_attention():
+                return plain_denoise(prepared, task, GUIDANCE, schedule, latents)
+        reuse = REUSE[self.quality]
+        predict = Guided(prepared, task, GUIDANCE, schedule, Portion(self.at_once), reuse)
+        with nullcontext() if self.attention is None else sdpa_kernel(self.attention):
+            return denoise(predict, latents.cpu(), schedule, Windows(steps=reuse.steps), lambda *_: None)
 
 
 _COMPILED = {"channels_last": True, "compiled": "default"}
-FLOAT32 = Form("float32")
+FLOAT32 = Form("float32", at_once=1)
 """What errors are measured against, with a UNet in float32."""
 FORMS = (
     Form("plain", plain=True),
     Form("exact"),
-    Form("exact, channels last", channels_last=True),
-    Form("exact, flash attention", attention=SDPBackend.FLASH_ATTENTION),
-    Form("exact, cuDNN attention", attention=SDPBackend.CUDNN_ATTENTION),
-    Form("exact, graph", graph=True),
     Form("exact, compiled", **_COMPILED),
-    Form("exact, compiled, graph", graph=True, **_COMPILED),
-    Form("exact, autotuned", channels_last=True, compiled="max-autotune-no-cudagraphs", asked=True),
     Form("balanced", Quality.BALANCED),
     Form("fast", Quality.FAST),
     Form("balanced, compiled", Quality.BALANCED, **_COMPILED),
     Form("fast, compiled", Quality.FAST, **_COMPILED),
+    Form("exact, channels last", channels_last=True),
+    Form("exact, flash attention", attention=SDPBackend.FLASH_ATTENTION),
+    Form("exact, cuDNN attention", attention=SDPBackend.CUDNN_ATTENTION),
+    Form("exact, graph", graph=True),
+    Form("exact, compiled, graph", graph=True, **_COMPILED),
     Form("fast, compiled, graph", Quality.FAST, graph=True, **_COMPILED),
+    Form("exact, autotuned", channels_last=True, compiled="max-autotune-no-cudagraphs", asked=True),
 )
+"""Those that are most likely to fail come last."""
 
 
 @contextmanager
 def published_attention() -> Iterator[None]:
+    """Adapters without any saving."""
     forward = AdapterAttention.forward
     AdapterAttention.forward = plain_attention(functional.scaled_dot_product_attention)
     try:
         yield
     finally:
         AdapterAttention.forward = forward
-
-
-def _as_published(unet: DiceTalkUNet, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
-    with published_attention():
-        return plain_denoise(unet, task, GUIDANCE, schedule, latents)

@@ -6,7 +6,7 @@ GPU has to hold; what its libraries take on top (CUDA's context, workspaces, gap
 
 import argparse
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -35,14 +35,18 @@ BLOCK = 512
 
 
 class Live(TorchDispatchMode):
-    """Follows the storages that operations make, until they are let go."""
+    """Follows the storages that operations make, until they are let go. `weights` are not counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Iterable[Tensor]) -> None:
         super().__init__()
-        self._sizes: dict[int, int] = {}
+        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in weights}
         self.now = self.peak = 0
 
-    def __torch_dispatch__(self, operation: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with self:  # those that consist of others make tensors in between
+            result = operation.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
         result = operation(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.device.type == "meta":
@@ -62,17 +66,21 @@ class Live(TorchDispatchMode):
 
 
 def never_materialised(query: Tensor, key: Tensor, value: Tensor, *_rest: Any, **_named: Any) -> Tensor:
-    """What an attention kernel of CUDA allocates: the result, and one number a query in float32."""
-    query.new_empty(query.shape[:-1], dtype=torch.float32)
-    return query.new_empty((*query.shape[:-1], value.shape[-1]))
+    """What CUDA's attention kernels allocate: the result, heads innermost, and one number a query in float32."""
+    sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
+    batch, heads, length, width = query.shape
+    result = query.new_empty(batch, length, heads, width).transpose(1, 2)
+    del sums
+    return result
 
 
 @contextmanager
-def counted() -> Iterator[Live]:
+def counted(weights: Iterable[Tensor]) -> Iterator[Live]:
+    """Counts what is made meanwhile."""
     with (
         mock.patch.object(functional, "scaled_dot_product_attention", never_materialised),
         torch.inference_mode(),
-        Live() as live,
+        Live(weights) as live,
     ):
         yield live
 
@@ -121,21 +129,22 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolutions", type=int, nargs="+", default=[256, 512, 768])
+    parser.add_argument("--resolutions", type=int, nargs="+", default=[256, 512, 768, 1024])
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     arguments = parser.parse_args()
     dtype = getattr(torch, arguments.dtype)
     with torch.device("meta"):
         nets = {name: net.to("meta") for name, net in published_networks(dtype).items()}
     nets["unet"].streamline()
-    weights = sum(tensor.nbytes for net in nets.values() for tensor in net.state_dict().values())
-    print(f"weights in {arguments.dtype}: {weights / 2**30:.2f} GiB")
+    weights = [tensor for net in nets.values() for tensor in net.state_dict().values()]
+    held = sum(tensor.nbytes for tensor in weights)
+    print(f"weights in {arguments.dtype}: {held / 2**30:.2f} GiB")
     for side in arguments.resolutions:
         print(f"{side} px, with the weights:")
         for stage, run in stages(nets, dtype, side, side).items():
-            with counted() as live:
+            with counted(weights) as live:
                 run()
-            print(f"  {stage:40} {(weights + live.peak) / 2**30:6.2f} GiB")
+            print(f"  {stage:40} {(held + live.peak) / 2**30:6.2f} GiB")
 
 
 if __name__ == "__main__":

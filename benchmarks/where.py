@@ -39,10 +39,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = RenderJob(arguments.portrait, arguments.speech, Path(folder) / "out.mp4", options)
         engine.render(job, lambda progress: None)
-        with Profiler(interval=0.001) as profiler:
+        with Profiler() as profiler:
             engine.render(job, lambda progress: None)
     shown = {"filter_threshold": arguments.shown / 100}
-    profiler.print(show_all=False, processor_options=shown, time="percent_of_total")
+    profiler.print(processor_options=shown, time="percent_of_total")
 
 
 if __name__ == "__main__":

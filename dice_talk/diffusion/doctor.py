@@ -25,9 +25,9 @@ from dice_talk.options import MAX_DURATION_S
 
 GOOD, NOTE, BAD = "ok", "note", "problem"
 _GIB = 2**30
-_LARGEST_SIDE = ((5.4, 256), (6.8, 512), (9.3, 768), (12.8, 1024))
-"""GiB that live tensors take at most, in half precision and in the smaller portions that are tried when memory runs
-out, and the `min_resolution` of a square video: counted by `benchmarks.live_memory`."""
+_WEIGHTS, _EACH = 4.7, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
+"""GiB in half precision: of all networks; and of each task at work, in the smaller portions that are tried when memory
+runs out, with the `min_resolution` of a square video. Counted by `benchmarks.live_memory`."""
 _BESIDE = 0.6
 """GiB for the device's own libraries, and gaps. Estimated."""
 _HALF_BYTES = 2
@@ -129,10 +129,18 @@ def _device() -> Iterator[Finding]:
     device = devices.best_device()
     gib = devices.memory_bytes(device) / _GIB
     scale = devices.precision(device).itemsize / _HALF_BYTES
-    sides = [side for needed, side in _LARGEST_SIDE if gib >= needed * scale + _BESIDE]
-    fits = f"min_resolution up to about {sides[-1]}" if sides else "too little for published weights"
+
+    def largest(tasks: int) -> int:
+        return max((side for each, side in _EACH if gib >= (_WEIGHTS + tasks * each) * scale + _BESIDE), default=0)
+
+    alone, two = largest(1), largest(2)
+    fits = f"min_resolution up to about {two}" if two else "too little for two tasks at once"
+    if alone > two:
+        fits += f"; with DICE_TALK_WORKERS=1 up to about {alone}"
+    if not alone:
+        fits = "too little for published weights"
     slow = "" if device.type == "cuda" else "; published weights take minutes per second of video"
-    grade = NOTE if slow else GOOD if sides else BAD
+    grade = NOTE if slow else GOOD if alone else BAD
     yield Finding(grade, "device", f"{devices.name(device)}, {gib:.1f} GiB: {fits}{slow}")
 
 

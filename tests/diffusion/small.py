@@ -12,7 +12,7 @@ from dice_talk.diffusion.layers import TokenProjector
 from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
 
 WIDE = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_heads": [1, 2, 4, 4]}
-"""Group norms of the tiny checkpoints' see so few numbers that they magnify rounding."""
+"""Wider than the tiny checkpoints', whose group norms see so few numbers that they magnify rounding."""
 SHALLOW = {
     **tiny.UNET,
     "block_out_channels": [32, 32],
@@ -21,6 +21,8 @@ SHALLOW = {
     "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
 }
 """Two of the four levels: all kinds of blocks, in half the time."""
+SAMPLED_ROUNDING = 5e-4
+"""Of latents: steps from sigma 700 magnify rounding."""
 
 
 def make_unet(config: dict[str, Any]) -> DiceTalkUNet:

@@ -39,10 +39,17 @@ def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("device", "gib", "grade", "words"),
     [
-        ("cuda", 7.7, doctor.GOOD, "7.7 GiB: min_resolution up to about 512"),  # sold as 8
+        ("cuda", 80, doctor.GOOD, "80.0 GiB: min_resolution up to about 1024"),
+        ("cuda", 7.7, doctor.GOOD, "7.7 GiB: min_resolution up to about 256; with DICE_TALK_WORKERS=1 up to about 512"),
+        ("cuda", 6.1, doctor.GOOD, "too little for two tasks at once; with DICE_TALK_WORKERS=1 up to about 256"),
         ("cuda", 4, doctor.BAD, "too little for published weights"),
-        ("mps", 12, doctor.NOTE, "mps, 12.0 GiB: min_resolution up to about 768; published weights take minutes"),
-        ("cpu", 16, doctor.NOTE, "cpu, 16.0 GiB: min_resolution up to about 512"),  # float32 takes twice as much
+        (
+            "mps",
+            12,
+            doctor.NOTE,
+            "up to about 512; with DICE_TALK_WORKERS=1 up to about 768; published",
+        ),
+        ("cpu", 16, doctor.NOTE, "cpu, 16.0 GiB: min_resolution up to about 256"),  # float32 takes twice as much
         ("cpu", 8, doctor.NOTE, "too little for published weights"),
     ],
 )

@@ -28,11 +28,10 @@ from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.emotions import Emotion
 from dice_talk.face import Box
 from tests.diffusion.cases import deviation
-from tests.diffusion.small import WIDE, make_unet
+from tests.diffusion.small import SAMPLED_ROUNDING, WIDE, make_unet
 
 pytestmark = pytest.mark.usefixtures("inference")
 ROUNDING = 2e-5
-SAMPLED_ROUNDING = 5e-4  # two steps from sigma 700 magnify it
 FRAMES = 7
 
 

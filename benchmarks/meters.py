@@ -1,13 +1,17 @@
-"""Time and rate by the device's own clock, where it has one."""
+"""Time, rate and memory by the device's own count, where it keeps one."""
 
+import gc
 import resource
 import time
 from collections.abc import Callable
 
 import torch
 
+from dice_talk.diffusion.devices import free_unused
+
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """How long `work` takes; on a GPU, between two events on torch's current stream."""
     if device.type != "cuda":
         start = time.perf_counter()
         work()
@@ -29,13 +33,15 @@ def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def begin_peak(device: torch.device) -> None:
-    """Forgets the peak so far, where that can be done."""
+    """Lets go what nobody uses, and forgets the peak so far where that can be done."""
+    gc.collect()  # a UNet's hooks refer to it
+    free_unused(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_gib(device: torch.device) -> float:
-    """On the GPU since `begin_peak`; of the process's whole life elsewhere."""
+    """All that torch took from the GPU at a time since `begin_peak`; of the process's whole life elsewhere."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
+        return torch.cuda.max_memory_reserved() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
