@@ -23,18 +23,25 @@ NO_TORCH = "the diffusion engine's packages are not installed: ./start_server.sh
 
 
 LONGEST = (
-    "test_kill.py",
-    "test_resume.py",
-    "test_engines.py",
+    "faults/test_kill.py",
+    "diffusion/test_http.py",
+    "test_acceptance.py",
+    "faults/test_engines.py",
+    "faults/test_resume.py",
+    "diffusion/test_peers.py",
+    "page/test_path.py",
+    "page/test_errors.py",
+    "diffusion/test_engine.py",
+    "page/test_looks.py",
     "test_engine_contract.py",
-    "test_disk.py",
 )
 """Files whose tests take minutes together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: else, where several processes share the work, one of them ends long after the others."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")

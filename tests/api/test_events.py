@@ -63,7 +63,7 @@ def test_from_waiting_to_the_end(serve: Any, portrait: Path, speech: Path, tmp_p
 
 
 def test_the_lite_engine_counts_frames(real_service: Any, portrait: Path, speech: Path) -> None:
-    task = real_service.submit(portrait, speech, duration=None, min_resolution=512, fps=60)
+    task = real_service.submit(portrait, speech, duration=None, fps=60)
     states = [state for kind, _, state in Stream(real_service, task) if kind == "state"]
     drawn = [state["frame"] for state in states if state["frame"] is not None]
     assert len(drawn) > 3

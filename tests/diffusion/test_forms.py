@@ -21,7 +21,7 @@ from tests.diffusion.cases import deviation
 from tests.diffusion.small import SAMPLED_ROUNDING, SHALLOW, make_task, make_unet, random
 
 pytestmark = pytest.mark.usefixtures("inference")
-SHORT, LONG = 5, 28
+SHORT, LONG = 5, 24
 """Model frames."""
 
 

@@ -20,7 +20,10 @@ from dice_talk.options import RenderOptions
 from dice_talk.video import probe
 
 SMALL = {"engine": "diffusion", "min_resolution": 128, "inference_steps": 8, "duration": 0.3}
-JOBS = [{**SMALL, "emotion": "sad", "seed": 0}, {**SMALL, "emotion": "fear", "seed": 1, "quality": "balanced"}]
+JOBS = [
+    {**SMALL, "emotion": "sad", "seed": 0, "quality": "fast"},
+    {**SMALL, "emotion": "fear", "seed": 1, "quality": "balanced"},
+]
 """The least that clients may ask for."""
 
 

@@ -59,7 +59,7 @@ def _renders(engine: int) -> bool:
 def test_one_task_is_tried_again_and_the_other_is_untouched(
     service: ServerProcess, portrait: Path, speech: Path, fault: str
 ) -> None:
-    tasks = [service.submit(portrait, speech, duration=None, min_resolution=512) for _ in range(2)]
+    tasks = [service.submit(portrait, speech, duration=None, min_resolution=384) for _ in range(2)]
     victim = wait_for(lambda: next((pid for pid in service.engines() if _renders(pid)), None))
     harm, reason = FAULTS[fault]
     harm(victim)
