@@ -3,12 +3,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
+PAUSES = 0.02, 0.1
+"""Seconds between two looks, at first and in the long run: engines give way to whoever asks all the time."""
 
 
 def wait_for(condition: Callable[[], Result], seconds: float = 200) -> Result:
     """What `condition` gives once it is true."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, PAUSES[0]
     while not (result := condition()):
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, PAUSES[1])
     return result

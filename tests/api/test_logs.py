@@ -48,8 +48,8 @@ def test_each_line_names_its_request_and_task(
     )
     assert answer.headers["x-request-id"] == "from:the-client/1"
     task = answer.json()["task_id"]
-    while requests.get(f"{url}/{task}/status", headers=headers, timeout=60).json()["status"] != "COMPLETED":
-        pass
+    status = f"{url}/{task}/status"
+    wait_for(lambda: requests.get(status, headers=headers, timeout=60).json()["status"] == "COMPLETED")
     requests.get(f"{url}/{task}/status?token=of-nobody", headers=headers | {"X-Request-ID": "polling"}, timeout=60)
     logged = lines(service)
     accepted, ended = (line for line in logged if line.get("request_id") == "from:the-client/1")
