@@ -217,7 +217,7 @@ def test_nobody_waits_for_slow_receivers(
             service.wait(service.submit(portrait, speech, seed=1, callback_url=url))
         began = time.monotonic()
         receiver.wait()
-        assert time.monotonic() - began < 10, "the slow ones take 20"
+        assert time.monotonic() - began < 2
         wait_for(lambda: caplog.text.count("attempt 1: no answer within 1 s") == 6)
         go_on.set()
 

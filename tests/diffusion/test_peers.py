@@ -118,6 +118,7 @@ def test_two_videos_take_turns(together: DiffusionEngine, job: RenderJob, wanted
         called_off.set()
         rendering.result()
     assert np.array_equal(np.stack(Recorder.pictures.pop("other")), wanted)
+    assert np.array_equal(frames(together, job), wanted)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.timeout(300)
 
 STALL_S = 20.0
-BACK_S = 150.0
+BACK_S = 60.0
 """Until a slot works again, on a machine that is busy."""
 
 
