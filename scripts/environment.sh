@@ -4,6 +4,8 @@
 OLDEST_PYTHON=11 # minor version; 3.10 has no Pillow without known holes
 NEWEST_PYTHON=12 # mediapipe 0.10.21 has no wheels beyond
 
+unset PYTHONDONTWRITEBYTECODE # every start, and every look at an upload, would compile all modules anew
+
 fail() {
     echo "error: $*" >&2
     exit 1
@@ -38,6 +40,8 @@ make_venv() {
             rm -rf .venv
             fail "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
         }
+        # The pip that comes with a Python may be years old, and take three times as long to install all this.
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip || echo "pip stays as it is."
     else
         fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>&1 || echo none). Install one, or uv (https://docs.astral.sh/uv/), which fetches it."
     fi
@@ -47,7 +51,8 @@ install() { # ARGUMENTS of pip install
     if command -v uv >/dev/null; then
         uv pip install --quiet --python .venv/bin/python "$@"
     else
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+        # As uv does, leaving it to Python to compile what is ever imported: all of it would take longer than installing.
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"
     fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
 }
 

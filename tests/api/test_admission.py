@@ -15,7 +15,7 @@ from api.settings import Settings
 def test_of_101_submissions_at_once_exactly_100_may_wait(
     serve: Any, portrait: Path, speech: Path, tmp_path: Path
 ) -> None:
-    service = serve("gated")
+    service = serve("gated", workers=2)
     for _ in range(2):
         service.wait(service.submit(portrait, speech), "PROCESSING")
     assert service.settings.queue_size == Settings(data_dir=tmp_path).queue_size == 100

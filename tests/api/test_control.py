@@ -69,7 +69,7 @@ def rows(service: Service, table: str) -> int:
 
 
 def test_a_waiting_task_is_cancelled_at_once(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1, queue_size=2)
+    service = serve("gated", queue_size=2)
     calls = Calls(service)
     running_one = service.submit(portrait, speech)
     service.wait(running_one, "PROCESSING")
@@ -97,7 +97,7 @@ def test_a_running_task_stops_and_its_process_goes_on(
     serve: Any, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.engines.CANCEL_SECONDS", 600)
-    service = serve("gated", workers=1)
+    service = serve("gated")
     calls = Calls(service)
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
@@ -112,7 +112,7 @@ def test_a_running_task_stops_and_its_process_goes_on(
 
 
 def test_one_of_several_that_share_a_render(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     calls = Calls(service)
     first, second, third = (service.submit(portrait, speech, seed=5) for _ in range(3))
     service.wait(second, "PROCESSING")
@@ -128,7 +128,7 @@ def test_one_of_several_that_share_a_render(serve: Any, portrait: Path, speech: 
 
 
 def test_when_all_who_share_a_render_cancel_it_stops(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     calls = Calls(service)
     tasks = [service.submit(portrait, speech, seed=5) for _ in range(3)]
     service.wait(tasks[0], "PROCESSING")
@@ -158,7 +158,7 @@ def test_an_engine_that_does_not_listen_is_replaced(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.engines.CANCEL_SECONDS", 0.3)
-    service = serve("hangs", workers=1)
+    service = serve("hangs")
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
     check_cancelled(Calls(service).cancel(task).json())
@@ -169,7 +169,7 @@ def test_an_engine_that_does_not_listen_is_replaced(
 
 def test_at_any_moment_of_a_short_task(serve: Any, portrait: Path, speech: Path) -> None:
     """Cancelled or done, never both, and no file that does not belong."""
-    service = serve(workers=1)
+    service = serve()
     calls = Calls(service)
     tasks = [service.submit(portrait, speech) for _ in range(12)]
     for number, task in enumerate(tasks):
@@ -190,7 +190,7 @@ def test_at_any_moment_of_a_short_task(serve: Any, portrait: Path, speech: Path)
 
 @pytest.mark.parametrize("when", ["waiting", "running", "done", "cancelled"])
 def test_removing_leaves_nothing(serve: Any, portrait: Path, speech: Path, tmp_path: Path, when: str) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     calls = Calls(service)
     before = service.submit(portrait, speech)
     service.wait(before, "PROCESSING")
@@ -228,7 +228,7 @@ def test_removing_what_hangs_goes_at_once_and_its_files_later(
 ) -> None:
     monkeypatch.setattr("api.service.RELEASE_S", 0.1)
     monkeypatch.setattr("api.engines.CANCEL_SECONDS", 2)
-    service = serve("hangs", workers=1, sweep_seconds=0.2)
+    service = serve("hangs", sweep_seconds=0.2)
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
     assert Calls(service).remove(task).status_code == 204
@@ -323,7 +323,7 @@ def test_a_retry_that_is_refused(
 
 
 def test_pages_of_tasks_newest_first(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     calls = Calls(service)
     tasks = [service.submit(portrait, speech) for _ in range(7)]
     service.wait(tasks[0], "PROCESSING")
@@ -361,7 +361,7 @@ def test_a_list_that_is_refused(real_service: Any, query: Any, status: int, mess
 
 
 def test_a_repeated_request_gives_the_same_task(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1, queue_size=1)
+    service = serve("gated", queue_size=1)
     calls = Calls(service)
     first = calls.start(portrait, speech, "order 17").json()["task_id"]
     service.wait(first, "PROCESSING")

@@ -93,7 +93,7 @@ def test_the_queue_goes_over_the_slots() -> None:
 
 
 def test_real_renders_teach(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve(None, workers=1)
+    service = serve(None)
     lessons = [service.submit(portrait, speech, duration=seconds) for seconds in (2, 2, 2, 2)]
     for task in lessons:
         assert service.wait(task)["status"] == "COMPLETED"

@@ -45,7 +45,7 @@ class Stream:
 
 
 def test_from_waiting_to_the_end(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     first, second = (service.submit(portrait, speech) for _ in range(2))
     seen = []
     with closing(Stream(service, second)) as stream:
@@ -81,7 +81,7 @@ def test_the_lite_engine_counts_frames(real_service: Any, portrait: Path, speech
 
 
 def test_what_was_missed_is_told_again(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     tasks = [service.submit(portrait, speech) for _ in range(4)]
     service.wait(tasks[0], "PROCESSING")
     with closing(Stream(service, tasks[3])) as stream:
@@ -111,7 +111,7 @@ def last_told(service: Service, task: str) -> Any:
 def test_a_task_that_is_cancelled_or_removed_ends_the_stream(
     serve: Any, portrait: Path, speech: Path, call: str
 ) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
     stream = Stream(service, task)
@@ -129,7 +129,7 @@ def test_unknown_task(real_service: Any) -> None:
 
 
 def test_clients_that_go_away_leave_nothing(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     task = service.submit(portrait, speech)
     streams = [Stream(service, task) for _ in range(20)]
     feed = service.synthesis._events._feeds[task]
@@ -146,7 +146,7 @@ def test_comments_keep_a_silent_stream_alive(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
-    service = serve("gated", workers=1)
+    service = serve("gated")
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
     with closing(Stream(service, task)) as stream:

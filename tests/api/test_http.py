@@ -26,7 +26,7 @@ def error_of(answer: requests.Response) -> str:
 
 
 def test_health(serve: Any) -> None:
-    health = requests.get(f"{serve().url}/api/health", timeout=60).json()
+    health = requests.get(f"{serve(workers=2).url}/api/health", timeout=60).json()
     assert health["status"] == "healthy"
     assert health["version"] == __version__
     assert isinstance(health["gpu_available"], bool)
@@ -55,7 +55,7 @@ def test_a_task_from_start_to_download(serve: Any, portrait: Path, speech: Path,
 
 
 def test_progress_never_goes_back_and_names_the_stage(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     first, second = (service.submit(portrait, speech) for _ in range(2))
     state = service.wait(first, "PROCESSING")
     assert 0 <= state["progress"] < 1
@@ -67,7 +67,7 @@ def test_progress_never_goes_back_and_names_the_stage(serve: Any, portrait: Path
 
 
 def test_first_in_first_out_and_two_at_once(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated")
+    service = serve("gated", workers=2)
     tasks = [service.submit(portrait, speech) for _ in range(5)]
     for task in tasks[:2]:
         service.wait(task, "PROCESSING")
@@ -80,7 +80,7 @@ def test_first_in_first_out_and_two_at_once(serve: Any, portrait: Path, speech: 
 
 
 def test_full_queue(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", queue_size=3, workers=1)
+    service = serve("gated", queue_size=3)
     service.wait(service.submit(portrait, speech), "PROCESSING")
     tasks = [service.submit(portrait, speech) for _ in range(3)]
     refused = service.start(portrait, speech)

@@ -66,7 +66,7 @@ def test_before_the_file_is_there_progress_is_less_than_one(store: TaskStore) ->
 def test_a_slot_survives_an_engine_that_could_not_be_started(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = serve()
+    service = serve(workers=2)
     pool = service.synthesis._dispatcher.engines
     good = pool._command
     monkeypatch.setattr(pool, "_command", lambda engine: ["/no/such/program"])
@@ -142,7 +142,7 @@ def test_old_tasks_are_removed_with_their_files(serve: Any, portrait: Path, spee
 
 def test_tasks_that_wait_or_run_are_never_too_old(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
     now = [datetime(2030, 1, 1, 12)]
-    service = serve("gated", clock=lambda: now[0], workers=1, sweep_seconds=0.05)
+    service = serve("gated", clock=lambda: now[0], sweep_seconds=0.05)
     tasks = [service.submit(portrait, speech) for _ in range(2)]
     service.wait(tasks[0], "PROCESSING")
     now[0] += timedelta(days=3)
@@ -155,7 +155,7 @@ def test_tasks_that_wait_or_run_are_never_too_old(serve: Any, portrait: Path, sp
 def test_as_many_as_may_wait_are_accepted_and_not_one_more(
     serve: Any, portrait: Path, speech: Path, tmp_path: Path
 ) -> None:
-    service = serve("gated", queue_size=10)
+    service = serve("gated", workers=2, queue_size=10)
     for task in [service.submit(portrait, speech) for _ in range(2)]:
         service.wait(task, "PROCESSING")
     with ThreadPoolExecutor(16) as pool:

@@ -150,7 +150,7 @@ def test_stopping_leaves_no_half_file_and_no_process(number: signal.Signals, cod
 
 
 def test_stopping_a_submission_cancels_it(serve: Any, tmp_path: Path) -> None:
-    service: Service = serve("gated", workers=1)
+    service: Service = serve("gated")
     folder = tmp_path / "here"
     folder.mkdir()
     command = [*COMMAND, "submit", "--server", service.url, PORTRAIT, SPEECH, *SHORT]

@@ -154,7 +154,7 @@ def test_a_server_that_starts_late_is_waited_for(real_service: Service) -> None:
 
 
 def test_a_full_queue_is_waited_for(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1, queue_size=1)
+    service = serve("gated", queue_size=1)
     wait_for(lambda: service.health()["model_loaded"])
     with Client(service.url) as client, Client(service.url, retries=0) as hasty:
         running = client.submit(portrait, speech)
@@ -171,7 +171,7 @@ def test_a_full_queue_is_waited_for(serve: Any, portrait: Path, speech: Path, tm
 
 
 def test_not_in_time(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     with Client(service.url) as client:
         task = client.submit(portrait, speech)
         with pytest.raises(NotInTime, match=task.task_id):
@@ -257,7 +257,7 @@ def test_the_client_is_light() -> None:
 
 
 def test_cancels(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     with Client(service.url) as client:
         task = client.submit(portrait, speech)
         assert client.cancel(task.task_id).cancelled

@@ -44,7 +44,7 @@ def test_two_tasks_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process, whose results are compared
-    service = serve(kind=None, checkpoints_dir=tiny_checkpoints)
+    service = serve(kind=None, workers=2, checkpoints_dir=tiny_checkpoints)
     health = requests.get(f"{service.url}/api/health", timeout=60).json()
     assert (health["engine"], health["weights"]) == ("diffusion", "tiny random weights")
 

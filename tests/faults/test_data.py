@@ -49,7 +49,7 @@ def test_a_cached_result_whose_file_is_gone_is_rendered_again(serve: Any, portra
 
 
 def test_inputs_that_are_gone_fail_their_task_alone(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    service = serve("gated", workers=1)
+    service = serve("gated")
     tasks = [service.submit(portrait, speech) for _ in range(3)]
     (service.settings.data_dir / "tasks" / tasks[1] / "audio").unlink()
     (tmp_path / "gate").touch()

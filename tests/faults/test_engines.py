@@ -59,7 +59,7 @@ def _renders(engine: int) -> bool:
 def test_one_task_is_tried_again_and_the_other_is_untouched(
     service: ServerProcess, portrait: Path, speech: Path, fault: str
 ) -> None:
-    tasks = [service.submit(portrait, speech, duration=None, min_resolution=384) for _ in range(2)]
+    tasks = [service.submit(portrait, speech, duration=4, min_resolution=384) for _ in range(2)]
     victim = wait_for(lambda: next((pid for pid in service.engines() if _renders(pid)), None))
     harm, reason = FAULTS[fault]
     harm(victim)
@@ -88,7 +88,7 @@ def test_one_task_is_tried_again_and_the_other_is_untouched(
 def test_a_task_that_fails_three_times_says_why(
     serve: Any, portrait: Path, speech: Path, kind: str, reason: str
 ) -> None:
-    service = serve(kind, workers=1, stall_seconds=1)
+    service = serve(kind, stall_seconds=1)
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("FAILED", 3)
     assert state["message"] == f"Rendering failed 3 times; last: {reason}"
@@ -97,7 +97,7 @@ def test_a_task_that_fails_three_times_says_why(
 
 
 def test_a_task_whose_engine_dies_once_completes(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve("flaky", workers=1)
+    service = serve("flaky")
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("COMPLETED", 2)
     assert not any(name.endswith(".part") for name in service.files())

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
 
-SMALL = {"inference_steps": 8, "min_resolution": 128}
+SMALL = {"inference_steps": 8, "min_resolution": 128, "quality": "fast"}
 FIELDS: dict[str, Any] = {"engine": "diffusion", "seed": 7, "duration": 0.3, **SMALL}
 
 

@@ -159,7 +159,7 @@ def test_a_key_is_asked_for_and_kept_as_chosen(
 ) -> None:
     file = tmp_path / "keys"
     key = keys.add(file, "alice")
-    service = serve(None, api_keys_file=file)
+    service = serve("quick", api_keys_file=file)
     page = visit(service.url, refusals=True)
     dialog = page.locator("#key-dialog")
     dialog.wait_for()
