@@ -23,10 +23,8 @@ from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.options import Quality, RenderOptions
 
-BRIEF = RenderOptions(emotion="happy", seed=3, duration=0.4, fps=8, min_resolution=128).model_copy(
-    update={"inference_steps": 4}
-)
-"""Two windows, one for each process; fewer steps than clients may ask for."""
+BRIEF = RenderOptions(emotion="happy", seed=3, duration=0.4, fps=8, inference_steps=8, min_resolution=128)
+"""Two windows, one for each process."""
 
 
 Frames = NDArray[np.uint8]
@@ -87,7 +85,7 @@ def test_cancelled_and_taken_up_again(together: DiffusionEngine, job: RenderJob,
     """The other process is sent home too, and is there for the next video."""
 
     def cancel(progress: Progress) -> None:
-        if progress.step == 3:
+        if progress.step == 6:
             raise Cancelled
 
     with pytest.raises(Cancelled):
