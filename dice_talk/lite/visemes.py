@@ -75,10 +75,14 @@ _LOUD_GAP = 0.072
 """Face heights at full loudness."""
 _SPEECH = 0.22
 """Loudness from which the mouth takes the sounds' full shape; in silence it rests."""
-_PLATEAU_S, _RAMP_S = 0.07, 0.035
-"""A closure lasts at least this long and opens and closes this fast."""
-_DIP = 0.85
-"""Loudness in a true closure, against the loudest within `_AROUND_S`; else the recogniser misheard."""
+_PLATEAU_S, _RAMP_S = 0.05, 0.025
+"""A closure lasts at least this long, for a frame to show it, and opens and closes this fast."""
+_PARTING_S = 0.03
+"""What is heard as p, b or m begins before the lips have met and ends after they have parted, by about as much."""
+_DIP = 0.95
+"""Loudness in a true closure, against the loudest within `_AROUND_S`; else the recogniser misheard. Near 1, for m hums
+on nearly as loud as the vowels beside it.
+"""
 _AROUND_S = 0.15
 
 
@@ -107,7 +111,7 @@ def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
         narrow = _trapezoids(count, [p for p in phones if p.name in names])
         gap = np.minimum(gap, most) * narrow + gap * (1 - narrow)
     closing = [p for p in phones if p.name in _CLOSING and _is_dip(p, loud)]
-    press = _trapezoids(count, closing)
+    press = _trapezoids(count, closing, _PARTING_S)
     gap = gap * (1 - press)
     rest = speech * speech
     return Speaking(
@@ -136,12 +140,12 @@ def _is_dip(phone: Phone, loud: Floats) -> bool:
     return bool(len(inside) and inside.mean() <= _DIP * around.max())
 
 
-def _trapezoids(count: int, phones: Sequence[Phone]) -> Floats:
-    """1 during each sound and at least `_PLATEAU_S`, with ramps to 0 on both sides, `(count,)`."""
+def _trapezoids(count: int, phones: Sequence[Phone], margin: float = 0.0) -> Floats:
+    """1 in each sound, `margin` from its ends, for `_PLATEAU_S` at least, with ramps to 0 on both sides, `(count,)`."""
     track = np.zeros(count, np.float32)
     time = (np.arange(count) + 0.5) / RATE
     for phone in phones:
-        middle, half = (phone.start + phone.stop) / 2, max((phone.stop - phone.start) / 2, _PLATEAU_S / 2)
+        middle, half = (phone.start + phone.stop) / 2, max((phone.stop - phone.start) / 2 - margin, _PLATEAU_S / 2)
         near = slice(max(int((middle - half - _RAMP_S) * RATE), 0), int((middle + half + _RAMP_S) * RATE) + 2)
         ramp = np.clip((half + _RAMP_S - np.abs(time[near] - middle)) / _RAMP_S, 0, 1)
         track[near] = np.maximum(track[near], ramp * ramp * (3 - 2 * ramp))
