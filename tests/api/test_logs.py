@@ -28,9 +28,12 @@ def secret_and_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         yield secret, service
 
 
-def lines(service: ServerProcess) -> list[dict[str, Any]]:
-    text = (service.settings.log_dir / "api.log").read_text()
-    assert text == (service.settings.data_dir.parent / "output").read_text(), "standard error says the same"
+def lines(service: ServerProcess, last: str) -> list[dict[str, Any]]:
+    """Once there is one of the request whose X-Request-ID is `last`: it is written after the answer is sent."""
+    log, output = service.settings.log_dir / "api.log", service.settings.data_dir.parent / "output"
+    wait_for(lambda: f'"{last}"' in log.read_text() and f'"{last}"' in output.read_text())
+    text = log.read_text()
+    assert text == output.read_text(), "standard error says the same"
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -51,7 +54,7 @@ def test_each_line_names_its_request_and_task(
     status = f"{url}/{task}/status"
     wait_for(lambda: requests.get(status, headers=headers, timeout=60).json()["status"] == "COMPLETED")
     requests.get(f"{url}/{task}/status?token=of-nobody", headers=headers | {"X-Request-ID": "polling"}, timeout=60)
-    logged = lines(service)
+    logged = lines(service, "polling")
     accepted, ended = (line for line in logged if line.get("request_id") == "from:the-client/1")
     assert accepted["message"] == f"task {task} of alice: lite, 0.5 s"
     assert accepted["task_id"] == ended["task_id"] == task
@@ -97,7 +100,7 @@ def test_ids_of_requests_on_one_connection_are_not_mixed(secret_and_service: tup
         connection.sendall(f"{first}X-Request-ID: first\r\n\r\n{second}".encode())
         while connection.recv(4096):
             pass
-    ids = {line["request_id"]: line.get("task_id") for line in lines(service) if line.get("request_id")}
+    ids = {line["request_id"]: line.get("task_id") for line in lines(service, "second") if line.get("request_id")}
     assert (ids["first"], ids["second"]) == (task, None)
 
 
@@ -105,8 +108,8 @@ def test_text_is_one_line_that_no_client_can_break(tmp_path: Path) -> None:
     with server_process(tmp_path, "quick") as service:
         path = "/api/v1/synthesis/x%0A2026-01-01%20INFO%20forged/status"
         requests.get(service.url + path, headers={"X-Request-ID": "mine"}, timeout=60)
-        text = (service.settings.log_dir / "api.log").read_text()
-    line = next(line for line in text.splitlines() if "forged" in line)
+        log = service.settings.log_dir / "api.log"  # written to after the answer is sent
+        line = wait_for(lambda: next((line for line in log.read_text().splitlines() if "forged" in line), None))
     assert re.search(rf" INFO    api\.logs: 127\.0\.0\.1:\d+ GET {path}: 404, \d+\.\d ms \[request_id=mine\]$", line)
 
 
