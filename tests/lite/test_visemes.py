@@ -28,6 +28,19 @@ def test_a_closure_that_is_as_loud_as_its_surroundings_was_misheard() -> None:
     assert mouth.closures == () and mouth.gap[30:36].min() > 0.02
 
 
+def test_lips_shut_on_a_hum_that_is_nearly_as_loud_as_the_vowels() -> None:
+    phones = [Phone("AA", 0, 0.3), Phone("M", 0.3, 0.4), Phone("AA", 0.4, 0.7)]
+    loud = np.repeat(np.array([1.0, 0.9, 1.0], np.float32), [30, 10, 30])
+    mouth = speak(phones, loud)
+    assert mouth.closures == pytest.approx([0.35]) and mouth.gap[33:37].max() < 1e-6
+
+
+def test_a_long_hum_is_shut_but_for_its_ends() -> None:
+    mouth = say(("AA", 0.3), ("M", 0.3), ("AA", 0.3))
+    assert mouth.press[34:56].min() > 0.99
+    assert mouth.press[[29, 60]].max() == 0
+
+
 def test_teeth_on_lip_for_f() -> None:
     mouth = say(("AA", 0.3), ("F", 0.1), ("AA", 0.3), quiet=("F",))
     assert 0 < mouth.gap[35] <= 0.011
