@@ -52,7 +52,8 @@ install() { # ARGUMENTS of pip install
         uv pip install --quiet --python .venv/bin/python "$@"
     else
         # As uv does, leaving it to Python to compile what is ever imported: all of it would take longer than installing.
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"
+        # The warnings are about how setuptools packs the project, and nothing that whoever installs it could change.
+        PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"
     fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
 }
 
