@@ -148,9 +148,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     with ExitStack() as stack:
 
         def start(kind: str | None = "quick", clock: Callable[[], datetime] | None = None, **changes: Any) -> Service:
-            folders = {"data_dir": tmp_path / "data", "log_dir": tmp_path / "logs"}
-            # Each worker starts an engine process, and few tests need two.
-            defaults = {**folders, "workers": 1, "shutdown_seconds": 0.1}
+            defaults = {
+                "data_dir": tmp_path / "data",
+                "log_dir": tmp_path / "logs",
+                "workers": 1,  # each starts an engine process, and few tests need two
+                "shutdown_seconds": 0.1,
+            }
             settings = Settings(**{**defaults, **changes})
             return stack.enter_context(running(settings, kind, tmp_path / "gate", clock))
 

@@ -1,7 +1,6 @@
-"""kill -9 of the whole service: what a client was promised is there afterwards. KILLS=50 kills it so often, not 12."""
+"""kill -9 of the whole service: whatever a client was promised is there afterwards."""
 
 import io
-import os
 import random
 import threading
 import time
@@ -17,8 +16,9 @@ from dice_talk.video import probe
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
 
-KILLS = int(os.environ.get("KILLS", "12"))
-STREAMS, CLIENTS = 2, 3
+STREAMS, KILLS, KILLS_AMID_CHANGES = 2, 19, 12
+"""In all 50 moments: in each of the streams, and while tasks are cancelled and removed too."""
+CLIENTS = 3
 TRIES = 1000  # so that being killed again and again is no reason to fail
 
 
@@ -104,13 +104,13 @@ class Stream:
             time.sleep(0.01)
 
 
-@pytest.mark.timeout(300 + 30 * KILLS)
+@pytest.mark.timeout(1200)
 def test_at_random_moments_in_a_stream_of_submissions(tmp_path: Path, portrait: Path, speech: Path) -> None:
     streams = [Stream(tmp_path / str(number), portrait, speech, number) for number in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
-        list(pool.map(lambda stream: stream.run(KILLS // STREAMS), streams))
+        list(pool.map(lambda stream: stream.run(KILLS), streams))
     promised = [task for stream in streams for task in stream.promised]
-    assert len(promised) > KILLS
+    assert len(promised) > STREAMS * KILLS
     assert all(set(stream.promised) == stream.completed for stream in streams), "no input here fails by itself"
 
 
@@ -169,9 +169,9 @@ class Changes(Stream):
                     return
 
 
-@pytest.mark.timeout(300 + 30 * KILLS)
+@pytest.mark.timeout(1200)
 def test_at_random_moments_while_tasks_are_cancelled_and_removed(tmp_path: Path, portrait: Path, speech: Path) -> None:
     stream = Changes(tmp_path / "data", portrait, speech, 7)
-    stream.run(KILLS // 2)
+    stream.run(KILLS_AMID_CHANGES)
     assert stream.cancelled
     assert stream.removed
