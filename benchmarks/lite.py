@@ -22,7 +22,7 @@ from benchmarks.emotions import emotion_shifts, print_emotions
 from benchmarks.length import print_length
 from benchmarks.measure import blinks_seen, gaps_at, psnr
 from benchmarks.sheet import contact_sheet
-from benchmarks.speed import real_time_factor
+from benchmarks.speed import measure_speed
 from dice_talk.audio import load_speech
 from dice_talk.engine import RenderJob
 from dice_talk.lite.engine import LiteEngine, listen, prepare
@@ -35,6 +35,7 @@ from dice_talk.options import RenderOptions
 from dice_talk.video import frame_count
 
 FPS, SIZE, SEED = 25, 512, 1
+ROUNDS = 11  # of the measurement of speed
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _MARGIN = 0.05
 """Face heights around the person that the moving head may cover; further away is background."""
@@ -119,10 +120,10 @@ def print_speed(portrait: Path, speech: Path) -> None:
         "512 px, 25 fps, crop": RenderOptions(emotion="happy", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED),
     }
     for name, options in settings.items():
-        one = real_time_factor(portrait, speech, options, 1)
-        two = real_time_factor(portrait, speech, options, 2)
+        speed = measure_speed(portrait, speech, options, ROUNDS)
         print(
-            f"{name:32} one task {one:.1f} x real time, two at once {two:.1f} x: {two / one:.2f} times the throughput"
+            f"{name:32} one task {speed.one:.1f} x real time, two at once {speed.two:.1f} x: "
+            f"{speed.times:.2f} times the throughput"
         )
 
 

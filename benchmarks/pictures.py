@@ -19,7 +19,7 @@ from dice_talk.emotions import Emotion
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.engine import LiteEngine, listen, prepare
-from dice_talk.lite.eyes import draw_eye
+from dice_talk.lite.eyes import draw_eye, place_lids
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.head import HEAD
 from dice_talk.lite.models import load_models
@@ -99,7 +99,7 @@ def _landmarks(rig: Rig) -> Pixels:
 def _weights(rig: Rig) -> Pixels:
     height, width = rig.canvas.pixels.shape[:2]
     grey = cv2.cvtColor(cv2.cvtColor(rig.canvas.pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    shift = _onto_canvas(rig, rig.head[HEAD.index("shift_y"), ..., 1] / rig.canvas.unit)
+    shift = _onto_canvas(rig, rig.head[HEAD.index("shift_y"), ..., 1] * rig.grid.step / rig.canvas.unit)
     weight = cv2.resize(shift, (width, height))[..., None]
     tint = np.array([255, 120, 0], np.float32)
     return (grey * (1 - 0.55 * weight) + tint * 0.55 * weight).astype(np.uint8)
@@ -109,8 +109,9 @@ def _onto_canvas(rig: Rig, at_nodes: np.ndarray) -> np.ndarray:
     """Values at the video's nodes, seen from the canvas at a quarter of its size."""
     height, width = (side // 4 for side in rig.canvas.pixels.shape[:2])
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) * 4
-    axes = np.array([rig.nodes[0, 1] - rig.nodes[0, 0], rig.nodes[1, 0] - rig.nodes[0, 0]])
-    where = (np.stack([x, y], axis=-1) - rig.nodes[0, 0]) @ np.linalg.inv(axes)
+    nodes = (rig.nodes + rig.skin_origin) * rig.grid.step
+    axes = np.array([nodes[0, 1] - nodes[0, 0], nodes[1, 0] - nodes[0, 0]])
+    where = (np.stack([x, y], axis=-1) - nodes[0, 0]) @ np.linalg.inv(axes)
     return cv2.remap(at_nodes, where.astype(np.float32), None, cv2.INTER_LINEAR)
 
 
@@ -118,7 +119,7 @@ def _arrows(rig: Rig) -> Pixels:
     drawn = rig.canvas.pixels.copy()
     amounts = {"jaw": 0.06, "corner_up_left": 0.04, "corner_up_right": 0.04, "corner_out_left": 0.03}
     amounts |= {"corner_out_right": 0.03, "brow_inner": 0.04, "brow_outer_left": 0.04, "brow_outer_right": 0.04}
-    field = sum(amount * rig.skin[SKIN.index(name)] for name, amount in amounts.items())
+    field = rig.grid.step * sum(amount * rig.skin[SKIN.index(name)] for name, amount in amounts.items())
     for i in range(0, field.shape[0], 4):
         for j in range(0, field.shape[1], 4):
             if np.linalg.norm(field[i, j]) > 0.008 * rig.canvas.unit:
@@ -147,7 +148,7 @@ def _eyes(rig: Rig) -> list[Pixels]:
 
     def close(canvas: Pixels, shut: float) -> None:
         for eye in rig.eyes:
-            draw_eye(eye, canvas, shut, 0, 0, (0, 0))
+            draw_eye(eye, place_lids(eye, shut, 0, 0), canvas, (0, 0))
 
     return [_shot(rig, lambda canvas, shut=shut: close(canvas, shut), (x, y), (0.37, 0.14)) for shut in _SHUTS]
 

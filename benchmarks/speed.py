@@ -2,41 +2,65 @@
 
 import multiprocessing
 import time
-from multiprocessing.synchronize import Barrier
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier, Semaphore
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from dice_talk.engine import RenderJob, load_engine
 from dice_talk.options import RenderOptions
 
 
-def real_time_factor(portrait: Path, speech: Path, options: RenderOptions, tasks: int) -> float:
-    """Seconds of video made per second by `tasks` renders at once."""
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of video made per second by one task and by two at once, and how many times as many the two make."""
+
+    one: float
+    two: float
+    times: float
+
+
+def measure_speed(portrait: Path, speech: Path, options: RenderOptions, rounds: int) -> Speed:
+    """Medians over `rounds` of one task and, right after it, two at once: both meet the machine in the same mood."""
     context = multiprocessing.get_context("spawn")  # a fork after OpenCV and mediapipe deadlocks
-    barrier = context.Barrier(tasks + 1)
+    ready = context.Barrier(3)
+    turns, done = [context.Semaphore(0), context.Semaphore(0)], context.Semaphore(0)
     with TemporaryDirectory() as folder:
+        jobs = [RenderJob(portrait, speech, Path(folder) / f"{i}.mp4", options) for i in range(2)]
         workers = [
-            context.Process(target=_render, args=(barrier, portrait, speech, Path(folder) / f"{i}.mp4", options))
-            for i in range(tasks)
+            context.Process(target=_render, args=(job, ready, turn, done), daemon=True)
+            for job, turn in zip(jobs, turns, strict=True)
         ]
         for worker in workers:
             worker.start()
-        barrier.wait()
-        start = time.perf_counter()
-        barrier.wait()
-        elapsed = time.perf_counter() - start
-        for worker in workers:
-            worker.join()
+        ready.wait()
+        alone, together = [], []
+        for _ in range(rounds):
+            alone.append(_seconds(turns[:1], done))
+            together.append(_seconds(turns, done))
         from dice_talk.video import probe
 
-        made = sum(probe(file).video_seconds for file in Path(folder).iterdir())
-    return made / elapsed
+        made = probe(jobs[0].output).video_seconds
+    times = median(2 * one / two for one, two in zip(alone, together, strict=True))
+    return Speed(made / median(alone), 2 * made / median(together), times)
 
 
-def _render(barrier: Barrier, portrait: Path, speech: Path, output: Path, options: RenderOptions) -> None:
+def _seconds(turns: list[Semaphore], done: Semaphore) -> float:
+    """How long those whose turn it is need."""
+    start = time.perf_counter()
+    for turn in turns:
+        turn.release()
+    for _ in turns:
+        done.acquire()
+    return time.perf_counter() - start
+
+
+def _render(job: RenderJob, ready: Barrier, turn: Semaphore, done: Semaphore) -> None:
     engine = load_engine("lite", Path("checkpoints"))
-    job = RenderJob(portrait, speech, output, options)
     engine.render(job, lambda _: None)  # once to warm the file cache and the networks
-    barrier.wait()
-    engine.render(job, lambda _: None)
-    barrier.wait()
+    ready.wait()
+    while True:
+        turn.acquire()
+        engine.render(job, lambda _: None)
+        done.release()

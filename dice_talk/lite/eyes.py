@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +13,6 @@ from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import contour, fade, smooth, smoothstep
 from dice_talk.lite.glasses import coloured_rim, dark_lenses
-
-Mask = NDArray[np.bool_]
 
 _SIDE, _BELOW = 0.03, 0.07
 """Face heights by which the box exceeds the eye to the sides and below; above it ends at the brow."""
@@ -135,23 +134,24 @@ def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
     skin = np.median(canvas.under(at.PLAIN_SKIN).min(axis=1))
-    white = canvas.pixels.min(axis=2) > min(_WHITE[0] * skin + 12, skin + _OFF_WHITE * (255 - skin))
+    white = min(_WHITE[0] * skin + 12, skin + _OFF_WHITE * (255 - skin))
     for growth in _GROWTH:
         points = canvas.points.copy()
         points[rim] = centre + (points[rim] - centre) * growth
-        rings = [_on_ring(white, points[rim], wider) for wider in (0.95, 1.0, 1.05, 1.15, 1.25)]
+        rings = [_on_ring(canvas, points[rim], wider) > white for wider in (0.95, 1.0, 1.05, 1.15, 1.25)]
         out = np.logical_and.reduce(rings[:3])  # from the eyeball outwards: a shine on the skin is not the eye's white
         if np.mean([out & rings[3], out & rings[4]]) <= _WHITE[1]:
             return points
     return None
 
 
-def _on_ring(mask: Mask, rim: Floats, size: float) -> Mask:
-    """`mask` along a contour scaled by `size` about its middle."""
+def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
+    """The darkest channel along a contour scaled by `size` about its middle."""
     centre = rim.mean(0)
     ring = centre + (rim - centre) * size
-    x, y = np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round().astype(int).T
-    found: Mask = mask[y.clip(0, len(mask) - 1), x.clip(0, mask.shape[1] - 1)]
+    found: NDArray[np.uint8] = canvas.where(np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round()).min(
+        axis=1
+    )
     return found
 
 
@@ -209,14 +209,21 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
     return replace(left, still=still), replace(right, still=still)
 
 
-def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float, gaze: tuple[float, float]) -> None:
-    """Redraws the eye's box of the canvas.
+@dataclass(frozen=True)
+class Lids:
+    """An eye's lids in one position."""
 
-    `shut`: 0 as in the portrait to 1 closed; `raised`: upper lid in face heights, negative lowers it; `squint`: lower
-    lid up; `gaze`: shift of the iris in face heights.
+    skin: Pixels  # (h, w, 3) the eye's box without the eyeball
+    part: tuple[slice, slice]  # rows and columns of the box where the eyeball shows
+    upper: Floats  # (c,) edge of the upper lid
+    over: Floats  # (r, c, 3) what lids add to the part
+    light: Floats  # (r, c, 3) how much of the eyeball's light reaches it
+
+
+def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
+    """`shut`: 0 as in the portrait to 1 closed; `raised`: upper lid in face heights, negative lowers it; `squint`:
+    lower lid up.
     """
-    if eye.still:
-        return
     upper, lower = lid_edges(eye, shut, raised, squint)
     height, width = eye.source.shape[:2]
     y = np.arange(height, dtype=np.float32)[:, None]
@@ -229,11 +236,33 @@ def draw_eye(eye: Eye, canvas: Pixels, shut: float, raised: float, squint: float
     skin = _unfolded(eye, skin, y, upper)
     seen = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
     seen = seen * np.clip((lower - upper) / soft, 0, 1)
-    ball = _eyeball(eye, x, y, upper, gaze)
     shade = 0.25 * np.clip((upper - eye.upper) / (0.02 * eye.unit), 0, 1)
-    ball *= (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))[..., None]
+    light = seen * (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))
+    part = _shown(seen)
+    return Lids(
+        skin=(skin + 0.5).astype(np.uint8),
+        part=part,
+        upper=upper[part[1]],
+        over=(skin * (1 - seen[..., None]))[part] + np.float32(0.5),
+        light=np.repeat(light[part][..., None], 3, axis=-1),
+    )
+
+
+def _shown(seen: NDArray[Any]) -> tuple[slice, slice]:
+    """Rows and columns that hold all of the eyeball that is to be seen; both empty where none is."""
+    rows, columns = (np.flatnonzero(seen.max(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
+    """Redraws the eye's box of the canvas. `gaze`: shift of the iris in face heights."""
+    height, width = eye.source.shape[:2]
     target = canvas[eye.top : eye.top + height, eye.left : eye.left + width]
-    target[:] = (skin + (ball - skin) * seen[..., None] + 0.5).astype(np.uint8)
+    target[:] = lids.skin
+    if lids.light.size:
+        target[lids.part] = (lids.over + _eyeball(eye, lids, gaze) * lids.light).astype(np.uint8)
 
 
 def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) -> Floats:
@@ -275,12 +304,18 @@ def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floa
     return np.minimum(upper, middle).astype(np.float32), np.maximum(lower, middle).astype(np.float32)
 
 
-def _eyeball(eye: Eye, x: Floats, y: Floats, upper: Floats, gaze: tuple[float, float]) -> Floats:
-    """The portrait's eyeball, turned by `gaze`; under a raised lid its upper half stretches to fill the space."""
-    centre_x, centre_y = eye.iris
-    near = np.exp(-(((x - centre_x) / eye.spread) ** 2)) * eye.unit
-    raised = np.minimum(upper, eye.upper)
-    stretch = np.maximum(centre_y - eye.upper, 1) / np.maximum(centre_y - raised, 1)
-    rows = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
-    ball = cv2.remap(eye.source, x - np.float32(gaze[0]) * near, rows, cv2.INTER_LINEAR)
-    return np.asarray(ball, np.float32)
+def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
+    """The portrait's eyeball, turned by `gaze`, `(r, c, 3)`; under a raised lid its upper half stretches to fill the
+    space.
+    """
+    rows, columns = lids.part
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    centre_x, centre_y = (np.float32(centre) for centre in eye.iris)
+    near = np.exp(-(((x - centre_x) / np.float32(eye.spread)) ** 2)) * np.float32(eye.unit)
+    at_rest = eye.upper[columns]
+    stretch = np.maximum(centre_y - at_rest, 1) / np.maximum(centre_y - np.minimum(lids.upper, at_rest), 1)
+    down = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
+    across = np.broadcast_to(x - np.float32(gaze[0]) * near, down.shape)
+    ball: Pixels = cv2.remap(eye.source, across, down, cv2.INTER_LINEAR)
+    return ball

@@ -79,8 +79,8 @@ def head_depth(canvas: Canvas, grid: Grid) -> Floats:
         samples.append(middle + (points[oval] - middle) * distance)
         values.append(depth[oval] - loss * unit)
     coarse = 3
-    nodes = np.stack([grid.x[::coarse, ::coarse], grid.y[::coarse, ::coarse]], axis=-1)
-    smooth = _interpolate(nodes, np.concatenate(samples), np.concatenate(values), _DEPTH_WIDTH * unit)
+    x, y = grid.x[::coarse, ::coarse], grid.y[::coarse, ::coarse]
+    smooth = _interpolate(x, y, np.concatenate(samples), np.concatenate(values), _DEPTH_WIDTH * unit)
     size = (grid.x.shape[1], grid.x.shape[0])
     at_nodes = (np.arange(size[0], dtype=np.float32) / coarse, np.arange(size[1], dtype=np.float32) / coarse)
     full = cv2.remap(smooth, *np.meshgrid(*at_nodes), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -89,11 +89,14 @@ def head_depth(canvas: Canvas, grid: Grid) -> Floats:
     return result
 
 
-def _interpolate(nodes: Floats, samples: Floats, values: Floats, sigma: float) -> Floats:
-    """Gaussian-weighted mean of the nearest samples; a second, wider Gaussian speaks where none is near."""
-    square = ((nodes[:, :, None, :] - samples[None, None]) ** 2).sum(-1) / (2 * sigma * sigma)
-    weight = np.exp(-square) + 1e-4 * np.exp(-square / 9) + 1e-9 / (1 + square)
-    mean: Floats = ((weight @ values) / weight.sum(-1)).astype(np.float32)
+def _interpolate(x: Floats, y: Floats, samples: Floats, values: Floats, sigma: float) -> Floats:
+    """Gaussian-weighted mean at `x, y (h, w)` of the nearest samples; a second, wider Gaussian speaks where none is
+    near.
+    """
+    across, down = x[..., None] - samples[:, 0], y[..., None] - samples[:, 1]
+    square = (across * across + down * down) / np.float32(2 * sigma * sigma)
+    weight = np.exp(-square) + np.float32(1e-4) * np.exp(square / -9) + np.float32(1e-9) / (1 + square)
+    mean: Floats = np.einsum("hwk,k->hw", weight, values) / weight.sum(-1)
     return mean
 
 

@@ -162,15 +162,21 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     """Redraws the mouth's box of the canvas. `gap`: opening in face heights; `tongue`: 0 flat to 1 raised."""
     upper, lower = lip_edges(mouth, gap)
     height, width = mouth.source.shape[:2]
+    middle = (upper + lower) / 2
+    first, last = max(int(middle.min()), 0), int(middle.max()) + 1  # between them both lips have pixels
     y = np.arange(height, dtype=np.float32)[:, None]
-    up = y - (upper - mouth.upper) * fade(upper - y, mouth.upper_lip, mouth.above)
-    down = y - _lowered(mouth, y - lower, lower - mouth.lower, gap) * fade(y - lower, mouth.lower_lip, mouth.below)
-    rows = np.where(y < (upper + lower) / 2, up, down)
+    over, under = y[:last], y[first:]
+    rows = np.empty((height, width), np.float32)
+    rows[first:] = under - _lowered(mouth, under - lower, lower - mouth.lower, gap) * fade(
+        under - lower, mouth.lower_lip, mouth.below
+    )
+    up = over - (upper - mouth.upper) * fade(upper - over, mouth.upper_lip, mouth.above)
+    np.copyto(rows[:last], up, where=over < middle)
     columns = np.broadcast_to(np.arange(width, dtype=np.float32), rows.shape)
     target = canvas[mouth.top : mouth.top + height, mouth.left : mouth.left + width]
     target[:] = cv2.remap(mouth.source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if mouth.rest > OPEN and gap < _SEAM_GAP:
-        _shade_seam(mouth, target, (upper + lower) / 2, 1 - gap / _SEAM_GAP)
+        _shade_seam(mouth, target, middle, 1 - gap / _SEAM_GAP)
     if gap > 0:
         paint(mouth.interior, target, upper, lower, tongue)
 

@@ -45,8 +45,9 @@ _BROW_SINK = 1.35
 
 @dataclass(frozen=True)
 class Performance:
-    """Parameters of every frame. Units: see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.draw_eye`,
-    `furrows.draw_furrows`."""
+    """Parameters of every frame. Units: see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.place_lids`,
+    `eyes.draw_eye`, `furrows.draw_furrows`.
+    """
 
     skin: Floats  # (F, K)
     head: Floats  # (F, 5)
@@ -54,7 +55,7 @@ class Performance:
     tongue: Floats
     shut: Floats
     raised: Floats
-    squint: Floats  # (F, 2)
+    squint: Floats
     gaze: Floats  # (F, 2)
     frown: Floats  # (F,)
     wrinkled: Floats
@@ -95,7 +96,7 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
         tongue=track(speaking.tongue),
         shut=lids(times, starts),
         raised=(expression.raised * strength).astype(np.float32),
-        squint=np.repeat((expression.squint * strength).astype(np.float32)[:, None], 2, axis=1),
+        squint=(expression.squint * strength).astype(np.float32),
         gaze=gaze.astype(np.float32),
         frown=(expression.frown * strength).astype(np.float32),
         wrinkled=(expression.wrinkled * strength).astype(np.float32),

@@ -48,18 +48,19 @@ class Rig:
     picture: Pixels  # (H, W, 3) at the video's size
     canvas: Canvas
     grid: Grid
-    skin: Floats  # (K, h, w, 2) on the part of the grid where skin moves
+    skin: Floats  # (K, h, w, 2) in steps of the grid, on the part of it where skin moves
     skin_origin: Floats  # (2,) column and row of the grid at which that part begins
     mouth: Mouth
     eyes: tuple[Eye, Eye]
     furrows: Furrows
     area: tuple[slice, slice]  # rows and columns of the picture that move
-    nodes: Floats  # (n, m, 2) canvas position of the picture's nodes in the area
-    head: Floats  # (5, n, m, 2) at the nodes
+    nodes: Floats  # (n, m, 2) columns and rows, in that part of the grid, of the area's nodes
+    head: Floats  # (5, n, m, 2) at the nodes, in steps of the grid
     base: Floats  # (a, b, 2) canvas position of the area's pixels
-    moving: Pixels  # (a, b) 255 where the moved head shows alone
-    edge: tuple[Index, ...]  # rows and columns of the area's pixels that mix
-    edge_share: Floats  # (e, 1) how much of the moved head they show
+    moving: Pixels  # (a, b) 255 where the moved head shows
+    edge: Index  # (e,) those of the area's values `(a, b, 3)`, counted through, that mix head and picture
+    edge_share: Floats  # (e,) how much of the moved head they show
+    edge_own: Floats  # (e,) what the picture adds to that
 
     @property
     def mouth_half_width(self) -> float:
@@ -85,41 +86,44 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
     height, width = small.shape[:2]
     canvas = make_canvas(picture, points, width, height)
     grid = make_grid(canvas)
-    to_picture = _picture_from_video(picture, width, height)
-    neighbours = _neighbours(canvas, others, np.linalg.inv(to_picture))
-    weights = follow(canvas, grid, _onto_grid(canvas, grid, mask, to_picture), neighbours)
+    to_video = _video_from_picture(picture, width, height)
+    weights = follow(canvas, grid, _onto_grid(canvas, grid, mask, to_video), _neighbours(canvas, others, to_video))
     skin = skin_fields(canvas, grid) * weights.person[..., None]
     follows = weights.head * _held_at_edges(canvas, grid, width, height)
     head = head_fields(canvas, grid, follows)
-    share = _moving_share(canvas, grid, skin, follows, width, height)
+    skin_moves = np.abs(skin).max(axis=0).max(axis=-1) / canvas.unit
+    share = _moving_share(canvas, grid, np.maximum(follows, skin_moves), width, height)
     area = _bounds(share)
     nodes, base = _positions(canvas, area)
-    face = _bounds(np.abs(skin).max(axis=(0, 3)) > _SUPPORT / 2 * canvas.unit)
+    face = _bounds(skin_moves > _SUPPORT / 2)
     head_at_nodes = np.stack([_sample(field, nodes, grid.step) for field in head])
     inside = share[area]
-    edge = np.nonzero((inside > 0) & (inside < 1))
+    shares = np.repeat(inside, 3)
+    edge = np.flatnonzero((shares > 0) & (shares < 1))
+    origin = np.array([face[1].start, face[0].start], np.float32)
     return Rig(
         picture=small,
         canvas=canvas,
         grid=grid,
-        skin=np.ascontiguousarray(skin[:, face[0], face[1]], dtype=np.float32),
-        skin_origin=np.array([face[1].start, face[0].start], np.float32),
+        skin=np.ascontiguousarray(skin[:, face[0], face[1]] / np.float32(grid.step)),
+        skin_origin=origin,
         mouth=make_mouth(canvas),
         eyes=make_eyes(canvas),
         furrows=make_furrows(canvas),
         area=area,
-        nodes=nodes,
-        head=head_at_nodes,
+        nodes=nodes / np.float32(grid.step) - origin,
+        head=head_at_nodes / np.float32(grid.step),
         base=base,
-        moving=np.where(inside >= 1, 255, 0).astype(np.uint8),
+        moving=np.where(inside > 0, 255, 0).astype(np.uint8),
         edge=edge,
-        edge_share=inside[edge][:, None],
+        edge_share=shares[edge],
+        edge_own=small[area].reshape(-1)[edge] * (1 - shares[edge]) + np.float32(0.5),
     )
 
 
-def _picture_from_video(picture: Pixels, width: int, height: int) -> Floats:
-    """Takes a pixel of the video to one of the full picture, `(3, 3)`."""
-    return np.diag([picture.shape[1] / width, picture.shape[0] / height, 1]).astype(np.float32)
+def _video_from_picture(picture: Pixels, width: int, height: int) -> Floats:
+    """Takes a pixel of the full picture to one of the video, `(3, 3)`."""
+    return np.diag([width / picture.shape[1], height / picture.shape[0], 1]).astype(np.float32)
 
 
 def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Floats:
@@ -127,15 +131,15 @@ def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Float
     knows what lies beyond.
     """
     to_video = cv2.invertAffineTransform(canvas.affine)
-    where = np.stack([grid.x, grid.y], axis=-1) @ to_video[:, :2].T + to_video[:, 2]
+    where = cv2.transform(np.stack([grid.x, grid.y], axis=-1), to_video)
     inside = np.minimum(where, (width - 1, height - 1) - where).min(axis=-1)
     scale = float(np.sqrt(abs(np.linalg.det(canvas.affine[:, :2]))))
     return smoothstep((inside * scale / (_EDGE * canvas.unit)).astype(np.float32))
 
 
-def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_picture: Floats) -> Mask:
+def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_video: Floats) -> Mask:
     """The person mask seen from the grid's nodes."""
-    onto = np.vstack([canvas.affine, (0, 0, 1)]) @ np.linalg.inv(to_picture)
+    onto = np.vstack([canvas.affine, (0, 0, 1)]) @ to_video
     onto[:2] /= grid.step
     size = (grid.x.shape[1], grid.x.shape[0])
     blurred = cv2.blur(mask, (5, 5)) if min(mask.shape) > 600 else mask
@@ -153,13 +157,13 @@ def _neighbours(canvas: Canvas, others: Sequence[Box], to_video: Floats) -> list
     return found
 
 
-def _moving_share(canvas: Canvas, grid: Grid, skin: Floats, head: Floats, width: int, height: int) -> Floats:
-    """How much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves."""
-    motion = np.maximum(head, np.abs(skin).max(axis=(0, 3)) / canvas.unit)
+def _moving_share(canvas: Canvas, grid: Grid, motion: Floats, width: int, height: int) -> Floats:
+    """How much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves.
+    `motion`: at the grid's nodes, in face heights per unit of parameter.
+    """
     share = np.clip((motion - _SUPPORT) / _FEATHER, 0, 1).astype(np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    where = np.stack([x, y], axis=-1) @ canvas.affine[:, :2].T + canvas.affine[:, 2]
-    return _sample(share, where.astype(np.float32), grid.step)
+    return _sample(share, cv2.transform(np.stack([x, y], axis=-1), canvas.affine), grid.step)
 
 
 def _bounds(share: NDArray[Any]) -> tuple[slice, slice]:
@@ -175,10 +179,8 @@ def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Float
     rows, columns = -(-(bottom - top) // _NODE_STEP), -(-(right - left) // _NODE_STEP)
     node_y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows - 0.5
     node_x = left + (np.arange(columns) + 0.5) * (right - left) / columns - 0.5
-    grid_x, grid_y = np.meshgrid(node_x, node_y)
-    turn, offset = canvas.affine[:, :2].T, canvas.affine[:, 2]
-    nodes, base = (np.stack(pair, axis=-1) @ turn + offset for pair in ((grid_x, grid_y), (x, y)))
-    return nodes.astype(np.float32), base.astype(np.float32)
+    nodes, pixels = (np.stack(pair, axis=-1, dtype=np.float32) for pair in (np.meshgrid(node_x, node_y), (x, y)))
+    return cv2.transform(nodes, canvas.affine), cv2.transform(pixels, canvas.affine)
 
 
 def _sample(field: Floats, where: Floats, step: float) -> Floats:

@@ -6,7 +6,7 @@ import pytest
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.eyes import draw_eye, fitted, lid_edges
+from dice_talk.lite.eyes import draw_eye, fitted, lid_edges, place_lids
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.furrows import make_furrows
 from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
@@ -27,7 +27,7 @@ def still(rig: Rig, **changes: np.ndarray) -> Performance:
         tongue=nothing,
         shut=nothing,
         raised=nothing,
-        squint=np.zeros((1, 2), np.float32),
+        squint=np.zeros(1, np.float32),
         gaze=np.zeros((1, 2), np.float32),
         frown=nothing,
         wrinkled=nothing,
@@ -168,7 +168,7 @@ def test_lids_meet_in_a_blink_and_never_cross(rig: Rig) -> None:
 def test_a_blink_covers_the_iris(rig: Rig) -> None:
     canvas = rig.canvas.pixels.copy()
     for eye in rig.eyes:
-        draw_eye(eye, canvas, 1.0, 0.0, 0.0, (0, 0))
+        draw_eye(eye, place_lids(eye, 1.0, 0.0, 0.0), canvas, (0, 0))
         x, y = round(eye.iris[0]), round(eye.iris[1])
         before = eye.source[y - 2 : y + 2, x - 4 : x + 4].mean()
         now = canvas[eye.top + y - 2 : eye.top + y + 2, eye.left + x - 4 : eye.left + x + 4].mean()
@@ -183,9 +183,10 @@ def test_a_wide_eye_opens_within_reason(rig: Rig) -> None:
 
 
 def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
-    canvas = rig.canvas.pixels.copy()
-    draw_eye(replace(rig.eyes[0], still=True), canvas, 1.0, 0.0, 0.0, (0, 0))
-    assert np.array_equal(canvas, rig.canvas.pixels)
+    one = np.ones(1, np.float32)
+    asleep = replace(rig, eyes=tuple(replace(eye, still=True) for eye in rig.eyes))
+    assert np.array_equal(draw(asleep, shut=one), draw(asleep))
+    assert not np.array_equal(draw(rig, shut=one), draw(rig))
 
 
 def test_a_raised_brow_keeps_its_shape(rig: Rig) -> None:
@@ -194,7 +195,7 @@ def test_a_raised_brow_keeps_its_shape(rig: Rig) -> None:
     field = rig.skin[[SKIN.index(name) for name in names], ..., 1].sum(axis=0)
     line = (rig.canvas.points[[*at.LEFT_BROW_UPPER]] + rig.canvas.points[[*at.LEFT_BROW_LOWER]]) / 2
     column, row = (line / rig.grid.step - rig.skin_origin).round().astype(int).T
-    rise = -field[row, column] / rig.canvas.unit
+    rise = -field[row, column] * rig.grid.step / rig.canvas.unit
     assert rise.min() > 0.9 * rise.max() > 0.8
 
 
