@@ -28,8 +28,6 @@ from dice_talk.image import Pixels
 CRF = "17"
 """x264 quality: visually lossless for faces at these sizes."""
 PRESET = "veryfast"
-SUBPIXEL_SEARCH = "1"
-"""x264's `subme`, which is 2 in the preset: a quarter less work for the same likeness in files a fifth larger."""
 POSTER_QUALITY = 85
 AUDIO_RATE = 48_000
 """Hz; every player takes it, and no speech recording has more to keep."""
@@ -75,7 +73,7 @@ class VideoWriter:
         self._container.metadata["comment"] = json.dumps({**metadata, "version": __version__})
         self._video: VideoStream = self._container.add_stream("libx264", rate=fps)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
-        self._video.options = {"crf": CRF, "preset": PRESET, "subq": SUBPIXEL_SEARCH}
+        self._video.options = {"crf": CRF, "preset": PRESET}
         context = self._video.codec_context
         context.thread_count = 1  # two tasks share the machine: threads of one would only wait for those of the other
         self._reformatter = VideoReformatter()  # one of a frame's own would be set up anew for every frame
