@@ -147,7 +147,7 @@ def _eyes(rig: Rig) -> list[Pixels]:
     x, y = rig.canvas.points[[33, 263]].mean(0)
 
     def close(canvas: Pixels, shut: float) -> None:
-        for eye in rig.eyes:
+        for eye in (eye for eye in rig.eyes if not eye.still):
             draw_eye(eye, place_lids(eye, shut, 0, 0), canvas, (0, 0))
 
     return [_shot(rig, lambda canvas, shut=shut: close(canvas, shut), (x, y), (0.37, 0.14)) for shut in _SHUTS]

@@ -11,10 +11,14 @@ from tempfile import TemporaryDirectory
 from dice_talk.engine import RenderJob, load_engine
 from dice_talk.options import RenderOptions
 
+_PATIENCE_S = 300
+
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of video made per second by one task and by two at once, and how many times as many the two make."""
+    """Seconds of video made per second by one task and by two at once, and how many times as much the two make: the
+    median of the rounds' own ratios.
+    """
 
     one: float
     two: float
@@ -34,11 +38,16 @@ def measure_speed(portrait: Path, speech: Path, options: RenderOptions, rounds: 
         ]
         for worker in workers:
             worker.start()
-        ready.wait()
-        alone, together = [], []
-        for _ in range(rounds):
-            alone.append(_seconds(turns[:1], done))
-            together.append(_seconds(turns, done))
+        try:
+            ready.wait(_PATIENCE_S)
+            alone, together = [], []
+            for _ in range(rounds):
+                alone.append(_seconds(turns[:1], done))
+                together.append(_seconds(turns, done))
+        finally:
+            for worker in workers:
+                worker.terminate()
+                worker.join()
         from dice_talk.video import probe
 
         made = probe(jobs[0].output).video_seconds
@@ -52,7 +61,8 @@ def _seconds(turns: list[Semaphore], done: Semaphore) -> float:
     for turn in turns:
         turn.release()
     for _ in turns:
-        done.acquire()
+        if not done.acquire(timeout=_PATIENCE_S):
+            raise TimeoutError("A render came to no end")
     return time.perf_counter() - start
 
 

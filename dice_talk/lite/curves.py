@@ -1,6 +1,9 @@
-"""Contours as one height per pixel column: what lets lips and lids part and meet exactly."""
+"""Contours as one height per pixel column, what lets lips and lids part and meet exactly; and soft steps."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dice_talk.lite.canvas import Floats
 
@@ -42,3 +45,11 @@ def limited(values: Floats, knee: float, room: float) -> Floats:
     over = np.maximum(values - knee, 0)
     soft: Floats = np.minimum(values, knee) + np.float32(room) * (1 - np.exp(-over / np.float32(room)))
     return soft
+
+
+def bounds(share: NDArray[Any]) -> tuple[slice, slice]:
+    """Rows and columns that hold everything above zero in `(h, w)`; both empty where there is nothing."""
+    rows, columns = np.flatnonzero(share.max(axis=1)), np.flatnonzero(share.max(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

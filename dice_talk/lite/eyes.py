@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.curves import contour, fade, smooth, smoothstep
+from dice_talk.lite.curves import bounds, contour, fade, smooth, smoothstep
 from dice_talk.lite.glasses import coloured_rim, dark_lenses
 
 _SIDE, _BELOW = 0.03, 0.07
@@ -211,13 +210,13 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
 
 @dataclass(frozen=True)
 class Lids:
-    """An eye's lids in one position."""
+    """An eye's lids in one position. Where the eyeball shows, a pixel is `over + light * eyeball`, rounded down."""
 
     skin: Pixels  # (h, w, 3) the eye's box without the eyeball
     part: tuple[slice, slice]  # rows and columns of the box where the eyeball shows
-    upper: Floats  # (c,) edge of the upper lid
-    over: Floats  # (r, c, 3) what lids add to the part
-    light: Floats  # (r, c, 3) how much of the eyeball's light reaches it
+    upper: Floats  # (c,) edge of the upper lid in these columns, in pixels from the box's top
+    over: Floats  # (r, c, 3) the lids' share of the part's light, and half a step for rounding
+    light: Floats  # (r, c, 3) the eyeball's share, the same in all channels: numpy is slow to spread one over three
 
 
 def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
@@ -238,7 +237,7 @@ def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
     seen = seen * np.clip((lower - upper) / soft, 0, 1)
     shade = 0.25 * np.clip((upper - eye.upper) / (0.02 * eye.unit), 0, 1)
     light = seen * (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))
-    part = _shown(seen)
+    part = bounds(seen)
     return Lids(
         skin=(skin + 0.5).astype(np.uint8),
         part=part,
@@ -248,16 +247,11 @@ def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
     )
 
 
-def _shown(seen: NDArray[Any]) -> tuple[slice, slice]:
-    """Rows and columns that hold all of the eyeball that is to be seen; both empty where none is."""
-    rows, columns = (np.flatnonzero(seen.max(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
 def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
-    """Redraws the eye's box of the canvas. `gaze`: shift of the iris in face heights."""
+    """Redraws the eye's box of the canvas, unless the eye is to be left alone: that is the caller's to know.
+
+    `gaze`: shift of the iris in face heights.
+    """
     height, width = eye.source.shape[:2]
     target = canvas[eye.top : eye.top + height, eye.left : eye.left + width]
     target[:] = lids.skin
@@ -287,7 +281,7 @@ def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
     across = np.clip((y - fold) / np.maximum(lashes - fold, 1), 0, 1)[..., None]
     rounded = 0.98 + 0.04 * 4 * across * (1 - across)
     plain = (eye.lid[0] + (eye.lid[1] - eye.lid[0]) * across) * rounded
-    lid: Floats = skin + (plain - skin) * share[..., None]
+    lid: Floats = np.minimum(skin + (plain - skin) * share[..., None], 255)  # a lid can be lighter than white skin
     return lid
 
 

@@ -28,7 +28,7 @@ def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
         if performance.frown[i] or performance.wrinkled[i]:
             draw_furrows(rig.furrows, canvas, float(performance.frown[i]), float(performance.wrinkled[i]))
         place = (float(performance.shut[i]), float(performance.raised[i]), float(performance.squint[i]))
-        if place != placed:  # but for blinks, lids stay where they are
+        if place != placed:  # in a blink, and until the emotion is there; else lids stay where they are
             lids, placed = [place_lids(eye, *place) for eye in eyes], place
         for eye, lid in zip(eyes, lids, strict=True):
             draw_eye(eye, lid, canvas, (float(performance.gaze[i, 0]), float(performance.gaze[i, 1])))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ from dice_talk.face import Box
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats, make_canvas
-from dice_talk.lite.curves import smoothstep
+from dice_talk.lite.curves import bounds, smoothstep
 from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
 from dice_talk.lite.furrows import Furrows, make_furrows
@@ -54,13 +53,13 @@ class Rig:
     eyes: tuple[Eye, Eye]
     furrows: Furrows
     area: tuple[slice, slice]  # rows and columns of the picture that move
-    nodes: Floats  # (n, m, 2) columns and rows, in that part of the grid, of the area's nodes
+    nodes: Floats  # (n, m, 2) the area's nodes, in steps of the grid from `skin_origin`
     head: Floats  # (5, n, m, 2) at the nodes, in steps of the grid
     base: Floats  # (a, b, 2) canvas position of the area's pixels
     moving: Pixels  # (a, b) 255 where the moved head shows
     edge: Index  # (e,) those of the area's values `(a, b, 3)`, counted through, that mix head and picture
     edge_share: Floats  # (e,) how much of the moved head they show
-    edge_own: Floats  # (e,) what the picture adds to that
+    edge_own: Floats  # (e,) the picture's part of them, and half a step for rounding
 
     @property
     def mouth_half_width(self) -> float:
@@ -93,13 +92,13 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
     head = head_fields(canvas, grid, follows)
     skin_moves = np.abs(skin).max(axis=0).max(axis=-1) / canvas.unit
     share = _moving_share(canvas, grid, np.maximum(follows, skin_moves), width, height)
-    area = _bounds(share)
+    area = bounds(share)
     nodes, base = _positions(canvas, area)
-    face = _bounds(skin_moves > _SUPPORT / 2)
+    face = bounds(skin_moves > _SUPPORT / 2)
     head_at_nodes = np.stack([_sample(field, nodes, grid.step) for field in head])
     inside = share[area]
-    shares = np.repeat(inside, 3)
-    edge = np.flatnonzero((shares > 0) & (shares < 1))
+    mixed = np.flatnonzero((inside > 0) & (inside < 1))
+    edge, edge_share = (3 * mixed[:, None] + np.arange(3)).ravel(), np.repeat(inside.ravel()[mixed], 3)
     origin = np.array([face[1].start, face[0].start], np.float32)
     return Rig(
         picture=small,
@@ -116,8 +115,8 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         base=base,
         moving=np.where(inside > 0, 255, 0).astype(np.uint8),
         edge=edge,
-        edge_share=shares[edge],
-        edge_own=small[area].reshape(-1)[edge] * (1 - shares[edge]) + np.float32(0.5),
+        edge_share=edge_share,
+        edge_own=small[area].reshape(-1)[edge] * (1 - edge_share) + np.float32(0.5),
     )
 
 
@@ -164,12 +163,6 @@ def _moving_share(canvas: Canvas, grid: Grid, motion: Floats, width: int, height
     share = np.clip((motion - _SUPPORT) / _FEATHER, 0, 1).astype(np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     return _sample(share, cv2.transform(np.stack([x, y], axis=-1), canvas.affine), grid.step)
-
-
-def _bounds(share: NDArray[Any]) -> tuple[slice, slice]:
-    """Rows and columns that hold everything above zero."""
-    rows, columns = np.flatnonzero(share.max(axis=1)), np.flatnonzero(share.max(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Floats]:

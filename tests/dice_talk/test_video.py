@@ -4,6 +4,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soxr
 
 from dice_talk.audio import Samples, load_speech
 from dice_talk.engine import RenderResult
@@ -78,6 +79,17 @@ def test_sound_is_in_time(tmp_path: Path, speech: Path) -> None:
     lags = np.fft.irfft(np.fft.rfft(heard[:length], 2 * length) * np.conj(np.fft.rfft(sent, 2 * length)))
     lag = int(np.argmax(lags))
     assert min(lag, 2 * length - lag) <= AUDIO_RATE // 1000, "within a millisecond"
+
+
+def test_sound_stays_what_it_was(tmp_path: Path, speech: Path) -> None:
+    original = load_speech(speech, 300)
+    path = tmp_path / "video.mp4"
+    write(path, 24, original.seconds, original.original, original.rate)
+    with av.open(str(path)) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    sent = soxr.resample(original.original, original.rate, AUDIO_RATE)
+    error = heard[: len(sent)] - sent[: len(heard)]
+    assert 10 * np.log10(np.mean(sent**2) / np.mean(error**2)) > 36  # dB
 
 
 def test_a_file_that_breaks_its_promise_is_found(tmp_path: Path) -> None:

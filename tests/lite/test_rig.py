@@ -6,7 +6,7 @@ import pytest
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.eyes import draw_eye, fitted, lid_edges, place_lids
+from dice_talk.lite.eyes import draw_eye, fitted, lid_edges, make_eyes, place_lids
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.furrows import make_furrows
 from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
@@ -187,6 +187,55 @@ def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
     asleep = replace(rig, eyes=tuple(replace(eye, still=True) for eye in rig.eyes))
     assert np.array_equal(draw(asleep, shut=one), draw(asleep))
     assert not np.array_equal(draw(rig, shut=one), draw(rig))
+
+
+def test_a_frame_depends_on_no_frame_before_it(rig: Rig) -> None:
+    """What is kept from frame to frame is made anew when anything that it depends on changes, and only it."""
+    eyes = {
+        "shut": [0, 1, 1, 1, 1, 0, 0],
+        "raised": [0, 0, 0.03, 0.03, 0.03, 0, 0],
+        "squint": [0, 0, 0, 0.012, 0.012, 0, 0.012],
+    }
+    gaze = [0, 0, 0, 0, 0.01, 0, 0]
+    moves = {name: np.array(values, np.float32) for name, values in eyes.items()}
+    moves["shut"] *= np.float32(0.3)  # an eye that is shut shows nothing of the rest
+    moves["gaze"] = np.stack([np.array(gaze, np.float32)] * 2, axis=1)
+    count = len(gaze)
+    together = still(
+        rig,
+        **{
+            name: np.repeat(value, count, axis=0)
+            for name, value in vars(still(rig)).items()
+            if name not in ("blinks", "closures")
+        },
+    )
+    seen = list(frames(rig, replace(together, **moves)))
+    alone = [draw(rig, **{name: values[i : i + 1] for name, values in moves.items()}) for i in range(count)]
+    for i in range(count):
+        assert np.array_equal(seen[i], alone[i]), i
+        assert i == 0 or not np.array_equal(seen[i], seen[i - 1]), i
+
+
+def test_where_head_and_picture_meet_they_are_mixed(rig: Rig) -> None:
+    turned = {"head": np.array([[0.05, 0.03, 0.02, 0.01, 0.01]], np.float32)}
+    unmixed = replace(rig, edge_share=np.ones_like(rig.edge_share), edge_own=np.full_like(rig.edge_own, 0.5))
+    mixed, moved, own = (
+        picture[rig.area].reshape(-1).astype(float)
+        for picture in (draw(rig, **turned), draw(unmixed, **turned), rig.picture)
+    )
+    assert 0 < rig.edge_share.min() < 0.1 and 0.9 < rig.edge_share.max() < 1
+    expected = own[rig.edge] + (moved[rig.edge] - own[rig.edge]) * rig.edge_share
+    assert np.abs(mixed[rig.edge] - expected).max() < 1
+    rest = np.ones(len(mixed), bool)
+    rest[rig.edge] = False
+    assert np.array_equal(mixed[rest], moved[rest])
+
+
+def test_the_lid_of_a_white_face_has_no_black_in_it(rig: Rig) -> None:
+    canvas = replace(rig.canvas, pixels=(255 * (rig.canvas.pixels / 255.0) ** 0.05).astype(np.uint8))
+    for eye in make_eyes(canvas):
+        lids = place_lids(eye, 1.0, 0.0, 0.0)
+        assert lids.skin.min() > 100
 
 
 def test_a_raised_brow_keeps_its_shape(rig: Rig) -> None:
