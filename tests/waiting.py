@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
-PAUSES = 0.02, 0.1
+PAUSES = 0.02, 0.25
 """Seconds between two looks, at first and in the long run: engines give way to whoever asks all the time."""
 
 

@@ -53,7 +53,7 @@ def test_two_tasks_at_once(
     while any(not seen or seen[-1]["status"] in ("PENDING", "PROCESSING") for seen in states.values()):
         for task, seen in states.items():
             seen.append(service.status(task))
-        time.sleep(0.1)  # whoever asks without a pause takes the cores from the engine, which gives way
+        time.sleep(0.3)  # whoever asks without a pause takes the cores from the engine, which gives way
     both = list(zip(*([state["stage"] for state in seen] for seen in states.values()), strict=True))
     assert both.count(("denoise", "denoise")) >= 2, "they did not run at once"
     for task, job in zip(tasks, JOBS, strict=True):
