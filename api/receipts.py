@@ -21,7 +21,6 @@ from api.storage import render_folder
 from api.tasks import Render, Task
 from dice_talk.engine import weight_files, weights_of
 from dice_talk.errors import DiceTalkError
-from dice_talk.video import poster
 
 log = logging.getLogger(__name__)
 
@@ -236,6 +235,8 @@ def poster_of(folder: Path) -> bytes:
         try:
             return (folder / POSTER).read_bytes()
         except FileNotFoundError:
+            from dice_talk.video import poster  # few ask for one, and the service starts sooner without codecs
+
             picture = poster(folder / "result.mp4")
             with suppress(OSError):  # no room, or removed meanwhile: the next one who asks has it made again
                 keep(folder / POSTER, picture)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dice_talk.face import Box, Detector
 from dice_talk.image import Pixels
+from dice_talk.solutions import load_solutions
 
 _CONFIDENCE = 0.5
 _SAME_FACE_IOU = 0.3
@@ -23,12 +24,8 @@ _MARGIN = 0.5
 
 def load_detector() -> Detector:
     """A detector with its two networks (near and far) loaded once. Not to be shared between threads."""
-    import mediapipe as mp
-
-    networks = [
-        mp.solutions.face_detection.FaceDetection(model_selection=far, min_detection_confidence=_CONFIDENCE)
-        for far in (0, 1)
-    ]
+    detection = load_solutions().face_detection
+    networks = [detection.FaceDetection(model_selection=far, min_detection_confidence=_CONFIDENCE) for far in (0, 1)]
 
     def look(picture: Pixels) -> list[Box]:
         return [box for network in networks for box in _boxes(network, picture)]

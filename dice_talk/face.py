@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dice_talk.errors import InvalidOptions
-from dice_talk.image import Pixels
+
+if TYPE_CHECKING:
+    from dice_talk.image import Pixels  # the service asks for sizes, and starts sooner without arrays
 
 SIZE_STEP = 64
 """Pixels; the diffusion UNet halves its input six times."""
@@ -37,7 +39,7 @@ class Box:
         return self.width * self.height
 
 
-Detector = Callable[[Pixels], list[Box]]
+Detector = Callable[["Pixels"], list[Box]]
 """Faces in an RGB picture `(H, W, 3)`, in any order; an empty list when there is none."""
 
 

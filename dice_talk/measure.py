@@ -21,6 +21,7 @@ from dice_talk.child import end_with_parent, missing_files_told, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
 from dice_talk.image import Pixels, load_portrait
+from dice_talk.solutions import load_solutions
 
 Track = NDArray[np.float64]
 
@@ -76,9 +77,7 @@ def landmarks(picture: Pixels) -> NDArray[np.float32]:
 
 @cache
 def _mesh() -> Any:
-    import mediapipe as mp
-
-    return mp.solutions.face_mesh.FaceMesh(
+    return load_solutions().face_mesh.FaceMesh(
         static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.5
     )
 

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from dice_talk import priority, video
+from dice_talk import priority
 from dice_talk.engine import Engine, Progress, RenderJob, Tuning, load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_room
 from dice_talk.options import RenderOptions
@@ -100,9 +100,11 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
             raise Cancelled
         say({"job": number, "event": "progress", **asdict(progress)})
 
+    from dice_talk.video import verify  # the service reads this module too, and has no use for a codec
+
     try:
         result = engine.render(job, report)
-        video.verify(job.output, result)
+        verify(job.output, result)
         outcome = {"event": "done", **asdict(result)}
     except DiceTalkError as error:
         outcome = {"event": "failed", "error": str(error), "detail": error.detail}

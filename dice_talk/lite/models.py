@@ -14,6 +14,7 @@ from dice_talk.errors import NoFaceFound
 from dice_talk.face import Box, Detector, choose, largest
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
+from dice_talk.solutions import load_solutions
 
 Points = NDArray[np.float32]
 """Landmarks `(478, 3)`: x, y in pixels, z in the same unit, negative towards the camera."""
@@ -50,17 +51,16 @@ class Found:
 
 def load_models() -> Models:
     """Loads all three, about half a second."""
-    import mediapipe as mp
-
+    solutions = load_solutions()
     return Models(
         detector=load_detector(),
-        mesh=mp.solutions.face_mesh.FaceMesh(
+        mesh=solutions.face_mesh.FaceMesh(
             static_image_mode=True,
             refine_landmarks=True,
             max_num_faces=2,
             min_detection_confidence=_MESH_CONFIDENCE,
         ),
-        segmenter=mp.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0),
+        segmenter=solutions.selfie_segmentation.SelfieSegmentation(model_selection=0),
     )
 
 
