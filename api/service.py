@@ -149,7 +149,7 @@ class Synthesis:
         engine = choose_engine(
             self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
         )
-        inputs = await self._inspector.inspect(upload.image, upload.audio)
+        inputs = await self._inspector.inspect(upload)
         render = await asyncio.to_thread(self._plan, wish.options(), upload, engine, inputs)
         task = Task(
             render.id,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from api.children import ask
 from api.middleware import LINGER_BYTES
 from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
@@ -110,6 +111,27 @@ def test_an_inspection_that_does_not_work_is_not_the_clients_fault(
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert service.start(portrait, speech).status_code == 500
     assert "dice_talk.intake does not work" in caplog.text
+
+
+def test_files_that_are_known_are_not_read_again(
+    serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.inspection.REMEMBERED", 2)
+    service = serve()
+    pairs = [(portrait.read_bytes() + bytes(number), speech) for number in range(3)]
+    looked = []
+
+    async def counted(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
+        looked.append(module)
+        return await ask(module, *arguments, seconds=seconds)
+
+    monkeypatch.setattr("api.inspection.ask", counted)
+    for pair, looks in [(0, 1), (0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)]:  # the third pushes out the second
+        assert service.start(*pairs[pair]).status_code == 200
+        assert len(looked) == looks
+    assert service.start(b"no picture", speech).status_code == 400
+    assert service.start(b"no picture", speech).status_code == 400
+    assert len(looked) == 6, "what was refused is not known"
 
 
 def test_a_file_sent_without_a_filename_is_taken(serve: Any, portrait: Path, speech: Path) -> None:
