@@ -9,7 +9,7 @@ from dice_talk.options import MAX_DURATION_S
 
 TIMEOUT_S = 60.0
 REMEMBERED = 1000
-"""Uploads; who tries one portrait with several emotions waits for it to be read but once."""
+"""Uploads; who tries one portrait with several emotions, one after the other, waits for it to be read but once."""
 TOO_MUCH = "Reading it took too much memory or time."
 
 

@@ -46,7 +46,9 @@ class StoredFile(UploadFile):
 
     def append(self, data: bytes) -> None:
         """Adds to the end. Blocking."""
-        self.file.write(data)
+        rest = memoryview(data)
+        while rest:  # a disk that fills up takes a part without complaint, and refuses the next
+            rest = rest[self.file.write(rest) :]
         self._digest.update(data)
         self.size = (self.size or 0) + len(data)
 

@@ -1,6 +1,7 @@
 """mediapipe's ready-made networks, imported without what they never use."""
 
 import sys
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -10,13 +11,18 @@ import takes (0.62 s, 0.15 s without), and each process that looks at one pictur
 """
 
 
+_importing = Lock()
+
+
 def load_solutions() -> Any:
     """`mediapipe.solutions`; all but its 3-D plots works."""
-    absent = [name for name in UNUSED if name not in sys.modules]
-    sys.modules.update((name, ModuleType(name)) for name in absent)
-    try:
-        import mediapipe
-    finally:
-        for name in absent:
-            del sys.modules[name]  # whoever else wants it gets the real one
+    with _importing:
+        absent = [] if "mediapipe" in sys.modules else [name for name in UNUSED if name not in sys.modules]
+        stubs = {name: ModuleType(name) for name in absent}
+        sys.modules.update(stubs)
+        try:
+            import mediapipe
+        finally:
+            for name in stubs:
+                sys.modules.pop(name, None)  # mediapipe keeps the stub; whoever else wants it gets the real one
     return mediapipe.solutions

@@ -100,9 +100,9 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
             raise Cancelled
         say({"job": number, "event": "progress", **asdict(progress)})
 
-    from dice_talk.video import verify  # the service reads this module too, and has no use for a codec
-
     try:
+        from dice_talk.video import verify  # the service reads this module too, and has no use for a codec
+
         result = engine.render(job, report)
         verify(job.output, result)
         outcome = {"event": "done", **asdict(result)}

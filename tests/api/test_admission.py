@@ -21,9 +21,10 @@ def test_of_101_submissions_at_once_exactly_100_may_wait(
     assert service.settings.queue_size == Settings(data_dir=tmp_path).queue_size == 100
     files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
 
-    def submit(_: int) -> requests.Response:
+    def submit(number: int) -> requests.Response:
         url = f"{service.url}/api/v1/synthesis/start"
-        return requests.post(url, files=files, data={"emotion": "sad"}, timeout=250)  # each upload is looked at
+        picture = files["image"] + bytes(number % 10)  # ten uploads that are looked at, by a few at a time
+        return requests.post(url, files=files | {"image": picture}, data={"emotion": "sad"}, timeout=250)
 
     with ThreadPoolExecutor(101) as pool:
         answers = list(pool.map(submit, range(101)))

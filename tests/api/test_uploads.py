@@ -1,5 +1,6 @@
 """Uploads that are too large, cut off, or shaped to do harm; on raw sockets where a client library would object."""
 
+import hashlib
 import json
 import socket
 import time
@@ -13,6 +14,7 @@ import requests
 
 from api.children import ask
 from api.middleware import LINGER_BYTES
+from api.uploads import StoredFile
 from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 
@@ -111,6 +113,21 @@ def test_an_inspection_that_does_not_work_is_not_the_clients_fault(
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert service.start(portrait, speech).status_code == 500
     assert "dice_talk.intake does not work" in caplog.text
+
+
+def test_what_a_disk_takes_in_parts_is_written_whole(tmp_path: Path) -> None:
+    stored = StoredFile(tmp_path / "image")
+    real = stored.file
+
+    class Reluctant:
+        def write(self, data: memoryview) -> int:
+            return real.write(data[: (len(data) + 1) // 2])
+
+    stored.file = Reluctant()  # type: ignore[assignment]
+    stored.append(b"0123456789")
+    real.close()
+    assert stored.path.read_bytes() == b"0123456789"
+    assert stored.sha256 == hashlib.sha256(b"0123456789").hexdigest()
 
 
 def test_files_that_are_known_are_not_read_again(

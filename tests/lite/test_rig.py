@@ -189,8 +189,8 @@ def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
     assert not np.array_equal(draw(rig, shut=one), draw(rig))
 
 
-def test_a_frame_depends_on_no_frame_before_it(rig: Rig) -> None:
-    """What is kept from frame to frame is made anew when anything that it depends on changes, and only it."""
+def test_lids_and_gaze_are_those_of_the_frame_whatever_came_before(rig: Rig) -> None:
+    """Lids are kept from frame to frame, until anything changes that they depend on."""
     eyes = {
         "shut": [0, 1, 1, 1, 1, 0, 0],
         "raised": [0, 0, 0.03, 0.03, 0.03, 0, 0],
@@ -224,6 +224,9 @@ def test_where_head_and_picture_meet_they_are_mixed(rig: Rig) -> None:
         for picture in (draw(rig, **turned), draw(unmixed, **turned), rig.picture)
     )
     assert 0 < rig.edge_share.min() < 0.1 and 0.9 < rig.edge_share.max() < 1
+    pixels, shares = rig.edge.reshape(-1, 3), rig.edge_share.reshape(-1, 3)
+    assert (pixels % 3 == (0, 1, 2)).all() and (shares == shares[:, :1]).all(), "a pixel's channels go together"
+    assert np.abs(moved - own)[rig.edge].max() > 20, "a mix of two that are alike would show nothing"
     expected = own[rig.edge] + (moved[rig.edge] - own[rig.edge]) * rig.edge_share
     assert np.abs(mixed[rig.edge] - expected).max() < 1
     rest = np.ones(len(mixed), bool)
