@@ -277,7 +277,8 @@ def test_an_inspection_that_hangs_is_ended(
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
     monkeypatch.setattr("api.inspection.TIMEOUT_S", 0.5)
-    assert refused(upload(server, portrait.read_bytes(), speech, "portrait.png"), 400) == DAMAGED
+    unknown = portrait.read_bytes() + b"nobody sent this before"
+    assert refused(upload(server, unknown, speech, "portrait.png"), 400) == DAMAGED
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
     monkeypatch.undo()
 
