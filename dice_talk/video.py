@@ -28,6 +28,9 @@ from dice_talk.image import Pixels
 CRF = "17"
 """x264 quality: visually lossless for faces at these sizes."""
 PRESET = "veryfast"
+TUNING = "chroma-qp-offset=-8"
+"""For x264: finer colours. Without it a closing lid keeps some of the eye's grey and red for as long as a blink lasts.
+"""
 POSTER_QUALITY = 85
 AUDIO_RATE = 48_000
 """Hz; every player takes it, and no speech recording has more to keep."""
@@ -71,7 +74,7 @@ class VideoWriter:
         self._container.metadata["comment"] = json.dumps({**metadata, "version": __version__})
         self._video: VideoStream = self._container.add_stream("libx264", rate=fps)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
-        self._video.options = {"crf": CRF, "preset": PRESET}
+        self._video.options = {"crf": CRF, "preset": PRESET, "x264-params": TUNING}
         context = self._video.codec_context
         context.thread_count = 1  # two tasks share the machine: threads of one would only wait for those of the other
         self._reformatter = VideoReformatter()  # one of a frame's own would be set up anew for every frame
