@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from dice_talk.audio import Samples, load_speech
+from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.engine import RenderResult
 from dice_talk.errors import RenderFailed
 from dice_talk.video import AUDIO_RATE, VideoWriter, frame_count, probe, verify
@@ -67,12 +67,16 @@ def test_colours_and_order_survive(tmp_path: Path) -> None:
     assert pictures[-1].mean(axis=(0, 1)) == pytest.approx([200, 100, 50], abs=4)
 
 
+def written_and_read(path: Path, speech: Speech) -> Samples:
+    """What is heard in a video of `speech`, at 48 kHz."""
+    write(path, 24, speech.seconds, speech.original, speech.rate)
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+
+
 def test_sound_is_in_time(tmp_path: Path, speech: Path) -> None:
     original = load_speech(speech, 300)
-    path = tmp_path / "video.mp4"
-    write(path, 24, original.seconds, original.original, original.rate)
-    with av.open(str(path)) as container:
-        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    heard = written_and_read(tmp_path / "video.mp4", original)
     length = AUDIO_RATE * 4
     steps = np.arange(length) * original.rate / AUDIO_RATE
     sent = np.interp(steps, np.arange(len(original.original)), original.original)
@@ -83,10 +87,7 @@ def test_sound_is_in_time(tmp_path: Path, speech: Path) -> None:
 
 def test_sound_stays_what_it_was(tmp_path: Path, speech: Path) -> None:
     original = load_speech(speech, 300)
-    path = tmp_path / "video.mp4"
-    write(path, 24, original.seconds, original.original, original.rate)
-    with av.open(str(path)) as container:
-        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    heard = written_and_read(tmp_path / "video.mp4", original)
     sent = soxr.resample(original.original, original.rate, AUDIO_RATE)
     error = heard[: len(sent)] - sent[: len(heard)]
     assert 10 * np.log10(np.mean(sent**2) / np.mean(error**2)) > 36  # dB
