@@ -19,6 +19,7 @@ from api.schemas import WEIGHTS, Timestamp
 from api.settings import Settings
 from api.storage import render_folder
 from api.tasks import Render, Task
+from dice_talk import __version__
 from dice_talk.engine import weight_files, weights_of
 from dice_talk.errors import DiceTalkError
 
@@ -121,8 +122,8 @@ class Receipt(BaseModel):
     engine: str = Field(examples=["lite"])
     weights: ReceiptWeights
     versions: dict[str, str] = Field(
-        description="Of this software, of Python, and of the packages that the result depends on, when it was made.",
-        examples=[{"dice-talk-server": "1.1.0", "python": "3.11.9"}],
+        description="Of this software, the engine, Python and the packages behind the result, when it was made.",
+        examples=[{"dice-talk-server": __version__, "lite-engine": "1", "python": "3.11.9"}],
     )
     timings: ReceiptTimings
     result: ReceiptResult

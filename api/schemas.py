@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, HttpUrl, PlainSerializer, ValidationError, WithJsonSchema
 
 from api.tasks import FINAL, Render, TaskStatus
+from dice_talk import __version__
 from dice_talk.options import LEFT_EMPTY, RenderOptions
 
 MAX_PAGE = 100
@@ -152,7 +153,7 @@ class Health(BaseModel):
     status: Literal["healthy", "unhealthy"]
     gpu_available: bool
     model_loaded: bool = Field(description="Whether the engine in use has its models in memory.")
-    version: str = Field(examples=["1.1.0"])
+    version: str = Field(examples=[__version__])
     engine: str | None = Field(description="Engine for requests that say auto; null when none can run.")
     weights: str | None = Field(description=WEIGHTS, examples=[None])
     queue_length: int = Field(description="Tasks that wait.")

@@ -3,4 +3,4 @@
 A library of its own: it knows nothing of HTTP. The `api` package serves it.
 """
 
-__version__ = "1.1.0"
+__version__ = "1.2.0"

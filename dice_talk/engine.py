@@ -7,8 +7,9 @@ that knows which module holds which engine.
 import importlib
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -87,13 +88,14 @@ class EngineSpec:
     name: str
     module: str  # has `load(checkpoints: Path) -> Engine`
     packages: tuple[str, ...]  # by import name
-    distributions: tuple[str, ...]  # whose releases may change the result
+    distributions: tuple[str, ...]  # whose releases may change the result, if they are installed
     package_files: tuple[str, ...]  # models that packages carry, by import name and path
     files: tuple[str, ...]  # under the checkpoints folder
     extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
     one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
     remedy: str
     tunable: bool = False  # its `load` takes a `Tuning` too
+    revision: int = 1  # raised when the same request could give another video; see scripts/revisions.py
 
     def missing(self, checkpoints: Path) -> list[str]:
         """What has to be there and is not; empty when the engine can be loaded."""
@@ -112,13 +114,23 @@ ENGINES = {
             name="diffusion",
             module="dice_talk.diffusion.engine",
             packages=("torch", "diffusers", "transformers"),
-            distributions=("torch", "diffusers", "transformers"),
+            distributions=(
+                "torch",
+                "diffusers",
+                "transformers",
+                "safetensors",
+                "mediapipe",
+                "opencv-contrib-python",
+                "insightface",
+                "onnxruntime",
+            ),
             package_files=(),
             files=NEEDED_FILES,
             extras=(YOLOFACE, INSIGHTFACE),
             one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
             tunable=True,
+            revision=1,
         ),
         EngineSpec(
             name="lite",
@@ -145,6 +157,7 @@ ENGINES = {
             extras=(),
             one_process=False,  # Python's threads would share one core
             remedy="Run: .venv/bin/pip install --force-reinstall -r requirements_api.txt",
+            revision=1,
         ),
     )
 }
@@ -178,21 +191,21 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
 
 
 def fingerprint(name: str, checkpoints: Path) -> str:
-    """Changes whenever the same request could give another video: with the release, the packages and the weights."""
+    """Changes whenever the same request could give another video: with the engine's revision, packages or weights."""
     spec = ENGINES[name]
-    releases = [f"{package} {version(package)}" for package in (*spec.distributions, *SHARED_DISTRIBUTIONS)]
+    releases = [f"{package} {release}" for package, release in _releases(spec).items()]
     weights = [
         f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
         for file in _checkpoint_files(spec, checkpoints)
     ]
-    return "; ".join([f"{name} {__version__}", *releases, *weights])
+    return "; ".join([f"{name} revision {spec.revision}", *releases, *weights])
 
 
 def versions(name: str) -> dict[str, str]:
-    """Of this software, of Python, and of the packages that an engine's result depends on."""
-    packages = dict.fromkeys((*ENGINES[name].distributions, *SHARED_DISTRIBUTIONS))
-    own = {"dice-talk-server": __version__, "python": platform.python_version()}
-    return own | {package: version(package) for package in packages}
+    """Of this software, the engine (its revision), Python, and the packages that the result depends on."""
+    spec = ENGINES[name]
+    own = {"dice-talk-server": __version__, f"{name}-engine": str(spec.revision), "python": platform.python_version()}
+    return own | _releases(spec)
 
 
 def weight_files(name: str, checkpoints: Path) -> dict[str, Path]:
@@ -213,6 +226,15 @@ def load_engine(name: str, checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -
     load = importlib.import_module(ENGINES[name].module).load
     engine: Engine = load(checkpoints, tuning) if ENGINES[name].tunable else load(checkpoints)
     return engine
+
+
+def _releases(spec: EngineSpec) -> dict[str, str]:
+    """Of the packages that are installed: an optional one that comes or goes changes the result too."""
+    found = {}
+    for package in dict.fromkeys((*spec.distributions, *SHARED_DISTRIBUTIONS)):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _checkpoint_files(spec: EngineSpec, checkpoints: Path) -> list[Path]:

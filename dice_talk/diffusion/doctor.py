@@ -54,7 +54,7 @@ def examine(checkpoints: Path) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in (*ENGINES["lite"].distributions, *ENGINES["diffusion"].distributions):
+    for name in dict.fromkeys((*ENGINES["lite"].distributions, *ENGINES["diffusion"].distributions)):
         release = _release(name)
         yield Finding(GOOD if release else NOTE, f"package {name}", release or "not installed")
 

@@ -22,6 +22,7 @@ from api import children
 from api.clock import Clock
 from api.settings import Settings
 from dice_talk import __version__
+from dice_talk.engine import ENGINES
 from dice_talk.options import RenderOptions
 from tests.api.test_http import error_of
 from tests.conftest import Service, running
@@ -79,6 +80,7 @@ def test_a_receipt(real_service: Service, finished: str, portrait: Path, speech:
     assert len(receipt["weights"]["sha256"]) == 5
     assert all(len(value) == 64 for value in receipt["weights"]["sha256"].values())
     assert receipt["versions"]["dice-talk-server"] == __version__
+    assert receipt["versions"]["lite-engine"] == str(ENGINES["lite"].revision)
     assert receipt["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert receipt["versions"]["mediapipe"]
     timings = receipt["timings"]

@@ -1,10 +1,10 @@
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from dice_talk import __version__
-from dice_talk.engine import ENGINES, EngineSpec, choose_engine, fingerprint
+from dice_talk.engine import ENGINES, EngineSpec, choose_engine, fingerprint, versions
 from dice_talk.errors import EngineUnavailable
 
 
@@ -34,7 +34,6 @@ def test_fingerprint_follows_the_weights(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(ENGINES, "x", spec)
     (tmp_path / "weights").mkdir()
     empty = fingerprint("x", tmp_path)
-    assert __version__ in empty
     assert version("numpy") in empty
     (tmp_path / "weights" / "a.bin").write_bytes(b"1")
     one = fingerprint("x", tmp_path)
@@ -42,3 +41,23 @@ def test_fingerprint_follows_the_weights(tmp_path: Path, monkeypatch: pytest.Mon
     two = fingerprint("x", tmp_path)
     (tmp_path / "extra").write_bytes(b"1")
     assert len({empty, one, two, fingerprint("x", tmp_path)}) == 4
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_fingerprint_follows_the_revision_and_not_the_release(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(name, tmp_path)
+    monkeypatch.setattr("dice_talk.engine.__version__", "99.0")
+    assert fingerprint(name, tmp_path) == before, "a release that renders the same keeps what was rendered"
+    next_one = replace(ENGINES[name], revision=ENGINES[name].revision + 1)
+    monkeypatch.setitem(ENGINES, name, next_one)
+    assert fingerprint(name, tmp_path) != before
+    assert versions(name)[f"{name}-engine"] == str(next_one.revision)
+
+
+def test_packages_that_are_not_installed_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy", "no-such-package"), (), (), (), False, "")
+    monkeypatch.setitem(ENGINES, "x", spec)
+    assert "no-such-package" not in fingerprint("x", tmp_path)
+    assert versions("x")["numpy"] == version("numpy")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
+from dice_talk import __version__
 from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.engine import RenderResult
 from dice_talk.errors import RenderFailed
@@ -37,7 +38,7 @@ def test_what_was_promised_is_there(tmp_path: Path, fps: int, seconds: float) ->
     assert (info.video_start, info.faststart) == (0, True)
     assert info.video_seconds == pytest.approx(frames / fps)
     assert abs(info.audio_seconds - info.video_seconds) <= 1 / fps
-    assert info.metadata["comment"] == '{"seed": 3, "version": "1.1.0"}'
+    assert info.metadata["comment"] == f'{{"seed": 3, "version": "{__version__}"}}'
     verify(path, RenderResult(128, 64, fps, frames, frames / fps))
 
 
