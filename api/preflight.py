@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
@@ -15,7 +15,7 @@ from api.schemas import RenderForm, SecondsRange
 from api.settings import Settings
 from api.uploads import StoredFile
 from dice_talk.emotions import Emotion
-from dice_talk.engine import choose_engine
+from dice_talk.engine import EngineChoice, choose_engine
 from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
 
 TIMEOUT_S = 60.0
@@ -32,9 +32,7 @@ class PreflightForm(_LookedAt):
 
     image: UploadFile | None = Field(None, description=RenderForm.model_fields["image"].description)
     audio: UploadFile | None = Field(None, description=RenderForm.model_fields["audio"].description)
-    engine: Literal["auto", "diffusion", "lite"] = Field(
-        "auto", description=RenderForm.model_fields["engine"].description
-    )
+    engine: EngineChoice = Field("auto", description=RenderForm.model_fields["engine"].description)
 
     def options(self) -> RenderOptions:
         """Of a video that nobody has asked for yet: which emotion it shows changes nothing."""

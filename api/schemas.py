@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, HttpUrl, PlainSerializer, ValidationError
 
 from api.tasks import FINAL, Render, TaskStatus
 from dice_talk import __version__
+from dice_talk.engine import EngineChoice
 from dice_talk.options import LEFT_EMPTY, RenderOptions
 
 MAX_PAGE = 100
@@ -24,7 +25,7 @@ Timestamp = Annotated[
 class TaskOptions(RenderOptions):
     """Every option of `RenderOptions`, and what renders."""
 
-    engine: Literal["auto", "diffusion", "lite"] = Field(
+    engine: EngineChoice = Field(
         "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
     )
     callback_url: HttpUrl | None = Field(

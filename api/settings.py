@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from dice_talk.engine import EngineChoice
+
 CONFIG_FILE = "config.toml"
 MEGABYTE = 1024 * 1024
 ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
@@ -28,7 +30,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
     log_format: Literal["text", "json"] = Field("text", description="Lines of the log: for people, or JSON objects.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
-    engine: Literal["auto", "diffusion", "lite"] = Field("auto", description="Engine for requests that say auto.")
+    engine: EngineChoice = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
     queue_size: int = Field(100, ge=1, description="Tasks that may wait; more are answered with 503.")
     retention_hours: float = Field(24.0, gt=0, le=87_600, description="How long uploads and results are kept.")

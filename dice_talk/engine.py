@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dice_talk import __version__
 from dice_talk.diffusion.files import INSIGHTFACE, NEEDED_FILES, YOLOFACE, weights_label
@@ -162,6 +162,9 @@ ENGINES = {
     )
 }
 
+
+EngineChoice = Literal["auto", "diffusion", "lite"]
+"""What requests and settings may name: auto, or one of `ENGINES`."""
 
 SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soundfile", "soxr", "av")
 """What reads the inputs and writes the file, whichever engine renders."""

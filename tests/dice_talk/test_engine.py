@@ -1,16 +1,21 @@
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from dice_talk.engine import ENGINES, EngineSpec, choose_engine, fingerprint, versions
+from dice_talk.engine import ENGINES, EngineChoice, EngineSpec, choose_engine, fingerprint, versions
 from dice_talk.errors import EngineUnavailable
 
 
 def test_auto_takes_lite_where_diffusion_is_not_complete(tmp_path: Path) -> None:
     assert choose_engine("auto", tmp_path) == "lite"
     assert choose_engine("lite", tmp_path) == "lite"
+
+
+def test_requests_may_name_every_engine() -> None:
+    assert set(get_args(EngineChoice)) == {"auto", *ENGINES}
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
