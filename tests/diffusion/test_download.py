@@ -14,6 +14,7 @@ from dice_talk.__main__ import main
 from dice_talk.cli import codes
 from dice_talk.diffusion import checksums, download, files
 from dice_talk.diffusion.download import DownloadFailed, Remote, describe, fetch, remotes
+from dice_talk.emotions import Emotion
 
 NAMES = [source.path for source in files.HUB_FILES] + list(files.PRIORS)
 LARGE, SMALL = files.POSE_GUIDER, files.WHISPER_CONFIG
@@ -236,7 +237,10 @@ def test_a_server_that_is_not_there_is_explained(
     assert run(tmp_path) == codes.NOT_THERE
     hub, priors = capsys.readouterr().err.splitlines()
     assert hub.startswith("127.0.0.1:9 can't be reached, where 13 files lie.") and download.HUB_VARIABLE in hub
-    assert priors.startswith("127.0.0.2:9 can't be reached, where 8 files lie.") and download.PRIORS_VARIABLE in priors
+    assert (
+        priors.startswith(f"127.0.0.2:9 can't be reached, where {len(Emotion)} files lie.")
+        and download.PRIORS_VARIABLE in priors
+    )
 
 
 @pytest.mark.parametrize(("code", "advice"), [(403, download.TOKEN_VARIABLE), (404, download.PRIORS_VARIABLE)])
