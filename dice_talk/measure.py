@@ -20,8 +20,8 @@ from dice_talk.audio import SAMPLE_RATE, Samples
 from dice_talk.child import end_with_parent, missing_files_told, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
+from dice_talk.face_models import FaceMesh, load_mesh
 from dice_talk.image import Pixels, load_portrait
-from dice_talk.solutions import load_solutions
 
 Track = NDArray[np.float64]
 
@@ -69,17 +69,13 @@ def _pixels(frame: av.VideoFrame) -> Pixels:
 
 def landmarks(picture: Pixels) -> NDArray[np.float32]:
     """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
-    found = _mesh().process(picture).multi_face_landmarks
-    if not found:
-        return np.full((478, 2), np.nan, np.float32)
-    return np.array([(p.x * picture.shape[1], p.y * picture.shape[0]) for p in found[0].landmark], np.float32)
+    found = _mesh()(picture, most=1)
+    return found[0][:, :2] if found else np.full((478, 2), np.nan, np.float32)
 
 
 @cache
-def _mesh() -> Any:
-    return load_solutions().face_mesh.FaceMesh(
-        static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.5
-    )
+def _mesh() -> FaceMesh:
+    return load_mesh(confidence=0.5)
 
 
 def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
