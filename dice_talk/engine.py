@@ -136,8 +136,10 @@ ENGINES = {
             package_files=(
                 "dice_talk/face_models/face_detection_full_range.tflite",
                 "dice_talk/face_models/face_detection_short_range.tflite",
-                "dice_talk/face_models/mesh_heads.tflite",
+                "dice_talk/face_models/mesh_left_eye.tflite",
+                "dice_talk/face_models/mesh_lips.tflite",
                 "dice_talk/face_models/mesh_regions.json",
+                "dice_talk/face_models/mesh_right_eye.tflite",
                 "dice_talk/face_models/mesh_trunk.tflite",
                 "dice_talk/face_models/selfie_segmentation.tflite",
                 "pocketsphinx/model/en-us/en-us-phone.lm.bin",

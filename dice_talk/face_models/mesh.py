@@ -6,6 +6,7 @@ landmarks, goes through a network of its own, which places the landmarks there a
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +22,13 @@ from dice_talk.image import Pixels
 _SIDE, _FEATURES = 192, 48
 """Pixels of the trunk's input, and cells of its feature map."""
 _CROP, _CROP_PIXELS = 16, 64
-"""Cells of a part's square of the feature map, and the pixels of it in which the heads answer."""
+"""Cells of a part's square of the feature map, and the pixels of it in which a part's network answers."""
+_SQUARES = {
+    "lips": "transform_tensor_bilinear_v2",
+    "left_eye": "transform_tensor_bilinear_v2_1",
+    "right_eye": "transform_tensor_bilinear_v2_2",
+}
+"""Names of the networks' inputs."""
 _IRISES = {"left_eye": slice(468, 473), "right_eye": slice(473, 478)}
 _EYE_CONTOUR = 16
 """The first so many of an eye's landmarks lie around its opening: the iris takes its depth from them."""
@@ -31,14 +38,19 @@ Transforms = NDArray[np.float64]
 """`(N, 2, 3)`: from shares of a part's square, each in [-.5, .5], to shares of the trunk's view."""
 
 
+LIPS = ("lips",)
+ALL_PARTS = ("lips", "left_eye", "right_eye")
+
+
 @dataclass(frozen=True)
 class Part:
     """Lips or an eye."""
 
-    name: str
+    network: Network  # its outputs: the landmarks, and the iris where there is one
     corners: tuple[int, int]  # landmarks that lie level in its square
     scale: float  # of the square to what its landmarks take up
     points: NDArray[np.intp]
+    iris: slice | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,6 @@ class FaceMesh:
 
     detector: FaceDetector
     trunk: Network
-    heads: Network
     parts: tuple[Part, ...]
 
     def __call__(self, picture: Pixels, most: int) -> list[Points]:
@@ -55,42 +66,54 @@ class FaceMesh:
         seen = (self.look(picture, face_view(face)) for face in self.detector(picture)[:most])
         return [points for points in seen if points is not None]
 
+    def find(self, picture: Pixels) -> View | None:
+        """Where to look for the surest face in an RGB picture; None where the detector sees none."""
+        faces = self.detector(picture)
+        return face_view(faces[0]) if faces else None
+
     def look(self, picture: Pixels, view: View) -> Points | None:
-        """The landmarks `(478, 3)` of the face in a view, in the picture's pixels; None where there is no face."""
+        """The landmarks `(478, 3)` of the face in a view, in the picture's pixels; None where there is no face.
+
+        Irises are `nan` where their eye is not among `parts`.
+        """
         pixels = views.cut(picture, view, _SIDE, cv2.BORDER_REPLICATE)
         mesh, features, present = self.trunk(views.blob(pixels))
         if 1 / (1 + math.exp(-float(present.item()))) < _FACE_PRESENT:
             return None
-        points = np.empty((478, 3), np.float64)
+        points = np.full((478, 3), np.nan)
         points[:468] = mesh.reshape(468, 3) / _SIDE
         self._refine(points, features[0])
         return views.to_picture(points.astype(np.float32), view)
 
     def _refine(self, points: NDArray[np.float64], features: Blob) -> None:
-        """Replaces landmarks of lips and eyes, and adds the irises."""
+        """Replaces the landmarks of each part, and adds the irises."""
         transforms = np.stack([_framing(points, part) for part in self.parts])
-        lips, left, right, left_iris, right_iris = self.heads(*_crops(features, transforms))
-        for part, transform, answer in zip(self.parts, transforms, (lips, left, right), strict=True):
-            points[part.points, :2] = _placed(answer, transform)
-        for part, transform, answer in zip(self.parts[1:], transforms[1:], (left_iris, right_iris), strict=True):
-            iris = _IRISES[part.name]
-            points[iris, :2] = _placed(answer, transform)
-            points[iris, 2] = points[part.points[:_EYE_CONTOUR], 2].mean()
+        for part, transform, crop in zip(self.parts, transforms, _crops(features, transforms), strict=True):
+            outline, *iris = part.network(crop)
+            points[part.points, :2] = _placed(outline, transform)
+            if part.iris:
+                points[part.iris, :2] = _placed(iris[0], transform)
+                points[part.iris, 2] = points[part.points[:_EYE_CONTOUR], 2].mean()
 
 
-def load_mesh(confidence: float) -> FaceMesh:
-    """The mesh, and the detector for close-ups. `confidence`: of the least certain face that the mesh looks at."""
-    square = "transform_tensor_bilinear_v2"
-    outputs = ("conv_lips", "conv_left_eye", "conv_right_eye", "conv_left_iris", "conv_right_iris")
+def load_mesh(confidence: float, parts: Sequence[str] = ALL_PARTS) -> FaceMesh:
+    """The mesh with the detector for close-ups, and a closer look at `parts`: a look at the eyes takes longest.
+
+    `confidence`: of the least certain face that the mesh looks at.
+    """
+    regions = json.loads(read("mesh_regions.json"))
     return FaceMesh(
         detection.near(confidence),
         load_network("mesh_trunk.tflite", ("input_1",), ("output_mesh", "p_re_lu_3", "conv_faceflag")),
-        load_network("mesh_heads.tflite", (square, f"{square}_1", f"{square}_2"), outputs),
-        tuple(
-            Part(name, tuple(given["corners"]), given["scale"], np.array(given["points"]))
-            for name, given in json.loads(read("mesh_regions.json")).items()
-        ),
+        tuple(_load_part(name, **regions[name]) for name in parts),
     )
+
+
+def _load_part(name: str, corners: list[int], scale: float, points: list[int]) -> Part:
+    square, iris = _SQUARES[name], _IRISES.get(name)
+    outputs = (f"conv_{name}", f"conv_{name.replace('eye', 'iris')}") if iris else (f"conv_{name}",)
+    network = load_network(f"mesh_{name}.tflite", (square,), outputs)
+    return Part(network, (corners[0], corners[1]), scale, np.array(points), iris)
 
 
 def _framing(points: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
@@ -104,7 +127,7 @@ def _framing(points: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
 
 
 def _placed(answer: Blob, transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A head's answer (pixels of its square) as shares of the trunk's view, `(N, 2)`."""
+    """A part's landmarks (pixels of its square) as shares of the trunk's view, `(N, 2)`."""
     shares = answer.reshape(-1, 2) / _CROP_PIXELS - 0.5
     return shares @ transform[:, :2].T + transform[:, 2]
 

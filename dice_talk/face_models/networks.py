@@ -20,7 +20,9 @@ SHA256 = {
     "face_detection_short_range.tflite": "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     "face_detection_full_range.tflite": "63734f6f2bb8fc677a95baba6fff1ece496304df70642c451e68ced6fd3ebb3d",
     "mesh_trunk.tflite": "6ff34a39c8ec0e4bf83429e4c2f351f43afe237a4bdcf4aaff8feb74b18bd084",
-    "mesh_heads.tflite": "fb405dc248a3c8a25fab653797eedf05022d8d10f6e6e5f3da0f408491502e34",
+    "mesh_lips.tflite": "785e3532c5729b9387ff808f19049491a3ad1a2a61fe0e173e7b2733c575b69b",
+    "mesh_left_eye.tflite": "bb166b66991d98fd440eb6239f9e05ece45a9be7b50f925ac19f3bab322c3ac9",
+    "mesh_right_eye.tflite": "728bcd52786ae512faf76744a11bd5e3eb5932c977ceed38ed14326585a36914",
     "mesh_regions.json": "17462d62c414dcfb6062225aec66173517d3e3e003addc30fc293bfc0a89a508",
     "selfie_segmentation.tflite": "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
 }
