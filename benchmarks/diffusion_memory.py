@@ -4,14 +4,11 @@ Whole renders of 30 s and of 300 s, each in a process of its own, and the peak o
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 import torch
 

@@ -7,11 +7,8 @@ finds, not only at those that the engine heard.
 """
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
-
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 import cv2
 import numpy as np

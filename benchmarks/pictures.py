@@ -3,11 +3,8 @@
 python -m benchmarks.pictures
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 import cv2
 import numpy as np

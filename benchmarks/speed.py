@@ -27,7 +27,7 @@ class Speed:
 
 def measure_speed(portrait: Path, speech: Path, options: RenderOptions, rounds: int) -> Speed:
     """Medians over `rounds` of one task and, right after it, two at once: both meet the machine in the same mood."""
-    context = multiprocessing.get_context("spawn")  # a fork after OpenCV and mediapipe deadlocks
+    context = multiprocessing.get_context("spawn")  # a fork after OpenCV may deadlock
     ready = context.Barrier(3)
     turns, done = [context.Semaphore(0), context.Semaphore(0)], context.Semaphore(0)
     with TemporaryDirectory() as folder:

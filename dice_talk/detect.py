@@ -1,19 +1,20 @@
-"""Finding faces with mediapipe: close-ups, people at a distance, and small faces in group photos."""
+"""Finding faces: close-ups, people at a distance, and small faces in group photos."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from dice_talk import face_models
 from dice_talk.face import Box, Detector
+from dice_talk.face_models import FaceDetector
 from dice_talk.image import Pixels
-from dice_talk.solutions import load_solutions
 
 _CONFIDENCE = 0.5
 _SAME_FACE_IOU = 0.3
 _FOREHEAD = 0.12
-"""Share of its height by which mediapipe's box (brows to chin) grows upwards to take in the forehead."""
+"""Share of its height by which a detection's box (brows to chin) grows upwards to take in the forehead."""
 _WORKING_SIDE = 1280
 """Pixels; the networks look at 128 to 192 px, so larger pictures only cost time."""
 _TILE_SHARES = (1 / 2, 1 / 4)
@@ -24,8 +25,7 @@ _MARGIN = 0.5
 
 def load_detector() -> Detector:
     """A detector with its two networks (near and far) loaded once. Not to be shared between threads."""
-    detection = load_solutions().face_detection
-    networks = [detection.FaceDetection(model_selection=far, min_detection_confidence=_CONFIDENCE) for far in (0, 1)]
+    networks = face_models.near(_CONFIDENCE), face_models.far()
 
     def look(picture: Pixels) -> list[Box]:
         return [box for network in networks for box in _boxes(network, picture)]
@@ -106,9 +106,6 @@ def _clamp(box: Box, width: int, height: int) -> Box:
     return Box(max(box.left, 0), max(box.top, 0), min(box.right, width), min(box.bottom, height))
 
 
-def _boxes(network: Any, picture: Pixels) -> Iterator[Box]:
-    height, width = picture.shape[:2]
-    for detection in network.process(picture).detections or ():
-        box = detection.location_data.relative_bounding_box
-        top = box.ymin - _FOREHEAD * box.height
-        yield Box(box.xmin * width, top * height, (box.xmin + box.width) * width, (box.ymin + box.height) * height)
+def _boxes(network: FaceDetector, picture: Pixels) -> Iterator[Box]:
+    for face in network(picture):
+        yield replace(face.box, top=face.box.top - _FOREHEAD * face.box.height)

@@ -4,6 +4,7 @@ As a process: `python -m dice_talk.measure IMAGE VIDEO FACE_INDEX CHECKPOINTS` s
 """
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -20,8 +21,8 @@ from dice_talk.audio import SAMPLE_RATE, Samples
 from dice_talk.child import end_with_parent, missing_files_told, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
+from dice_talk.face_models import ALL_PARTS, LIPS, FaceMesh, load_mesh
 from dice_talk.image import Pixels, load_portrait
-from dice_talk.solutions import load_solutions
 
 Track = NDArray[np.float64]
 
@@ -31,8 +32,12 @@ MAX_LAG = 12
 """Frames."""
 MOST_FRAMES = 720
 """Looked at for a receipt, from the start: half a minute as a rule, and some ten seconds of work."""
+DETECT_EVERY = 2
+"""Frames. A head moves little from one to the next, and looking for it in each would make a receipt take a sixth
+longer."""
 COMPARED_FRAMES = 8
 """Spread over those, for the likeness."""
+_UNSEEN = np.full((478, 2), np.nan, np.float32)
 _LIPS, _FACE = (13, 14), (10, 152)
 _EYES = ((159, 145, 33, 133), (386, 374, 362, 263))
 """Upper lid, lower lid and the two corners."""
@@ -52,11 +57,11 @@ class Seen:
         return float(np.isfinite(self.gap).mean())
 
 
-def look(video: Path, most: int | None = None) -> Seen:
-    """Every frame, or the first `most`, each on its own, as a stranger who opens the file there."""
+def look(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> Seen:
+    """Every frame, or the first `most`. `parts`: of the face, at which the mesh takes a closer look."""
     with av.open(str(video)) as container:
         frames = islice(container.decode(video=0), most)
-        points = np.stack([landmarks(_pixels(frame)) for frame in frames])
+        points = np.stack(list(followed((_pixels(frame) for frame in frames), _mesh(parts))))
     height = np.linalg.norm(points[:, _FACE[0]] - points[:, _FACE[1]], axis=1)
     gap = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=1) / height
     return Seen(gap.astype(float), eye_openness(points).astype(float), points)
@@ -67,19 +72,28 @@ def _pixels(frame: av.VideoFrame) -> Pixels:
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
+def followed(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
+    """Landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` where there is no face.
+
+    The mesh looks at each picture on its own, where the detector saw the face at most `DETECT_EVERY` pictures ago.
+    """
+    view = None
+    for number, picture in enumerate(pictures):
+        points = mesh.look(picture, view) if view and number % DETECT_EVERY else None
+        if points is None:
+            view = mesh.find(picture)
+            points = mesh.look(picture, view) if view else None
+        yield _UNSEEN if points is None else points[:, :2]
+
+
 def landmarks(picture: Pixels) -> NDArray[np.float32]:
     """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
-    found = _mesh().process(picture).multi_face_landmarks
-    if not found:
-        return np.full((478, 2), np.nan, np.float32)
-    return np.array([(p.x * picture.shape[1], p.y * picture.shape[0]) for p in found[0].landmark], np.float32)
+    return next(followed([picture], _mesh(ALL_PARTS)))
 
 
 @cache
-def _mesh() -> Any:
-    return load_solutions().face_mesh.FaceMesh(
-        static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.5
-    )
+def _mesh(parts: Sequence[str]) -> FaceMesh:
+    return load_mesh(confidence=0.5, parts=parts)
 
 
 def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,7 +158,7 @@ class Measured:
 
 def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measured:
     """Looks at the first frames of a video that was made from an RGB portrait."""
-    seen = look(video, MOST_FRAMES)
+    seen = look(video, MOST_FRAMES, LIPS)
     follow, no_follow = _lips_follow(video, seen)
     likeness, no_likeness = _likeness(video, portrait, face_index, checkpoints, len(seen.gap))
     return Measured(

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from dice_talk.advice import Advice
 from dice_talk.errors import InvalidOptions
 from dice_talk.face import Box, choose, crop_square, largest, output_size
+from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.models import Models, Points, landmarks, no_face
+from dice_talk.lite.models import Models, landmarks, no_face
 from dice_talk.measure import eye_openness
 from dice_talk.options import RenderOptions
 

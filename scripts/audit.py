@@ -13,10 +13,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 LISTS = (ROOT / "requirements_api.txt", ROOT / "scripts" / "safe_versions.txt")
-ACCEPTED = {
-    "CVE-2026-0994": "protobuf's json_format, which nothing here calls; mediapipe needs protobuf 4",
-    "CVE-2025-53644": "OpenCV's reader of JPEG files, which nothing here calls; mediapipe 0.10.21 needs OpenCV 4.11",
-}
+ACCEPTED: dict[str, str] = {}
 """Holes that have no release to go to, and why they are none here."""
 
 INSTALLERS = {"pip", "setuptools"}

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 OLDEST_PYTHON=11 # minor version; 3.10 has no Pillow without known holes
-NEWEST_PYTHON=12 # mediapipe 0.10.21 has no wheels beyond
+NEWEST_PYTHON=12
 
 unset PYTHONDONTWRITEBYTECODE # every start, and every look at an upload, would compile all modules anew
 
@@ -57,22 +57,6 @@ install() { # ARGUMENTS of pip install
     fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
 }
 
-# mediapipe asks for the OpenCV build with windows, which needs libGL and GLib from the system. Servers and containers
-# often lack them; the headless build of the same release does not need them.
-mend_opencv() {
-    local problem release
-    problem=$(.venv/bin/python -c "import cv2" 2>&1) && return
-    case $problem in
-        *"cannot open shared object file"*) ;;
-        *) fail "OpenCV cannot be loaded: ${problem##*$'\n'}" ;;
-    esac
-    release=$(.venv/bin/python -c "from importlib.metadata import version as v; print(v('opencv-contrib-python'))") ||
-        fail "OpenCV was not installed"
-    echo "A system library for windows is missing here: using OpenCV's headless build."
-    install --no-deps --force-reinstall "opencv-contrib-python-headless==$release"
-    .venv/bin/python -c "import cv2" || fail "OpenCV cannot be loaded (see above)"
-}
-
 # prepare NAME ARGUMENTS: .venv with `pip install ARGUMENTS` done. Takes no time when nothing has changed since.
 prepare() {
     local name=$1 stamp wanted
@@ -83,7 +67,6 @@ prepare() {
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "Installing packages into .venv (a minute or two, once) ..."
         install "$@"
-        mend_opencv
         echo "$wanted" >"$stamp"
     fi
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"torch", "cv2", "mediapipe", "diffusers", "transformers", "pocketsphinx"}
+HEAVY = {"torch", "cv2", "diffusers", "transformers", "pocketsphinx"}
 
 
 def imports(file: Path) -> set[str]:

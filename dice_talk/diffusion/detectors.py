@@ -1,4 +1,4 @@
-"""Which face detector to use: the published one when its file is there, then insightface, then mediapipe's."""
+"""Which face detector to use: the published one when its file is there, then insightface, then our own."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def choose_detector(checkpoints: Path) -> Detector:
         if detector:
             logger.info("Face detector: %s", name)
             return detector
-    logger.info("Face detector: mediapipe")
+    logger.info("Face detector: built in")
     return load_detector()
 
 

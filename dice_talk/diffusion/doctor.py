@@ -114,7 +114,7 @@ def _detector(checkpoints: Path) -> Finding:
         return Finding(GOOD, "face detector", "yoloface, as published")
     if find_spec("insightface") and list((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx")):
         return Finding(GOOD, "face detector", "insightface")
-    return Finding(GOOD, "face detector", "mediapipe")
+    return Finding(GOOD, "face detector", "built in")
 
 
 def _device() -> Iterator[Finding]:

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.models import Points
 
 Floats = NDArray[np.float32]
 

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from dice_talk.audio import Speech, load_speech
 from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, versions
 from dice_talk.face import Box, crop_square, output_size
+from dice_talk.face_models import Points
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.loudness import loudness
-from dice_talk.lite.models import Models, Points, find_face, load_models, person_mask
+from dice_talk.lite.models import Models, find_face, load_models, person_mask
 from dice_talk.lite.performance import Performance, perform
 from dice_talk.lite.phones import recognise
 from dice_talk.lite.render import frames
@@ -48,7 +48,6 @@ class LiteEngine:
 
 def load(checkpoints: Path) -> Engine:
     """Loads the models; `checkpoints` holds nothing that this engine needs."""
-    cv2.setNumThreads(1)  # two tasks share the machine: threads inside each would only wait for one another
     return LiteEngine(load_models())
 
 

@@ -228,8 +228,9 @@ def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.broadcast_to(np.arange(width, dtype=np.float32), (height, width))
     above = y - (upper - eye.upper) * fade(upper - y, _LASHES * eye.unit, eye.above + np.maximum(upper - eye.upper, 0))
-    tucked = np.float32(shut * shut * _TUCK * eye.unit) * eye.bow
-    below = y - (lower - eye.lower - tucked) * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
+    tucked: Floats = eye.bow * np.float32(shut * shut * _TUCK * eye.unit)
+    risen: Floats = lower - eye.lower - tucked
+    below = y - risen * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
     soft = eye.softness
     skin = _joined(eye, x, above, below, np.clip(((upper + lower) / 2 - y) / soft + 0.5, 0, 1))
     skin = _unfolded(eye, skin, y, upper)

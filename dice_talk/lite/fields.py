@@ -96,7 +96,8 @@ def _jaw(draw: _Brush, point: Floats, seam: float) -> Floats:
     field = np.zeros((*grid.x.shape, 2), np.float32)
     field[..., 1] = onset * neck * across
     hollow = draw.push((1, 0), point[at.LEFT_JOWL], 0.08, 0.12) + draw.push((-1, 0), point[at.RIGHT_JOWL], 0.08, 0.12)
-    return field + np.float32(0.12) * hollow
+    jaw: Floats = field + np.float32(0.12) * hollow
+    return jaw
 
 
 def _mouth_width(draw: _Brush, point: Floats, seam: Floats) -> Floats:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dice_talk.face_models import Mask
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.grid import Grid
-from dice_talk.lite.models import Mask
 
 HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")
 """Parameters of the head: turn to the picture's right, nod down and lean in radians, shifts in face heights."""

@@ -1,30 +1,24 @@
-"""The networks that mediapipe's wheel carries: face mesh with irises, person segmentation, face detection."""
+"""The face models as the lite engine uses them: the face to animate, its landmarks, the person's mask."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dice_talk.detect import load_detector
 from dice_talk.errors import NoFaceFound
 from dice_talk.face import Box, Detector, choose, largest
+from dice_talk.face_models import FaceMesh, Mask, PersonSegmenter, Points, load_mesh, load_segmenter
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.solutions import load_solutions
-
-Points = NDArray[np.float32]
-"""Landmarks `(478, 3)`: x, y in pixels, z in the same unit, negative towards the camera."""
-Mask = NDArray[np.float32]
 
 _MESH_MARGIN = 0.6
 """Of the face box on each side: the mesh's own detector wants to see the whole head."""
 _MESH_SIDE = 512
 """Pixels; the mesh sees 192 px of it, its detector 128."""
-_MESH_CONFIDENCE = 0.3
+_MESH_CONFIDENCE, _MESH_CANDIDATES = 0.3, 2
 _SAME_LANDMARKS = 0.04
 """Of the face's height, by which landmarks may move when the mesh looks again, framed by what it saw: on faces they
 move by 0.002 to 0.025, small, drawn and turned ones too; on a bird or a cup they move further, or there are none.
@@ -36,8 +30,8 @@ class Models:
     """Loaded once per process; not to be shared between threads."""
 
     detector: Detector
-    mesh: Any
-    segmenter: Any
+    mesh: FaceMesh
+    segmenter: PersonSegmenter
 
 
 @dataclass(frozen=True)
@@ -50,18 +44,8 @@ class Found:
 
 
 def load_models() -> Models:
-    """Loads all three, about half a second."""
-    solutions = load_solutions()
-    return Models(
-        detector=load_detector(),
-        mesh=solutions.face_mesh.FaceMesh(
-            static_image_mode=True,
-            refine_landmarks=True,
-            max_num_faces=2,
-            min_detection_confidence=_MESH_CONFIDENCE,
-        ),
-        segmenter=solutions.selfie_segmentation.SelfieSegmentation(model_selection=0),
-    )
+    """Loads all three, about a tenth of a second."""
+    return Models(load_detector(), load_mesh(_MESH_CONFIDENCE), load_segmenter())
 
 
 def find_face(models: Models, picture: Pixels, index: int) -> Found:
@@ -121,11 +105,11 @@ def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
     view = cv2.resize(
         view, (_MESH_SIDE, _MESH_SIDE), interpolation=cv2.INTER_AREA if side > _MESH_SIDE else cv2.INTER_CUBIC
     )
-    found = models.mesh.process(view).multi_face_landmarks or ()
-    candidates = [np.array([(p.x, p.y, p.z) for p in one.landmark], np.float32) for one in found]
+    candidates = models.mesh(view, most=_MESH_CANDIDATES)
     if not candidates:
         return None
-    points = min(candidates, key=lambda one: float(np.abs(one[:, :2].mean(0) - 0.5).sum())) * side
+    middle = _MESH_SIDE / 2
+    points = min(candidates, key=lambda one: float(np.abs(one[:, :2].mean(0) - middle).sum())) * (side / _MESH_SIDE)
     points[:, :2] += (left, top)
     return points
 
@@ -147,5 +131,4 @@ def _window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
 
 def person_mask(models: Models, picture: Pixels) -> Mask:
     """How surely each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
-    mask: Mask = models.segmenter.process(picture).segmentation_mask
-    return mask
+    return models.segmenter(picture)

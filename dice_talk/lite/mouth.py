@@ -162,7 +162,7 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     """Redraws the mouth's box of the canvas. `gap`: opening in face heights; `tongue`: 0 flat to 1 raised."""
     upper, lower = lip_edges(mouth, gap)
     height, width = mouth.source.shape[:2]
-    middle = (upper + lower) / 2
+    middle = (upper + lower) * np.float32(0.5)
     first, last = max(int(middle.min()), 0), int(middle.max()) + 1  # between them both lips have pixels
     y = np.arange(height, dtype=np.float32)[:, None]
     over, under = y[:last], y[first:]

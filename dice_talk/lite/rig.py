@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dice_talk.face import Box
+from dice_talk.face_models import Mask, Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas, Floats, make_canvas
@@ -17,7 +18,6 @@ from dice_talk.lite.fields import skin_fields
 from dice_talk.lite.furrows import Furrows, make_furrows
 from dice_talk.lite.grid import Grid, make_grid
 from dice_talk.lite.head import follow, head_fields
-from dice_talk.lite.models import Mask, Points
 from dice_talk.lite.mouth import Mouth, make_mouth
 
 _NODE_STEP = 4

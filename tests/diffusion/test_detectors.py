@@ -119,14 +119,14 @@ def test_junk_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     (tmp_path / "insightface" / "models" / "x" / "det.onnx").write_bytes(b"junk")
     monkeypatch.setattr(detectors, "find_spec", lambda name: object())
     monkeypatch.setattr(detectors, "insightface", unusable)
-    monkeypatch.setattr(detectors, "load_detector", lambda: "mediapipe's")
-    assert choose_detector(tmp_path) == "mediapipe's"
+    monkeypatch.setattr(detectors, "load_detector", lambda: "our own")
+    assert choose_detector(tmp_path) == "our own"
     assert "yoloface can't be used" in caplog.text and "insightface can't be used" in caplog.text
     finding = doctor._detector(tmp_path)
     assert finding.grade == doctor.BAD and "yoloface, insightface" in finding.words
 
 
-def test_mediapipe_is_always_there(tmp_path: Path, portrait: Path) -> None:
+def test_our_own_is_always_there(tmp_path: Path, portrait: Path) -> None:
     from dice_talk.image import load_portrait
 
     (found, *_) = choose_detector(tmp_path)(load_portrait(portrait))

@@ -23,6 +23,7 @@ from api.metrics import Metrics
 from api.store import TaskStore, sqlite_url
 from api.tasks import Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
+from tests.conftest import ROOT
 from tests.faults.process import ServerProcess, server_process
 from tests.waiting import wait_for
 
@@ -146,9 +147,9 @@ def test_an_idle_engine_that_dies_is_replaced(service: ServerProcess) -> None:
 
 
 def test_a_model_file_that_is_missing_is_named(tmp_path: Path, portrait: Path, speech: Path) -> None:
-    packages = copy_of_mediapipe(tmp_path)
-    (model,) = packages.rglob("face_landmark_with_attention.tflite")
-    variables = {"PYTHONPATH": str(packages)}
+    packages = copy_of_the_packages(tmp_path)
+    model = packages / "dice_talk" / "face_models" / "mesh_trunk.tflite"
+    variables = {"PYTHONPATH": str(packages), "PYTHONSAFEPATH": "1"}
     with server_process(tmp_path, variables=variables) as service:
         waiting = service.submit(portrait, speech, duration=None)
         model.unlink()
@@ -166,10 +167,8 @@ def test_a_model_file_that_is_missing_is_named(tmp_path: Path, portrait: Path, s
         assert model.name in (tmp_path / "output").read_text().splitlines()[-1]
 
 
-def copy_of_mediapipe(folder: Path) -> Path:
-    """A folder for PYTHONPATH that holds nothing else."""
-    import mediapipe
-
-    package = Path(mediapipe.__file__).parent
-    shutil.copytree(package, folder / "packages" / "mediapipe", symlinks=True, copy_function=os.link)
+def copy_of_the_packages(folder: Path) -> Path:
+    """A folder for PYTHONPATH whose model files may be harmed."""
+    for package in ("api", "dice_talk"):
+        shutil.copytree(ROOT / package, folder / "packages" / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder / "packages"
