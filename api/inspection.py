@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from api.children import Places, ask
+from api.children import Children, Places
 from api.storage import Upload
 from dice_talk.errors import InvalidAudio, InvalidImage
 from dice_talk.options import MAX_DURATION_S
@@ -25,7 +25,8 @@ class Inputs:
 class Inspector:
     """Inspects uploads, a few at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, children: Children) -> None:
+        self._children = children
         self._places = Places()
         self._known: dict[tuple[str, str], Inputs] = {}  # by the hashes of both files, the latest last
 
@@ -37,22 +38,20 @@ class Inspector:
         inputs = self._known.pop(hashes, None)
         if inputs is None:
             async with self._places.one():  # and who waited for it may come after others with the same files
-                inputs = self._known.pop(hashes, None) or await _look(upload)
+                inputs = self._known.pop(hashes, None) or await self._look(upload)
         self._known[hashes] = inputs
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
         return inputs
 
-
-async def _look(upload: Upload) -> Inputs:
-    # The length is told, not imported there: pydantic alone would take a third of the child's time.
-    paths = str(upload.image), str(upload.audio)
-    facts = await ask("dice_talk.intake", *paths, str(MAX_DURATION_S), seconds=TIMEOUT_S)
-    if "width" not in facts:
-        raise undecodable_image()
-    if "seconds" not in facts:
-        raise undecodable_audio()
-    return Inputs(**facts)
+    async def _look(self, upload: Upload) -> Inputs:
+        paths = str(upload.image), str(upload.audio)
+        facts = await self._children.ask("dice_talk.intake", *paths, str(MAX_DURATION_S), seconds=TIMEOUT_S)
+        if "width" not in facts:
+            raise undecodable_image()
+        if "seconds" not in facts:
+            raise undecodable_audio()
+        return Inputs(**facts)
 
 
 def undecodable_image() -> InvalidImage:

@@ -8,7 +8,7 @@ from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
 
 from api import eta
-from api.children import Places, ask
+from api.children import Children, Places
 from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
 from api.schemas import RenderForm, SecondsRange
@@ -114,9 +114,11 @@ class PreflightFound(BaseModel):
 class Preflight:
     """Looks at files that nobody has asked to render, a few at a time."""
 
-    def __init__(self, settings: Settings, foresee: Callable[[eta.Size], SecondsRange | None]) -> None:
+    def __init__(
+        self, settings: Settings, children: Children, foresee: Callable[[eta.Size], SecondsRange | None]
+    ) -> None:
         """`foresee`: how long a render of that size takes; None where nobody knows."""
-        self._settings, self._foresee = settings, foresee
+        self._settings, self._children, self._foresee = settings, children, foresee
         self._places = Places()
 
     async def look(self, form: PreflightForm) -> PreflightFound:
@@ -130,7 +132,7 @@ class Preflight:
         engine = choose_engine(wish, self._settings.checkpoints_dir)
         options = form.options()
         async with self._places.one():
-            found = await ask(
+            found = await self._children.ask(
                 "dice_talk.preflight",
                 engine,
                 options.model_dump_json(),

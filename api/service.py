@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 
 from api import logs
+from api.children import Children
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
 from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
@@ -47,11 +48,18 @@ class Synthesis:
     """The service behind the routes. Files of a render lie in `folder(render.id)`: image, audio, result.mp4."""
 
     def __init__(
-        self, settings: Settings, store: TaskStore, dispatcher: Dispatcher, *, clock: Callable[[], datetime], gpu: bool
+        self,
+        settings: Settings,
+        store: TaskStore,
+        dispatcher: Dispatcher,
+        children: Children,
+        *,
+        clock: Callable[[], datetime],
+        gpu: bool,
     ) -> None:
         self.settings = settings
         self._store, self._dispatcher, self._clock, self._gpu = store, dispatcher, clock, gpu
-        self._inspector = Inspector()
+        self._inspector = Inspector(children)
         self._admission = asyncio.Lock()  # looking for a shared render, counting the queue and joining it are one act
         self._uploads = 0
         self._forecast = Forecast()

@@ -8,6 +8,9 @@ image's first, and ends at the first refusal.
 import sys
 from pathlib import Path
 
+# Pillow would load these with the first file; `dice_talk.forkserver` loads them before it forks.
+from PIL import JpegImagePlugin, PngImagePlugin  # noqa: F401
+
 from dice_talk import priority
 from dice_talk.audio import load_speech
 from dice_talk.child import confine, say

@@ -27,7 +27,7 @@ def test_nothing_is_left_when_the_loop_ends_at_once(monkeypatch: pytest.MonkeyPa
         return ["sleep", "600"]
 
     async def cancel_twice(pause: int) -> None:
-        asking = asyncio.create_task(children.ask("any", seconds=600))
+        asking = asyncio.create_task(children.Children().ask("any", seconds=600))
         while not sleeping():
             await asyncio.sleep(0)
         for _ in range(pause):
