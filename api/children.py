@@ -5,14 +5,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
 
 from api import processes
-from api.errors import QueueFull, Unavailable
+from api.errors import Unavailable
 from api.forkserver import ENVIRONMENT, MAX_LINE, Facts, ForkServer
 from dice_talk.child import End
 from dice_talk.errors import DiceTalkError
@@ -23,35 +23,11 @@ FORKS = sys.platform == "linux"
 """macOS's own frameworks don't survive a fork, and numpy uses one of them."""
 ATTEMPTS = 3
 """When the process that forks has died, or somebody else killed the child."""
-AT_ONCE = 2
-"""Children of one kind at the same time: more would only compete for the cores that render."""
-WAIT_S = 600.0
-"""For files that take all the time they may, sent by many, would keep everybody else waiting for as long."""
 MAX_COMPLAINT = 4096
 
 
 class ChildFailed(Exception):
     """The child process itself does not work; no file is to blame."""
-
-
-class Places:
-    """For children of one kind, a few at a time."""
-
-    def __init__(self) -> None:
-        self._free = asyncio.Semaphore(AT_ONCE)
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Around one child. Raises `QueueFull` after having waited for long."""
-        try:
-            with anyio.fail_after(WAIT_S):
-                await self._free.acquire()
-        except TimeoutError:
-            raise QueueFull("Too many files are being looked at", "Try again later.", {"Retry-After": "60"}) from None
-        try:
-            yield
-        finally:
-            self._free.release()
 
 
 class Children:

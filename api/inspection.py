@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from api.children import Children, Places
+from api.children import Children
+from api.places import Places
 from api.storage import Upload
 from dice_talk.errors import InvalidAudio, InvalidImage
 from dice_talk.options import MAX_DURATION_S

@@ -8,9 +8,10 @@ from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
 
 from api import eta
-from api.children import Children, Places
+from api.children import Children
 from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
+from api.places import Places
 from api.schemas import RenderForm, SecondsRange
 from api.settings import Settings
 from api.uploads import StoredFile

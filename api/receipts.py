@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.children import ChildFailed, Children, Places
+from api.children import ChildFailed, Children
 from api.errors import TaskNotFound
 from api.files import keep
+from api.places import Places
 from api.schemas import WEIGHTS, Timestamp
 from api.settings import Settings
 from api.storage import render_folder

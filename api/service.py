@@ -5,6 +5,7 @@ import logging
 import secrets
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from api.files import settle
 from api.inspection import Inputs, Inspector
 from api.metrics import Load
 from api.outbound import check_url
+from api.places import caller
 from api.recent import Standing
 from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
@@ -61,7 +63,7 @@ class Synthesis:
         self._store, self._dispatcher, self._clock, self._gpu = store, dispatcher, clock, gpu
         self._inspector = Inspector(children)
         self._admission = asyncio.Lock()  # looking for a shared render, counting the queue and joining it are one act
-        self._uploads = 0
+        self._uploads, self._uploads_of = 0, Counter[str]()  # in all, and by client
         self._forecast = Forecast()
         self._events = Events(self._look)
         self.stopping = False
@@ -115,11 +117,18 @@ class Synthesis:
             raise QueueFull(
                 "Too many uploads at the same time", f"At most {self.settings.uploads} are taken.", RETRY_LATER
             )
+        client, most = caller.get(), self.settings.uploads_of_one_client
+        if self._uploads_of[client] >= most:
+            detail = f"At most {most} of one client are taken."
+            raise QueueFull("Too many of your uploads at the same time", detail, RETRY_LATER)
         self._uploads += 1
+        self._uploads_of[client] += 1
         try:
             yield
         finally:
             self._uploads -= 1
+            self._uploads_of[client] -= 1
+            self._uploads_of += Counter()  # forgets those who send nothing
 
     async def start(self, form: RenderForm, owner: str | None, idempotency_key: str | None = None) -> TaskCreated:
         """Accepts a request: once this returns, the task outlives any crash. `owner`: name of the key, if any."""

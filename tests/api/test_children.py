@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from api import children, processes
-from api.errors import QueueFull
 from tests.waiting import wait_for
 
 
@@ -66,18 +65,3 @@ time.sleep(600)
             return True
 
     wait_for(gone)
-
-
-def test_who_waits_too_long_for_a_place_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "WAIT_S", 0.05)
-
-    async def crowd() -> None:
-        places = children.Places()
-        async with places.one(), places.one():
-            with pytest.raises(QueueFull):
-                async with places.one():
-                    pass
-        async with places.one(), places.one():
-            pass
-
-    asyncio.run(crowd())
