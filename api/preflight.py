@@ -12,7 +12,7 @@ from api.children import Children
 from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
 from api.places import Places
-from api.schemas import RenderForm, SecondsRange
+from api.schemas import InputWarning, RenderForm, SecondsRange
 from api.settings import Settings
 from api.uploads import StoredFile
 from dice_talk.emotions import Emotion
@@ -87,23 +87,12 @@ class AudioFound(BaseModel):
     silent_share: float = Field(description="Of the time; 0 to 1.", examples=[0.34])
 
 
-class PreflightWarning(BaseModel):
-    """Something that could be better."""
-
-    code: str = Field(description="For programs; see the list in docs/api.md.", examples=["several_faces"])
-    message: str = Field(
-        description="What was seen, and what to do.",
-        examples=["There are 3 faces in the picture; the largest is animated. face_index chooses another: ..."],
-    )
-    blocking: bool = Field(description="Whether rendering would fail.", examples=[False])
-
-
 class PreflightFound(BaseModel):
     """What would become of the files."""
 
     image: ImageFound | None = Field(description="null when no image was sent.")
     audio: AudioFound | None = Field(description="null when no audio was sent.")
-    warnings: list[PreflightWarning]
+    warnings: list[InputWarning]
     engine: str = Field(description="Which engine would render: lite or diffusion.", examples=["lite"])
     eta_seconds: SecondsRange | None = Field(
         description="How long rendering would take, without waiting; null when that is not known. It needs an image, "

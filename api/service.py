@@ -27,7 +27,7 @@ from api.metrics import Load
 from api.outbound import check_url
 from api.places import caller
 from api.recent import Standing
-from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
+from api.schemas import Health, InputWarning, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
 from api.storage import Upload, link_inputs, remove_folder, render_folder, staging_folder, storage_problem
 from api.store import StoreFailure, TaskStore
@@ -166,7 +166,7 @@ class Synthesis:
         engine = choose_engine(
             self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
         )
-        inputs = await self._inspector.inspect(upload)
+        inputs = await self._inspector.inspect(upload, wish.duration)
         render = await asyncio.to_thread(self._plan, wish.options(), upload, engine, inputs)
         task = Task(
             render.id,
@@ -175,6 +175,7 @@ class Synthesis:
             owner,
             idempotency_key=key,
             request_hash=body,
+            warnings=inputs.warnings,
             callback_url=callback_url,
         )
         logs.about(task.id)
@@ -314,6 +315,7 @@ class Synthesis:
             frames=render.steps if draws else None,
             eta_seconds=_range(eta),
             cancelled=task.cancelled_at is not None,
+            warnings=_warnings(task),
         )
 
     def foresee(self, size: Size) -> SecondsRange | None:
@@ -462,7 +464,12 @@ def _range(span: Span | None) -> SecondsRange | None:
 
 def _created(task: Task) -> TaskCreated:
     status = task.as_told().render.status
-    return TaskCreated(task_id=task.id, status=status, message="Task created successfully")
+    message = "Task created successfully"
+    return TaskCreated(task_id=task.id, status=status, message=message, warnings=_warnings(task))
+
+
+def _warnings(task: Task) -> list[InputWarning]:
+    return [InputWarning(**warning) for warning in task.warnings]
 
 
 def _visible(standing: Standing | None, owner: str | None) -> Standing:
