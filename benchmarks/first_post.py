@@ -1,8 +1,7 @@
 """How long the first POST of an upload takes, against another checkout. Run: python benchmarks/first_post.py FOLDER.
 
 Both servers run at once, each in its own folder and with its own environment (`.venv`), and are asked in turn, so that
-what else the machine does meets both. Each pair of files is a new one: no look is remembered. With 1 thread each for
-rendering, and videos of 0.1 s that nobody waits for.
+what else the machine does meets both. Each pair of files is a new one, so no look is remembered.
 """
 
 import os
