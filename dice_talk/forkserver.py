@@ -60,6 +60,7 @@ class ForkServer:
                 break
         for pid in self._children:
             kill(pid)
+            os.waitpid(pid, 0)
 
     def _accept(self) -> bool:
         """Starts the look that the control socket brings. False at its end."""
