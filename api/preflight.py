@@ -8,10 +8,11 @@ from fastapi import UploadFile
 from pydantic import BaseModel, Field, create_model
 
 from api import eta
-from api.children import Places, ask
+from api.children import Children
 from api.errors import InvalidValue
 from api.inspection import undecodable_audio, undecodable_image
-from api.schemas import RenderForm, SecondsRange
+from api.places import Places
+from api.schemas import InputWarning, RenderForm, SecondsRange
 from api.settings import Settings
 from api.uploads import StoredFile
 from dice_talk.emotions import Emotion
@@ -84,23 +85,12 @@ class AudioFound(BaseModel):
     silent_share: float = Field(description="Of the time; 0 to 1.", examples=[0.34])
 
 
-class PreflightWarning(BaseModel):
-    """Something that could be better."""
-
-    code: str = Field(description="For programs; see the list in docs/api.md.", examples=["several_faces"])
-    message: str = Field(
-        description="What was seen, and what to do.",
-        examples=["There are 3 faces in the picture; the largest is animated. face_index chooses another: ..."],
-    )
-    blocking: bool = Field(description="Whether rendering would fail.", examples=[False])
-
-
 class PreflightFound(BaseModel):
     """What would become of the files."""
 
     image: ImageFound | None = Field(description="null when no image was sent.")
     audio: AudioFound | None = Field(description="null when no audio was sent.")
-    warnings: list[PreflightWarning]
+    warnings: list[InputWarning]
     engine: str = Field(description="Which engine would render: lite or diffusion.", examples=["lite"])
     eta_seconds: SecondsRange | None = Field(
         description="How long rendering would take, without waiting; null when that is not known. It needs an image, "
@@ -112,9 +102,11 @@ class PreflightFound(BaseModel):
 class Preflight:
     """Looks at files that nobody has asked to render, a few at a time."""
 
-    def __init__(self, settings: Settings, foresee: Callable[[eta.Size], SecondsRange | None]) -> None:
+    def __init__(
+        self, settings: Settings, children: Children, foresee: Callable[[eta.Size], SecondsRange | None]
+    ) -> None:
         """`foresee`: how long a render of that size takes; None where nobody knows."""
-        self._settings, self._foresee = settings, foresee
+        self._settings, self._children, self._foresee = settings, children, foresee
         self._places = Places()
 
     async def look(self, form: PreflightForm) -> PreflightFound:
@@ -128,7 +120,7 @@ class Preflight:
         engine = choose_engine(wish, self._settings.checkpoints_dir)
         options = form.options()
         async with self._places.one():
-            found = await ask(
+            found = await self._children.ask(
                 "dice_talk.preflight",
                 engine,
                 options.model_dump_json(),

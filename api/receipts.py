@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.children import ChildFailed, Places, ask
+from api.children import ChildFailed, Children
 from api.errors import TaskNotFound
 from api.files import keep
+from api.places import Places
 from api.schemas import WEIGHTS, Timestamp
 from api.settings import Settings
 from api.storage import render_folder
@@ -137,8 +138,8 @@ Measuring = tuple[dict[str, Any], "asyncio.Task[dict[str, Any]]"]
 class Receipts:
     """Writes them on demand. What takes time is done once, for one video at a time, and kept beside it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, children: Children) -> None:
+        self._settings, self._children = settings, children
         self._places, self._one_at_a_time = Places(), asyncio.Lock()
         self._measuring: dict[str, Measuring] = {}  # by the render's id
         self._closed = False
@@ -177,7 +178,8 @@ class Receipts:
         known = self._measuring.get(render.id)
         if known is None:
             async with self._places.one():
-                digests = await ask("dice_talk.digest", *(str(folder / name) for name in FILES), seconds=DIGEST_S)
+                paths = [str(folder / name) for name in FILES]
+                digests = await self._children.ask("dice_talk.digest", *paths, seconds=DIGEST_S)
             if not {"image", "audio", "video"} <= digests.keys():  # it took too long
                 raise ChildFailed
             if self._closed:
@@ -212,7 +214,7 @@ class Receipts:
         files = str(folder / "image"), str(folder / "result.mp4")
         index, checkpoints = str(render.options.face_index), str(self._settings.checkpoints_dir)
         async with self._one_at_a_time:
-            measured = await ask("dice_talk.measure", *files, index, checkpoints, seconds=MEASURE_S)
+            measured = await self._children.ask("dice_talk.measure", *files, index, checkpoints, seconds=MEASURE_S)
         if measured:
             with suppress(OSError):  # no room, or removed meanwhile: nothing that could not be measured again
                 await asyncio.to_thread(keep, folder / MEASURED, json.dumps(digests | measured).encode())

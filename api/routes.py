@@ -15,6 +15,7 @@ from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
 from api.metrics import Metrics
+from api.places import caller, client_of
 from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
 from api.service import Synthesis
 from api.storage import staging_folder
@@ -88,6 +89,7 @@ class KeyRoute(APIRoute):
         async def admit_then_handle(request: Request) -> Response:
             access: Access = request.app.state.access
             request.state.owner = access.admit(request.headers.get("authorization"))
+            caller.set(client_of(request.state.owner, request.client.host if request.client else None))
             logs.about(request.path_params.get("task_id", ""))
             return await handle(request)
 

@@ -70,12 +70,27 @@ BOUNDS = {
 """Lowest and highest value by field name, for error messages."""
 
 
+class InputWarning(BaseModel):
+    """Something about what was sent that could be better."""
+
+    code: str = Field(description="For programs; see the list in docs/api.md.", examples=["several_faces"])
+    message: str = Field(
+        description="What was seen, and what to do.",
+        examples=["There are 3 faces in the picture; the largest is animated. face_index chooses another: ..."],
+    )
+    blocking: bool = Field(description="Whether rendering would fail.", examples=[False])
+
+
+WARNINGS = "What to know about the files that were sent: silent_audio, a recording in which nothing is heard."
+
+
 class TaskCreated(BaseModel):
     """Answer to a request that was accepted."""
 
     task_id: str = Field(examples=["f47ac10b-58cc-4372-a567-0e02b2c3d479"])
     status: TaskStatus = Field(examples=["PENDING"])
     message: str = Field(examples=["Task created successfully"])
+    warnings: list[InputWarning] = Field(default_factory=list, description=WARNINGS, examples=[[]])
 
 
 class SecondsRange(BaseModel):
@@ -114,6 +129,7 @@ class TaskState(BaseModel):
         None, description="Seconds until the video is there, from past tasks; null when that is not known or has ended."
     )
     cancelled: bool = Field(False, description="The client cancelled it; status is then FAILED.", examples=[False])
+    warnings: list[InputWarning] = Field(default_factory=list, description=WARNINGS, examples=[[]])
 
     @property
     def ended(self) -> bool:

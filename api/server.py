@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from api import control, errors, logs, media, processes, routes
 from api.access import Access
+from api.children import Children
 from api.clock import Clock
 from api.dispatcher import Dispatcher
 from api.engines import Command, EnginePool
@@ -100,7 +101,8 @@ def create_app(
         clock=clock,
         metrics=metrics,
     )
-    synthesis = Synthesis(settings, store, dispatcher, clock=clock, gpu=gpu_available())
+    children = Children()
+    synthesis = Synthesis(settings, store, dispatcher, children, clock=clock, gpu=gpu_available())
     webhooks = Webhooks(
         store,
         synthesis.status,
@@ -111,12 +113,13 @@ def create_app(
         metrics=metrics,
     )
 
-    receipts = Receipts(settings)
+    receipts = Receipts(settings, children)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         clear_leftovers(settings, store)
         await dispatcher.start(engine)
+        await children.start()
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
         watching = asyncio.create_task(synthesis.watch())
         delivering = asyncio.create_task(webhooks.run())
@@ -128,6 +131,7 @@ def create_app(
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
+        await children.close()
         await processes.settled()
         store.close()
         lock.close()
@@ -135,7 +139,7 @@ def create_app(
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
-    app.state.preflight, app.state.receipts = Preflight(settings, synthesis.foresee), receipts
+    app.state.preflight, app.state.receipts = Preflight(settings, children, synthesis.foresee), receipts
     routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(RequestLimits)

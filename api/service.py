@@ -5,6 +5,7 @@ import logging
 import secrets
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import anyio
 
 from api import logs
+from api.children import Children
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
 from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
@@ -23,8 +25,9 @@ from api.files import settle
 from api.inspection import Inputs, Inspector
 from api.metrics import Load
 from api.outbound import check_url
+from api.places import caller
 from api.recent import Standing
-from api.schemas import Health, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
+from api.schemas import Health, InputWarning, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
 from api.storage import Upload, link_inputs, remove_folder, render_folder, staging_folder, storage_problem
 from api.store import StoreFailure, TaskStore
@@ -47,13 +50,20 @@ class Synthesis:
     """The service behind the routes. Files of a render lie in `folder(render.id)`: image, audio, result.mp4."""
 
     def __init__(
-        self, settings: Settings, store: TaskStore, dispatcher: Dispatcher, *, clock: Callable[[], datetime], gpu: bool
+        self,
+        settings: Settings,
+        store: TaskStore,
+        dispatcher: Dispatcher,
+        children: Children,
+        *,
+        clock: Callable[[], datetime],
+        gpu: bool,
     ) -> None:
         self.settings = settings
         self._store, self._dispatcher, self._clock, self._gpu = store, dispatcher, clock, gpu
-        self._inspector = Inspector()
+        self._inspector = Inspector(children)
         self._admission = asyncio.Lock()  # looking for a shared render, counting the queue and joining it are one act
-        self._uploads = 0
+        self._uploads, self._uploads_of = 0, Counter[str]()  # in all, and by client
         self._forecast = Forecast()
         self._events = Events(self._look)
         self.stopping = False
@@ -107,11 +117,18 @@ class Synthesis:
             raise QueueFull(
                 "Too many uploads at the same time", f"At most {self.settings.uploads} are taken.", RETRY_LATER
             )
+        client, most = caller.get(), self.settings.uploads_of_one_client
+        if self._uploads_of[client] >= most:
+            detail = f"At most {most} of one client are taken."
+            raise QueueFull("Too many of your uploads at the same time", detail, RETRY_LATER)
         self._uploads += 1
+        self._uploads_of[client] += 1
         try:
             yield
         finally:
             self._uploads -= 1
+            self._uploads_of[client] -= 1
+            self._uploads_of += Counter()  # forgets those who send nothing
 
     async def start(self, form: RenderForm, owner: str | None, idempotency_key: str | None = None) -> TaskCreated:
         """Accepts a request: once this returns, the task outlives any crash. `owner`: name of the key, if any."""
@@ -149,7 +166,7 @@ class Synthesis:
         engine = choose_engine(
             self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
         )
-        inputs = await self._inspector.inspect(upload)
+        inputs = await self._inspector.inspect(upload, wish.duration)
         render = await asyncio.to_thread(self._plan, wish.options(), upload, engine, inputs)
         task = Task(
             render.id,
@@ -158,6 +175,7 @@ class Synthesis:
             owner,
             idempotency_key=key,
             request_hash=body,
+            warnings=inputs.warnings,
             callback_url=callback_url,
         )
         logs.about(task.id)
@@ -297,6 +315,7 @@ class Synthesis:
             frames=render.steps if draws else None,
             eta_seconds=_range(eta),
             cancelled=task.cancelled_at is not None,
+            warnings=_warnings(task),
         )
 
     def foresee(self, size: Size) -> SecondsRange | None:
@@ -445,7 +464,12 @@ def _range(span: Span | None) -> SecondsRange | None:
 
 def _created(task: Task) -> TaskCreated:
     status = task.as_told().render.status
-    return TaskCreated(task_id=task.id, status=status, message="Task created successfully")
+    message = "Task created successfully"
+    return TaskCreated(task_id=task.id, status=status, message=message, warnings=_warnings(task))
+
+
+def _warnings(task: Task) -> list[InputWarning]:
+    return [InputWarning(**warning) for warning in task.warnings]
 
 
 def _visible(standing: Standing | None, owner: str | None) -> Standing:

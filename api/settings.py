@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         return int(self.max_image_mb * MEGABYTE)
 
     @property
+    def uploads_of_one_client(self) -> int:
+        """A quarter of `uploads` is kept for others."""
+        return self.uploads - self.uploads // 4
+
+    @property
     def max_audio_bytes(self) -> int:
         """Largest audio file in bytes."""
         return int(self.max_audio_mb * MEGABYTE)

@@ -18,7 +18,7 @@ from api.recent import Recent, Standing
 from api.tasks import CANCELLED, FINAL, LEGAL, Callback, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MIGRATIONS = {
     1: (
         "ALTER TABLE tasks ADD COLUMN owner VARCHAR(64)",
@@ -35,6 +35,7 @@ MIGRATIONS = {
         "CREATE INDEX ix_tasks_created_at ON tasks (created_at)",
         "CREATE INDEX ix_tasks_idempotency_key ON tasks (idempotency_key)",
     ),
+    3: ("ALTER TABLE tasks ADD COLUMN warnings JSON NOT NULL DEFAULT '[]'",),
 }
 """By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak. New tables need no word."""
 MAX_TIMINGS = 200
@@ -78,6 +79,7 @@ _tasks = sa.Table(
     sa.Column("cancelled_progress", sa.Float, nullable=False),
     sa.Column("idempotency_key", sa.String(255), index=True),
     sa.Column("request_hash", sa.String(64)),
+    sa.Column("warnings", sa.JSON, nullable=False),
 )
 _callbacks = sa.Table(
     "callbacks",  # that were not delivered yet; they go with their task

@@ -82,6 +82,7 @@ class Task:
     cancelled_progress: float = 0.0  # the render's at that time
     idempotency_key: str | None = None  # the client's own name for the request that made it
     request_hash: str | None = None  # of that request's body
+    warnings: list[dict[str, Any]] = field(default_factory=list)  # about what was sent, as preflight has them
     callback_url: str | None = None  # told to the store once, and by it to `api.webhooks` only
 
     def as_told(self) -> "Task":

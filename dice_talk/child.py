@@ -8,12 +8,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 
 MEMORY_BYTES = 4 << 30
 """Address space: the largest picture allowed takes 150 MB a copy, and libraries map far more than they use."""
 LOOK_EVERY_S = 1.0
 CPU_SECONDS = 15
 """The largest picture decodes in 3 s here, 300 s of MP3 in less than 1 s; what takes longer was made to."""
+
+
+class End(StrEnum):
+    """How a child ended."""
+
+    DONE = "done"
+    LIMIT = "limit"  # it ran out of memory or time, or a decoder crashed: the file is to blame
+    FAILED = "failed"  # the program does not work: an exception that nobody foresaw
+    KILLED = "killed"  # by somebody else
 
 
 def confine() -> None:

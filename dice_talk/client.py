@@ -11,7 +11,7 @@ Needs `requests` and nothing that renders.
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 from pathlib import Path
@@ -50,6 +50,7 @@ class TaskCreated:
     task_id: str
     status: str
     message: str
+    warnings: Sequence[Mapping[str, Any]] = ()  # code, message, blocking
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class TaskState:
     frames: int | None = None
     eta_seconds: Mapping[str, float] | None = None  # low, high
     cancelled: bool = False
+    warnings: Sequence[Mapping[str, Any]] = ()  # code, message, blocking
 
     @property
     def ended(self) -> bool:

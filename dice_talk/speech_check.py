@@ -38,6 +38,9 @@ NOISY_DB = 17.0
 NOISE_JUDGED_S = 2.0
 """A shorter recording may hold no pause."""
 
+SILENT = Advice("silent_audio", "The recording is silent: the mouth will stay shut. Check the microphone.")
+"""Said also of what was accepted: a silent film may be wanted, and is hardly ever meant."""
+
 
 @dataclass(frozen=True)
 class SpeechFacts:
@@ -57,7 +60,7 @@ class SpeechFacts:
 def check_speech(recording: Recording, speech: Speech) -> SpeechFacts:
     """`speech`: as much of the recording as the video will use."""
     levels = window_levels(speech.original, speech.rate)
-    loud = float(np.percentile(levels, SPEECH_PERCENTILE))
+    loud = _loud(levels)
     silent = levels < max(loud - PAUSE_DB, SILENT_DBFS)
     return SpeechFacts(
         seconds=recording.seconds,
@@ -70,6 +73,15 @@ def check_speech(recording: Recording, speech: Speech) -> SpeechFacts:
         silent_share=float(silent.mean()),
         background_db=loud - float(np.percentile(levels, NOISE_PERCENTILE)),
     )
+
+
+def is_silent(speech: Speech) -> bool:
+    """Whether there is nothing to move the lips."""
+    return _loud(window_levels(speech.original, speech.rate)) < SILENT_DBFS
+
+
+def _loud(levels: Levels) -> float:
+    return float(np.percentile(levels, SPEECH_PERCENTILE))
 
 
 def window_levels(samples: Samples, rate: int) -> Levels:
@@ -97,8 +109,7 @@ def advise(facts: SpeechFacts, limit: float) -> list[Advice]:
     """`limit`: how many seconds of a recording are ever used."""
     found = [*_advise_on_length(facts, limit)]
     if facts.level_dbfs < SILENT_DBFS:
-        found.append(Advice("silent_audio", "The recording is silent: the mouth will stay shut. Check the microphone."))
-        return found
+        return [*found, SILENT]
     return [*found, *_advise_on_level(facts), *_advise_on_content(facts)]
 
 

@@ -220,6 +220,7 @@ function drawStage() {
   show(byId("picture"), !onTask && has);
   show(byId("portrait-tools"), !onTask);
   show(byId("portrait-findings"), !onTask);
+  show(byId("task-findings"), onTask);
   show(byId("image-remove"), has);
   show(byId("sample"), !has || !speech.file);
   byId("image-label").textContent = t(has ? "portrait.change" : "portrait.choose");

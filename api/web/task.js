@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { face } from "./faces.js";
 import * as history from "./history.js";
 import { announce, byId, calm, complain, element, show } from "./page.js";
+import { warnings } from "./portrait.js";
 import { clock, duration, durationRange, emotionName, fromServer, known, sentences, t } from "./texts.js";
 
 const ASK_AGAIN_MS = 2000;
@@ -96,6 +97,7 @@ function draw(state) {
   show(byId("result"), status === "COMPLETED");
   const over = !running && status !== "COMPLETED";
   show(byId("failed"), over);
+  byId("task-findings").replaceChildren(...warnings(state));
   if (running) drawProgress(state);
   if (over) drawFailure(state, status);
   if (!running) document.title = t("page.title");

@@ -105,6 +105,8 @@ def _send_and_fetch(
                 bars.show(video.name, 0, "Sending...")
                 task = client.submit(video.portrait.path, video.speech.path, engine=engine, **fields)
                 tasks[task.task_id] = video
+                for warning in task.warnings:
+                    complain(f"{video.name}: {warning['message']}")
         for state in client.follow(*tasks):
             video = tasks[state.task_id]
             bars.show(video.name, state.progress, state.message)

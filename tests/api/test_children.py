@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from api import children, processes
-from api.errors import QueueFull
+from dice_talk.errors import DiceTalkError
 from tests.waiting import wait_for
 
 
@@ -27,7 +28,7 @@ def test_nothing_is_left_when_the_loop_ends_at_once(monkeypatch: pytest.MonkeyPa
         return ["sleep", "600"]
 
     async def cancel_twice(pause: int) -> None:
-        asking = asyncio.create_task(children.ask("any", seconds=600))
+        asking = asyncio.create_task(children.Children().ask("any", seconds=600))
         while not sleeping():
             await asyncio.sleep(0)
         for _ in range(pause):
@@ -68,16 +69,56 @@ time.sleep(600)
     wait_for(gone)
 
 
-def test_who_waits_too_long_for_a_place_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "WAIT_S", 0.05)
+@pytest.mark.parametrize("forks", [True, False])
+def test_forked_or_started_it_says_the_same(
+    forks: bool, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "FORKS", forks)
 
-    async def crowd() -> None:
-        places = children.Places()
-        async with places.one(), places.one():
-            with pytest.raises(QueueFull):
-                async with places.one():
-                    pass
-        async with places.one(), places.one():
-            pass
+    async def look() -> None:
+        asked = children.Children()
+        await asked.start()
+        try:
+            said = await asked.ask("dice_talk.intake", str(portrait), str(speech), "300", seconds=60)
+            assert said == {"width": 360, "height": 360, "seconds": 8.25}
+            with pytest.raises(DiceTalkError, match="Invalid image file type"):
+                await asked.ask("dice_talk.intake", str(speech), str(speech), "300", seconds=60)
+            with pytest.raises(FileNotFoundError):
+                files = [str(tmp_path / name) for name in ("image", "audio", "video")]
+                await asked.ask("dice_talk.digest", *files, seconds=60)
+            assert bool(asked.pids()) == forks
+            with pytest.raises(children.ChildFailed):
+                await asked.ask("dice_talk.intake", str(portrait), str(speech), "no number", seconds=60)
+        finally:
+            await asked.close()
+            await processes.settled()
 
-    asyncio.run(crowd())
+    asyncio.run(look())
+    gc.collect()
+
+
+def test_a_look_that_hangs_is_ended_and_the_next_one_works(speech: Path, tmp_path: Path) -> None:
+    """In a picture that never comes; and so is one that nobody waits for any more."""
+    os.mkfifo(tmp_path / "pipe")
+
+    async def look() -> None:
+        asked = children.Children()
+        await asked.start()
+        hang = "dice_talk.intake", str(tmp_path / "pipe"), str(speech), "300"
+        try:
+            await asked.ask("dice_talk.intake", str(speech), str(speech), "300", seconds=60)
+        except DiceTalkError:
+            forking = psutil.Process(asked.pids()[0])
+        assert await asked.ask(*hang, seconds=1) == {}
+        assert not forking.children()
+        asking = asyncio.create_task(asked.ask(*hang, seconds=60))
+        while not forking.children():
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert not forking.children()
+        assert forking.is_running(), "it was only told to end the child"
+        await asked.close()
+
+    if children.FORKS:
+        asyncio.run(look())

@@ -67,6 +67,7 @@ def test_a_database_of_version_1_is_taken_over(file: Path, tmp_path: Path) -> No
         standing = store.standing("old")
         assert standing
         assert (standing.task.owner, standing.task.render.number, standing.ahead) == (None, 7, 0)
+        assert standing.task.warnings == []
         assert [render.id for render in store.unfinished()] == ["old"]
         store.close()
     store = TaskStore(sqlite_url(file))

@@ -1,0 +1,156 @@
+"""The process that forks children for looks at files. What is said to it is in `dice_talk.forkserver`."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from api import processes
+from dice_talk.child import End
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 1024 * 1024
+"""Bytes; a small picture in base64 takes a tenth of it."""
+END_S = 2.0
+"""Between the end of a connection and that of the child behind it."""
+LAST_WORDS = 20
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
+"""With an arena for each thread, as is usual, a machine of many cores would map more than the children may. And a
+process that forks must have one thread.
+"""
+
+Facts = dict[str, Any]
+
+
+class ForkServer:
+    """Starts the process, and starts it anew when it has died."""
+
+    def __init__(self, *modules: str) -> None:
+        """`modules`: those that it can run."""
+        self.modules = modules
+        self._process: Process | None = None
+        self._control: socket.socket | None = None
+        self._command: list[str] = []
+        self._starting = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self.last_words: deque[str] = deque(maxlen=LAST_WORDS)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it ended by itself with an error: it can't import its modules."""
+        return self._process is not None and (self._process.returncode or 0) > 0
+
+    async def start(self) -> None:
+        """Starts the process unless it runs. Returns before its imports are done. Raises `OSError`."""
+        command = [sys.executable, "-m", "dice_talk.forkserver", *self.modules]
+        async with self._starting:
+            if self.pid and command == self._command:
+                return
+            await self._stop()
+            control, theirs = socket.socketpair()
+            with theirs:
+                env = os.environ | ENVIRONMENT
+                try:
+                    self._process = await processes.start(command, stdin=theirs.fileno(), env=env)
+                except BaseException:
+                    control.close()
+                    raise
+            self._control, self._command = control, command
+            self._reading = asyncio.create_task(self._log_stderr(self._process))
+
+    async def run(self, module: str, arguments: tuple[str, ...], facts: Facts) -> End | None:
+        """Forks a child for one look, and adds what it says to `facts`; how it ended, None when that is not known.
+
+        Cancelling ends the child. Raises `OSError` when the process can't be started or reached.
+        """
+        await self.start()
+        process = self._process
+        try:
+            ours = self._request([module, *arguments])
+        except OSError:
+            await self._give_up(process)
+            raise
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE)
+        try:
+            await _read(reader, facts)
+        finally:
+            await self._end(reader, writer, process)
+        if end := facts.pop("ended", None):
+            return End(end)
+        await self._give_up(process)  # it is dying, or as good as dead
+        return None
+
+    def _request(self, words: list[str]) -> socket.socket:
+        """The connection to a child that is being forked."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                ours.sendall(json.dumps(words).encode() + b"\n")
+                if self._control is None:
+                    raise BrokenPipeError
+                socket.send_fds(self._control, [b"\n"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        return ours
+
+    async def _end(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, process: Process | None) -> None:
+        """Returns once the child has gone."""
+        with anyio.CancelScope(shield=True), suppress(OSError):
+            if not reader.at_eof():
+                writer.write_eof()
+                with anyio.move_on_after(END_S) as patience:
+                    while await reader.read(65536):
+                        pass
+                if patience.cancelled_caught:  # it never began, or the process hangs
+                    await self._give_up(process)
+            writer.close()
+
+    async def _give_up(self, process: Process | None) -> None:
+        async with self._starting:
+            if process is self._process:  # else somebody else has replaced it
+                await self._stop()
+
+    async def close(self) -> None:
+        """Ends the process and its children."""
+        async with self._starting:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        if self._control:
+            self._control.close()  # which it takes for the end, and ends its children
+            self._control = None
+        if self._process:
+            with anyio.move_on_after(END_S, shield=True):
+                await self._process.wait()
+            await processes.end(self._process)
+        if self._reading:
+            await asyncio.wait([self._reading], timeout=END_S)
+            self._reading.cancel()
+
+    async def _log_stderr(self, process: Process) -> None:
+        while process.stderr is not None and (chunk := await process.stderr.read(4096)):
+            for line in chunk.decode(errors="replace").splitlines():
+                self.last_words.append(line[:500])
+                log.debug("fork server: %s", line[:500])
+
+
+async def _read(reader: asyncio.StreamReader, facts: Facts) -> None:
+    with suppress(ConnectionError):
+        async for line in reader:
+            with suppress(ValueError):  # one that is cut off tells nothing
+                facts |= json.loads(line)
