@@ -68,6 +68,14 @@ BOUNDS = {
 """Lowest and highest value by field name, for error messages."""
 
 
+MAY_BE_EMPTY = frozenset(
+    name
+    for name, schema in TaskOptions.model_json_schema()["properties"].items()
+    if not {"$ref", "enum"} & schema.keys()
+)
+"""Options that a form may leave empty, as browsers send what was not filled in. A choice is made or left out."""
+
+
 class TaskCreated(BaseModel):
     """Answer to a request that was accepted."""
 
