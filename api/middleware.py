@@ -2,7 +2,6 @@
 
 import asyncio
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import anyio
 from fastapi.responses import JSONResponse
@@ -119,7 +118,7 @@ class HeadAsGet:
         async def send_head(message: Message) -> None:
             nonlocal answered
             if message["type"] == "http.response.start":
-                scope.update({name: inner[name] for name in ("route",) if name in inner})  # for the log
+                scope["route"] = inner.get("route")  # for the metrics
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 answered = True
@@ -139,9 +138,10 @@ class RelativeRedirects:
         async def send_relative(message: Message) -> None:
             if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
                 headers = MutableHeaders(scope=message)
-                if "location" in headers:
-                    target = urlsplit(headers["location"])._replace(scheme="", netloc="")
-                    headers["location"] = "/" + target.geturl().lstrip("/")  # two slashes would begin a host
+                _, _, behind_scheme = headers.get("location", "").partition("://")
+                if behind_scheme:
+                    path = behind_scheme.partition("/")[2].lstrip("/")  # two slashes would begin another host
+                    headers["location"] = f"/{path}"
             await send(message)
 
         await self._app(scope, receive, send_relative)

@@ -17,6 +17,8 @@ STALL_S = 60.0
 """How long a client may take for the 64 KB that it was sent last."""
 
 
+PIECE = 32 * 1024
+"""Bytes that h11 is given at once: what it holds of an unfinished head or chunk header it measures only in between."""
 EMPTY_LINES = re.compile(rb"(\r?\n)*")
 
 
@@ -65,9 +67,10 @@ class Http(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """What follows a request that was refused is thrown away."""
-        if not self._refused:
-            super().data_received(data)
-            self._watch_head()
+        for start in range(0, len(data), PIECE):
+            if not self._refused:
+                super().data_received(data[start : start + PIECE])
+                self._watch_head()
 
     def on_response_complete(self) -> None:
         """From here on the next request is waited for."""

@@ -33,6 +33,13 @@ def test_a_redirect_leads_to_the_call(real_service: Service) -> None:
     assert answer.url == f"{real_service.url}/api/v1/synthesis?limit=3"
 
 
+@pytest.mark.parametrize("host", ["[evil", "evil:x", "a@evil.example", "evil/..", "", "[::1]:80"])
+def test_redirects_with_a_host_that_is_none(real_service: Service, host: str) -> None:
+    url = f"{real_service.url}/api/v1/synthesis/"
+    answer = requests.get(url, headers={"Host": host}, allow_redirects=False, timeout=60)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/api/v1/synthesis")
+
+
 @pytest.mark.parametrize("path", ["//evil.example/", "//evil.example/docs/", "/%2fevil.example/", "/\\evil.example/"])
 def test_no_redirect_leads_elsewhere(real_service: Service, path: str) -> None:
     prepared = requests.Request("GET", real_service.url).prepare()
