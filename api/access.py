@@ -26,10 +26,17 @@ class Access:
         self._admitted: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=requests_per_minute))
 
     def admit(self, authorization: str | None) -> str | None:
-        """Name of the key in the header; None where none is needed.
+        """Name of the key in the header, for one more request; None where none is needed.
 
         Raises `Unauthorized`, `Forbidden` or `TooManyRequests`.
         """
+        name = self.identify(authorization)
+        if name is not None:
+            self._count(name)
+        return name
+
+    def identify(self, authorization: str | None) -> str | None:
+        """The same, for a request that was admitted before. Raises `Unauthorized` or `Forbidden`."""
         if self.keys is None:
             return None
         scheme, secret = get_authorization_scheme_param(authorization)
@@ -40,8 +47,15 @@ class Access:
             raise Unauthorized("The API key is not known", HINT, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
         if key.revoked:
             raise Forbidden("The API key was revoked", "Ask whoever runs this server for another.")
-        self._count(key.name)
         return key.name
+
+    def is_valid(self, authorization: str | None) -> bool:
+        """Whether a request that was admitted would still be."""
+        try:
+            self.identify(authorization)
+        except (Unauthorized, Forbidden):
+            return False
+        return True
 
     def _count(self, name: str) -> None:
         """Raises `TooManyRequests` when the last minute was as full as it may be. What is refused does not count."""

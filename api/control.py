@@ -1,11 +1,13 @@
 """Verbs and paths of what a client can do with tasks beyond the documented calls. No logic here."""
 
 from collections.abc import AsyncIterable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from api.access import Access
 from api.events import Feed
 from api.routes import (
     NO_ENGINE,
@@ -18,7 +20,7 @@ from api.routes import (
     Service,
     documented,
 )
-from api.schemas import MAX_PAGE, TaskCreated, TaskOptions, TaskPage, TaskState
+from api.schemas import MAX_PAGE, MAY_BE_EMPTY, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.storage import staging_folder
 from api.tasks import TaskStatus
 from api.uploads import receive_fields
@@ -79,6 +81,7 @@ async def feed(task_id: str, synthesis: Service, owner: Owner) -> Feed:
     },
 )
 async def follow(
+    request: Request,
     feed: Annotated[Feed, Depends(feed)],
     last_event_id: Annotated[
         str | None, Header(description="Browsers send it when they connect again: what came since is told first.")
@@ -87,9 +90,11 @@ async def follow(
     """An event `state` now and at each change, then one event `end`; both hold the task as its status does.
 
     The stream then closes; close the connection too, or a browser opens it again. Comments keep it alive meanwhile.
-    A stream that closes without `end` is worth opening again: the server was shut down.
+    A stream that closes without `end` is worth opening again: the server was shut down, or the key was revoked.
     """
-    async for event in feed.follow(last_event_id):
+    access: Access = request.app.state.access
+    allowed = partial(access.is_valid, request.headers.get("authorization"))
+    async for event in feed.follow(last_event_id, allowed):
         yield event
 
 
@@ -118,11 +123,13 @@ async def remove(task_id: str, synthesis: Service, owner: Owner) -> None:
 def _all_optional(*, form: bool) -> dict[str, Any]:
     """OpenAPI's description of a body with any of a task's options; what is left out stays as it was."""
     fields = TaskOptions.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
-    for field in fields.values():
+    for name, field in fields.items():
         for word in ("default", "example", "examples"):
             field.pop(word, None)
         if form:  # which has no null
-            field |= field.pop("anyOf", [{}])[0] | LEFT_EMPTY
+            field |= field.pop("anyOf", [{}])[0]
+            if name in MAY_BE_EMPTY:
+                field |= LEFT_EMPTY
     return {"type": "object", "title": "RetryForm", "properties": fields, "additionalProperties": False}
 
 
@@ -131,7 +138,8 @@ FORM, MEMBERS = _all_optional(form=True), _all_optional(form=False)
 
 async def changes(request: Request, synthesis: Service) -> dict[str, Any]:
     """Options that a retry is to have, from a form or JSON."""
-    return await receive_fields(request, staging_folder(synthesis.settings), synthesis.settings.upload_seconds)
+    settings = synthesis.settings
+    return await receive_fields(request, staging_folder(settings), settings.upload_seconds, may_be_empty=MAY_BE_EMPTY)
 
 
 @calls.post(

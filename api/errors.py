@@ -80,6 +80,15 @@ class Conflict(ApiError):
     status = HTTPStatus.CONFLICT
 
 
+class PreconditionFailed(ApiError):
+    """A conditional request asks for another version than there is."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Download it anew, without the condition.")
+
+
 class UploadTimeout(ApiError):
     """The body did not arrive in time."""
 
@@ -183,11 +192,14 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"  # see `middleware.HeadAsGet`
         hints = {
             404: "See /docs for what there is.",
-            405: f"Allowed: {(error.headers or {}).get('Allow', 'see /docs')}",
+            405: f"Allowed: {headers.get('Allow', 'see /docs')}",
         }
-        return respond(error.status_code, str(error.detail), hints.get(error.status_code), error.headers)
+        return respond(error.status_code, str(error.detail), hints.get(error.status_code), headers)
 
     async def on_os_error(request: Request, error: Exception) -> JSONResponse:
         if no_room(error):

@@ -5,12 +5,15 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import anyio
 from fastapi.sse import ServerSentEvent
 
 from api.schemas import TaskState
 
 TICK_S = 0.25
 """How often tasks are looked at."""
+ALLOWED_S = 0.5
+"""How often those who follow a silent task are looked at: whether their key still counts."""
 MAX_EVENTS, MAX_FEEDS = 64, 500
 """How many changes of how many tasks are kept to be told again: some 20 MB at most."""
 UNTOLD = {"elapsed_seconds", "eta_seconds"}
@@ -55,12 +58,15 @@ class Feed:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def follow(self, last_id: str | None) -> AsyncIterator[ServerSentEvent]:
-        """What came after the event with that id, else how the task is now; then each change; then the end."""
+    async def follow(self, last_id: str | None, allowed: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
+        """What came after the event with that id, else how the task is now; then each change; then the end.
+
+        Stops, without an end, when the client is no longer `allowed` to know.
+        """
         told = self._number_of(last_id)
         self.followers += 1
         try:
-            while True:
+            while allowed():
                 changed = self._changed
                 for number, state in [event for event in self._events if event[0] > told]:
                     yield ServerSentEvent(event="state", id=f"{self._name}-{number}", raw_data=state)
@@ -71,7 +77,8 @@ class Feed:
                     yield ServerSentEvent(event="end", id=f"{self._name}-{told}", raw_data=self._events[-1][1])
                 if self.ended or self._silent:
                     return
-                await changed.wait()
+                with anyio.move_on_after(ALLOWED_S):
+                    await changed.wait()
         finally:
             self.followers -= 1
 

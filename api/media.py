@@ -14,7 +14,6 @@ from api.routes import (
     NOT_COMPLETED,
     NOT_FOUND,
     OUT_OF_RANGE,
-    QUEUE_FULL,
     STOPPING,
     TIMED_OUT,
     TOO_LARGE,
@@ -26,6 +25,7 @@ from api.routes import (
     documented,
 )
 
+BUSY = {"error": "Too many uploads at the same time", "detail": "At most 128 are taken."}
 NO_FILE = {"error": "Neither image nor audio was sent", "detail": "Send one of them, or both."}
 uploads = APIRouter(prefix="/api", route_class=UploadRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
@@ -59,7 +59,7 @@ async def receipts_of(request: Request) -> Receipts:
             408: {"too slow": TIMED_OUT},
             413: {"file too large": TOO_LARGE},
             422: {"malformed form": MALFORMED},
-            503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
+            503: {"too many uploads": BUSY, "shutting down": STOPPING},
         }
     ),
 )

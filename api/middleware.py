@@ -31,6 +31,10 @@ class RequestLimits:
 
 def _refusal(scope: Scope) -> JSONResponse | None:
     headers, close = scope["headers"], {"Connection": "close"}
+    if not scope["http_version"].startswith("1."):  # a later 1.x is answered as 1.1 (RFC 9110, 2.5)
+        return respond(505, "This version of HTTP is not spoken", "Send HTTP/1.1.", close)
+    if scope["http_version"] > "1.1" and not any(name == b"host" for name, _ in headers):  # h11 looks at 1.1 only
+        return respond(400, "The request has no Host header", "Send one.", close)
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
         return respond(414, "The address is too long", f"At most {MAX_TARGET_BYTES} bytes are allowed.", close)
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
@@ -42,8 +46,16 @@ def _refusal(scope: Scope) -> JSONResponse | None:
     return None
 
 
+PLAIN = {
+    "Invalid host header": "Use an address that this server is known by; its setting allowed_hosts lists them.",
+    "Disallowed CORS origin": "The server's setting cors_origins lists the sites whose pages may use it.",
+    "Malformed range header.": "Send bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH; several are separated by commas.",
+}
+"""What to do about errors that the framework answers with plain text."""
+
+
 class ErrorForm:
-    """Gives plain-text errors, as the framework's file responses make them, the documented body."""
+    """Gives plain-text errors, as the framework makes them for files, hosts and origins, the documented body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,25 +65,86 @@ class ErrorForm:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        replaced = False
+        plain: Message | None = None
 
         async def send_in_form(message: Message) -> None:
-            nonlocal replaced
-            if message["type"] == "http.response.start":
-                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
-                status = message["status"]
-                if status >= 400 and headers.get("content-type", "").startswith("text/plain"):
-                    replaced = True
-                    kept = {
-                        name: value
-                        for name, value in headers.items()
-                        if not name.startswith("content-") or name == "content-range"
-                    }
-                    await respond(status, HTTPStatus(status).phrase, headers=kept)(scope, receive, send)
-            if not replaced:
+            nonlocal plain
+            if message["type"] == "http.response.start" and _is_plain_error(message):
+                plain = message
+            elif plain is None:
                 await send(message)
+            else:  # all of the text; what else there may be of the body is empty
+                answer, plain = _in_form(plain, message["body"].decode()), None
+                start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+                await send(start)
+                await send({**message, "body": bytes(answer.body)})
 
         await self._app(scope, receive, send_in_form)
+
+
+def _is_plain_error(start: Message) -> bool:
+    kind = MutableHeaders(scope=start).get("content-type", "")
+    return bool(start["status"] >= 400 and kind.startswith("text/plain"))
+
+
+def _in_form(start: Message, text: str) -> JSONResponse:
+    headers = MutableHeaders(scope=start)
+    kept = {
+        name: value for name, value in headers.items() if not name.startswith("content-") or name == "content-range"
+    }
+    return respond(start["status"], text or HTTPStatus(start["status"]).phrase, PLAIN.get(text), kept)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without a body. A stream ends with its head.
+
+    `Range` is left out, which has a meaning for GET only (RFC 9110, 14.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self._app(scope, receive, send)
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        inner: Scope = {**scope, "method": "GET", "headers": headers}
+        answered = False
+
+        async def receive_until_answered() -> Message:
+            return {"type": "http.disconnect"} if answered else await receive()
+
+        async def send_head(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                scope["route"] = inner.get("route")  # for the metrics
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered = True
+
+        return await self._app(inner, receive_until_answered, send_head)
+
+
+class RelativeRedirects:
+    """Redirects within this server name no host: the framework would repeat the client's Host header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def send_relative(message: Message) -> None:
+            if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
+                headers = MutableHeaders(scope=message)
+                _, _, behind_scheme = headers.get("location", "").partition("://")
+                if behind_scheme:
+                    path = behind_scheme.partition("/")[2].lstrip("/")  # two slashes would begin another host
+                    headers["location"] = f"/{path}"
+            await send(message)
+
+        await self._app(scope, receive, send_relative)
 
 
 class LastResort:

@@ -1,11 +1,15 @@
 """What people open in a browser: the page at `/` and the files it is made of, in `api/web/`."""
 
+import os
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import FileResponse
-from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.datastructures import Headers
+from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from api.files import RangedFile
+from api.preconditions import conditional
 
 WEB = Path(__file__).parent / "web"
 REVALIDATE = {"cache-control": "no-cache"}
@@ -37,21 +41,25 @@ class WebFiles(StaticFiles):
         response.headers.update(REVALIDATE)
         return response
 
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """As the base class, but with all of RFC 9110's conditions and ranges."""
+        file = RangedFile(full_path, status_code=status_code, stat_result=stat_result)
+        return conditional(file, Headers(scope=scope))
+
 
 def _type(file: Path) -> str:
     type_ = TYPES.get(file.suffix, "application/octet-stream")
     return f"{type_}; charset=utf-8" if type_.startswith("text/") else type_
 
 
-@router.head("/")
 @router.get("/")
 def index(request: Request) -> Response:
     """The page."""
     file = WEB / "index.html"
-    response = FileResponse(file, media_type=TYPES[".html"], headers=REVALIDATE, stat_result=file.stat())
-    if StaticFiles().is_not_modified(response.headers, request.headers):
-        return NotModifiedResponse(response.headers)
-    return response
+    response = RangedFile(file, media_type=TYPES[".html"], headers=REVALIDATE, stat_result=file.stat())
+    return conditional(response, request.headers)
 
 
 def install(app: FastAPI) -> None:

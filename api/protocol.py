@@ -1,6 +1,7 @@
 """HTTP/1.1 by uvicorn, and what it leaves out: an end to clients that stall, and the documented form of errors."""
 
 import asyncio
+import re
 from collections.abc import Callable
 
 import h11
@@ -14,6 +15,26 @@ HEAD_S = 30.0
 """How long a connection may go without a whole request head, from its start or from the end of the last answer."""
 STALL_S = 60.0
 """How long a client may take for the 64 KB that it was sent last."""
+
+
+PIECE = 32 * 1024
+"""Bytes that h11 is given at once: what it holds of an unfinished head or chunk header it measures only in between."""
+EMPTY_LINES = re.compile(rb"(\r?\n)*")
+
+
+class Connection(h11.Connection):
+    """Skips empty lines before a request, as RFC 9112 (2.2) asks: some clients send one after a form."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """As the base class. Half an empty line is waited for."""
+        if self.their_state is h11.IDLE:
+            received, closed = self.trailing_data
+            match = EMPTY_LINES.match(received)
+            skipped = match.end() if match else 0
+            self._receive_buffer.maybe_extract_at_most(skipped)
+            if received[skipped:] == b"\r" and not closed:
+                return h11.NEED_DATA
+        return super().next_event()
 
 
 class Alarm:
@@ -39,15 +60,17 @@ class Http(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """From here on the first request is waited for."""
         self._no_head, self._unread, self._refused = Alarm(), Alarm(), False
+        self.conn = Connection(h11.SERVER)
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # every byte that is left unread has its alarm, also the last one
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
         """What follows a request that was refused is thrown away."""
-        if not self._refused:
-            super().data_received(data)
-            self._watch_head()
+        for start in range(0, len(data), PIECE):
+            if not self._refused:
+                super().data_received(data[start : start + PIECE])
+                self._watch_head()
 
     def on_response_complete(self) -> None:
         """From here on the next request is waited for."""

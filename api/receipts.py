@@ -71,7 +71,7 @@ class ReceiptWeights(BaseModel):
 
 
 class ReceiptTimings(BaseModel):
-    """When, and how long."""
+    """When, and how long. Of a task that shares a render, from when it joined it."""
 
     created_at: Timestamp = Field(description="UTC, as all times.", examples=["2024-01-15T10:30:00"])
     started_at: Timestamp | None = Field(description="Of the last attempt.", examples=["2024-01-15T10:30:02"])
@@ -249,15 +249,14 @@ def poster_of(folder: Path) -> bytes:
 
 
 def _timings(task: Task) -> ReceiptTimings:
-    render = task.render
-    started, finished = render.started_at or task.created_at, render.finished_at or task.created_at
+    started, finished = task.started_at or task.created_at, task.finished_at or task.created_at
     return ReceiptTimings(
         created_at=task.created_at,
-        started_at=render.started_at,
-        finished_at=render.finished_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
         queued_seconds=round(max(0.0, (started - task.created_at).total_seconds()), 1),
         render_seconds=round((finished - started).total_seconds(), 1),
-        attempts=render.attempts,
+        attempts=task.attempts,
     )
 
 

@@ -8,7 +8,6 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from api import logs, pages
 from api.access import HINT, Access
@@ -16,6 +15,7 @@ from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
 from api.metrics import Metrics
 from api.places import caller, client_of
+from api.preconditions import conditional
 from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
 from api.service import Synthesis
 from api.storage import staging_folder
@@ -44,6 +44,10 @@ TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive wi
 DAMAGED = {
     "error": "The image can't be decoded",
     "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
+}
+ANOTHER_VERSION = {
+    "error": "If-Match names another version of this file",
+    "detail": "Download it anew, without the condition.",
 }
 NOT_READY = {"error": "The service is not ready", "detail": "The database does not answer"}
 METRICS = 'dice_talk_queue_length 3.0\ndice_talk_video_seconds_total{engine="lite"} 182.5\n'
@@ -99,18 +103,24 @@ class KeyRoute(APIRoute):
 class FormRoute(APIRoute):
     """Reads the form with limits and on disk, before the framework's own parser could."""
 
+    async def before_form(self, request: Request, synthesis: Synthesis) -> None:
+        """Refuses what need not be uploaded to be refused."""
+        synthesis.refuse_when_closed()
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As in FastAPI's "Custom Request and APIRoute class"."""
         handle = super().get_route_handler()
 
         async def read_then_handle(request: Request) -> Response:
             synthesis = await service(request)
-            settings = synthesis.settings
+            settings, authorization = synthesis.settings, request.headers.get("authorization")
             limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
+            await self.before_form(request, synthesis)
             async with (
-                synthesis.uploading(await owner(request), request.headers.get("idempotency-key")),
+                synthesis.uploading(),
                 receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form,
             ):
+                request.app.state.access.identify(authorization)  # it may have been revoked meanwhile
                 request.state.form = form
                 return await handle(UploadedRequest(request.scope, request.receive))
 
@@ -119,6 +129,14 @@ class FormRoute(APIRoute):
 
 class UploadRoute(KeyRoute, FormRoute):
     """First the key, then the form."""
+
+
+class StartRoute(UploadRoute):
+    """Uploads that make a task."""
+
+    async def before_form(self, request: Request, synthesis: Synthesis) -> None:
+        """Also what can't find a place in the queue."""
+        await synthesis.refuse_in_vain(await owner(request), request.headers.get("idempotency-key"))
 
 
 async def service(request: Request) -> Synthesis:
@@ -145,7 +163,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 service_routes = APIRouter(prefix="/api")
-uploads = APIRouter(prefix="/api", route_class=UploadRoute)
+uploads = APIRouter(prefix="/api", route_class=StartRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
 operation, callbacks = APIRouter(route_class=KeyRoute), APIRouter()
 
@@ -245,7 +263,6 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
     return await synthesis.status(task_id, owner)
 
 
-@tasks.head("/v1/synthesis/{task_id}/download", include_in_schema=False)  # after GET, which `Allow` then names
 @tasks.get(
     "/v1/synthesis/{task_id}/download",
     summary="Download the finished video",
@@ -262,6 +279,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
             {
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
+                412: {"another version": ANOTHER_VERSION},
                 416: {"range beyond the file": {"error": "Requested Range Not Satisfiable"}},
             }
         ),
@@ -269,14 +287,19 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
 )
 def download(task_id: str, request: Request, synthesis: Service, owner: Owner) -> Response:
     """Takes Range and conditional requests."""
-    file = synthesis.result(task_id, owner)
+    task = synthesis.completed(task_id, owner)
+    file = synthesis.result_file(task.render.id)
+    modified = task.finished_at or task.created_at  # the file's own time may be that of somebody else's task
     try:
-        response = OpenedFile(file, media_type="video/mp4", filename="result.mp4")
+        video = OpenedFile(file, media_type="video/mp4", filename="result.mp4", name=task.id, modified=modified)
     except FileNotFoundError as error:  # removed between the question and the answer
         raise TaskNotFound from error
-    if StaticFiles().is_not_modified(response.headers, request.headers):
-        response.close()
-        return NotModifiedResponse(response.headers)
+    response = None
+    try:
+        response = conditional(video, request.headers)
+    finally:
+        if response is not video:
+            video.close()
     return response
 
 

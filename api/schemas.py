@@ -84,6 +84,14 @@ class InputWarning(BaseModel):
 WARNINGS = "What to know about the files that were sent: silent_audio, a recording in which nothing is heard."
 
 
+MAY_BE_EMPTY = frozenset(
+    name
+    for name, schema in TaskOptions.model_json_schema()["properties"].items()
+    if not {"$ref", "enum"} & schema.keys()
+)
+"""Options that a form may leave empty, as browsers send what was not filled in. A choice is made or left out."""
+
+
 class TaskCreated(BaseModel):
     """Answer to a request that was accepted."""
 

@@ -23,6 +23,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api import control, errors, logs, media, processes, routes
 from api.access import Access
@@ -33,7 +34,15 @@ from api.engines import Command, EnginePool
 from api.keys import KeyFile
 from api.logs import RequestLog
 from api.metrics import Metrics
-from api.middleware import ErrorForm, LastResort, LingeringClose, RequestLimits, SecureHeaders
+from api.middleware import (
+    ErrorForm,
+    HeadAsGet,
+    LastResort,
+    LingeringClose,
+    RelativeRedirects,
+    RequestLimits,
+    SecureHeaders,
+)
 from api.preflight import Preflight
 from api.protocol import Http
 from api.receipts import Receipts
@@ -142,8 +151,11 @@ def create_app(
     app.state.preflight, app.state.receipts = Preflight(settings, children, synthesis.foresee), receipts
     routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(RelativeRedirects)  # each one added goes around those before it
     app.add_middleware(RequestLimits)
-    app.add_middleware(LingeringClose)  # each one added goes around those before it
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.known_hosts, www_redirect=False)
+    app.add_middleware(LingeringClose)
     app.add_middleware(LastResort)
     if settings.allowed_origins:
         app.add_middleware(

@@ -18,7 +18,7 @@ from api import logs
 from api.children import Children
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
-from api.errors import Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
+from api.errors import ApiError, Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
 from api.eta import Forecast, Size, Span
 from api.events import TICK_S, Events, Feed
 from api.files import settle
@@ -30,7 +30,7 @@ from api.recent import Standing
 from api.schemas import Health, InputWarning, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
 from api.storage import Upload, link_inputs, remove_folder, render_folder, staging_folder, storage_problem
-from api.store import StoreFailure, TaskStore
+from api.store import KeyTaken, StoreFailure, TaskStore
 from api.tasks import FINAL, Render, Task, TaskStatus, cache_key, request_hash
 from api.uploads import StoredFile
 from dice_talk import __version__
@@ -68,12 +68,15 @@ class Synthesis:
         self._events = Events(self._look)
         self.stopping = False
 
-    def refuse_when_full(self) -> None:
-        """Raises `QueueFull` or `Unavailable`."""
+    def refuse_when_closed(self) -> None:
+        """Raises `Unavailable`."""
         if self.stopping:
             raise Unavailable("The server is shutting down", "Try again soon.", RETRY_LATER)
         if problem := storage_problem(self.settings):
             raise Unavailable(problem, "Try again later.", RETRY_LATER)
+
+    def refuse_when_full(self) -> None:
+        """Raises `QueueFull`."""
         if self._dispatcher.full:
             raise QueueFull(
                 "Too many tasks are waiting",
@@ -104,15 +107,26 @@ class Synthesis:
                 "Too many of your tasks are waiting", f"At most {limit} of one key may wait.", RETRY_LATER
             )
 
-    @asynccontextmanager
-    async def uploading(self, owner: str | None, idempotency_key: str | None = None) -> AsyncIterator[None]:
-        """Around one upload. Raises `QueueFull`, `Unavailable` or `TooManyRequests` before it is sent in vain."""
-        made = None
-        if idempotency_key:
-            made = await asyncio.to_thread(self._store.keyed, owner, idempotency_key)
-        if made is None:  # what was accepted already takes no place
-            self.refuse_when_full()
+    async def refuse_in_vain(self, owner: str | None, idempotency_key: str | None) -> None:
+        """Before an upload that can't make a task, whatever it holds.
+
+        Where something can be shared, only the whole request tells whether it needs a place, so it is read first.
+        Raises `QueueFull`, `Unavailable` or `TooManyRequests`.
+        """
+        made = await asyncio.to_thread(self._store.keyed, owner, idempotency_key) if idempotency_key else None
+        if made:
+            return  # what was accepted already takes no place
+        self.refuse_when_closed()
+        try:
             await self.refuse_when_owner_waits(owner)
+            self.refuse_when_full()
+        except (QueueFull, TooManyRequests):
+            if not await asyncio.to_thread(self._store.any_shareable):
+                raise
+
+    @asynccontextmanager
+    async def uploading(self) -> AsyncIterator[None]:
+        """Around one upload. Raises `QueueFull` when there are too many at once."""
         if self._uploads >= self.settings.uploads:
             raise QueueFull(
                 "Too many uploads at the same time", f"At most {self.settings.uploads} are taken.", RETRY_LATER
@@ -146,7 +160,8 @@ class Synthesis:
 
     async def retry(self, task_id: str, owner: str | None, changes: Mapping[str, object]) -> TaskCreated:
         """Accepts a request for the same files. `changes`: other options than that task's, by name."""
-        async with self.uploading(owner):
+        self.refuse_when_closed()
+        async with self.uploading():
             render = (await self._find(task_id, owner)).render
             options = TaskOptions.of(render, changes)
             folder = staging_folder(self.settings) / uuid.uuid4().hex
@@ -166,8 +181,16 @@ class Synthesis:
         engine = choose_engine(
             self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
         )
+        options = wish.options()
+        cache_key = await asyncio.to_thread(self._cache_key, options, upload, engine)
+        try:
+            await self._find_place(cache_key, owner)  # it costs less than to look at the files
+        except ApiError:
+            if key and body and (made := await self._find_repeated(owner, key, body)):
+                return _created(made)  # its twin took the last place
+            raise
         inputs = await self._inspector.inspect(upload, wish.duration)
-        render = await asyncio.to_thread(self._plan, wish.options(), upload, engine, inputs)
+        render = self._plan(options, cache_key, engine, inputs)
         task = Task(
             render.id,
             render.created_at,
@@ -199,34 +222,55 @@ class Synthesis:
     async def _admit(self, task: Task, upload: Path) -> Task:
         """Lets the task share a render, or wait for one of its own. Gives the one that there is, if it was repeated."""
         async with self._admission:
-            if task.idempotency_key and task.request_hash:
-                made = await self._find_repeated(task.owner, task.idempotency_key, task.request_hash)
-                if made:
+            if made := await self._made_by(task):
+                return made
+            shared = await self._find_place(task.render.cache_key, task.owner)
+            try:
+                if shared:
+                    task = task.joining(shared)
+                    await asyncio.to_thread(self._store.join, task)
+                else:
+                    await self._accept(task, upload)
+            except KeyTaken:  # by another server on the same database
+                if made := await self._made_by(task):
                     return made
-            shared = await self._find_shared(task.render.cache_key)
-            if shared:
-                task = replace(task, render=shared)
-            if task.render.status is TaskStatus.PENDING:
-                await self.refuse_when_owner_waits(task.owner)
-            if shared:
-                await asyncio.to_thread(self._store.join, task)
-            else:
-                self.refuse_when_full()
-                await self._accept(task, upload)
+                raise
         whose, how = f" of {task.owner}" if task.owner else "", ", shared" if shared else ""
         log.info("task %s%s: %s, %.1f s%s", task.id, whose, task.render.engine, task.render.seconds, how)
         return task
 
-    def _plan(self, options: RenderOptions, upload: Upload, engine: str, inputs: Inputs) -> Render:
+    async def _made_by(self, task: Task) -> Task | None:
+        """The task that the same request made already. Raises `Conflict`."""
+        if not task.idempotency_key or not task.request_hash:
+            return None
+        return await self._find_repeated(task.owner, task.idempotency_key, task.request_hash)
+
+    async def _find_place(self, cache_key: str | None, owner: str | None) -> Render | None:
+        """The render that a request may share; None where it needs one of its own and there is room for that.
+
+        Raises `QueueFull`, `Unavailable` or `TooManyRequests`. What is admitted is counted under the lock only.
+        """
+        shared = await self._find_shared(cache_key)
+        if shared is None or shared.status is TaskStatus.PENDING:
+            await self.refuse_when_owner_waits(owner)
+        if shared is None:
+            self.refuse_when_closed()
+            self.refuse_when_full()
+        return shared
+
+    def _cache_key(self, options: RenderOptions, upload: Upload, engine: str) -> str | None:
+        """None without a seed. Blocking."""
+        if options.seed is None:
+            return None
+        weights = fingerprint(engine, self.settings.checkpoints_dir)
+        return cache_key(upload.image_hash, upload.audio_hash, options, engine, weights)
+
+    def _plan(self, options: RenderOptions, key: str | None, engine: str, inputs: Inputs) -> Render:
         """Raises `InvalidOptions` when the video would be too large."""
         shape = (1, 1) if options.crop else (inputs.width, inputs.height)
         width, height = output_size(*shape, options.min_resolution)
-        key = None
         if options.seed is None:
             options = options.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
-        else:
-            weights = fingerprint(engine, self.settings.checkpoints_dir)
-            key = cache_key(upload.image_hash, upload.audio_hash, options, engine, weights)
         now = self._clock()
         return Render(
             id=str(uuid.uuid4()),
@@ -284,13 +328,13 @@ class Synthesis:
 
     def _describe(self, standing: Standing) -> TaskState:
         task, render, now = standing.task, standing.task.render, self._clock()
-        position, message, eta = None, render.message, None
+        position, message, eta = None, task.message, None
         if render.status is TaskStatus.PENDING:
             position = standing.ahead + 1
             message = f"{message} (position {position})"
         if render.status not in FINAL:
             eta = self._forecast.find(render.id, now)
-        elapsed = ((render.finished_at or now) - render.started_at) if render.started_at else timedelta()
+        elapsed = ((task.finished_at or now) - task.started_at) if task.started_at else timedelta()
         counts = render.status is TaskStatus.PROCESSING and render.steps > 0
         draws = counts and render.stage == "render"
         return TaskState(
@@ -299,7 +343,7 @@ class Synthesis:
             progress=round(render.progress, 4),
             message=message,
             created_at=task.created_at,
-            updated_at=max(task.created_at, render.updated_at),
+            updated_at=task.updated_at,
             detail=render.detail,
             stage=render.stage,
             queue_position=position,
@@ -308,7 +352,7 @@ class Synthesis:
             seed=render.options.seed or 0,
             duration=round(render.seconds, 3),
             elapsed_seconds=round(max(0.0, elapsed.total_seconds()), 1),
-            attempts=render.attempts,
+            attempts=task.attempts,
             step=render.step if counts else None,
             steps=render.steps if counts else None,
             frame=render.step if draws else None,
@@ -409,6 +453,7 @@ class Synthesis:
         health = self.health()
         if health.status != "healthy":
             raise Unavailable("The service is not ready", health.detail, RETRY_LATER)
+        self.refuse_when_closed()
         self.refuse_when_full()
 
     def health(self) -> Health:

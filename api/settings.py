@@ -15,6 +15,8 @@ CONFIG_FILE = "config.toml"
 MEGABYTE = 1024 * 1024
 ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
 """As browsers send it. A star stands for any."""
+HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+"""As in a Host header, without a port; IPv6 in brackets. A star stands for any name, or for any below a domain."""
 
 
 class Settings(BaseSettings):
@@ -61,6 +63,9 @@ class Settings(BaseSettings):
         "",
         description="Whose pages may use the API from a browser, such as https://example.org, separated by commas.",
     )
+    allowed_hosts: str = Field(
+        "", description="Names that clients may call the server by: example.org, *.example.org; default: any."
+    )
     shutdown_seconds: float = Field(10.0, ge=0, description="How long running tasks may go on after SIGTERM.")
 
     @property
@@ -90,6 +95,21 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> list[str]:
         """`cors_origins`, one by one."""
         return _split(self.cors_origins)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _look_like_hosts(cls, hosts: str) -> str:
+        for host in _split(hosts):
+            if not HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host} is not a name or address alone, as example.org, 192.0.2.1 and [2001:db8::1] are"
+                )
+        return hosts
+
+    @property
+    def known_hosts(self) -> list[str]:
+        """`allowed_hosts`, one by one; a star for any."""
+        return _split(self.allowed_hosts) or ["*"]
 
     @field_validator("webhook_networks")
     @classmethod

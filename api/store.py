@@ -35,7 +35,22 @@ MIGRATIONS = {
         "CREATE INDEX ix_tasks_created_at ON tasks (created_at)",
         "CREATE INDEX ix_tasks_idempotency_key ON tasks (idempotency_key)",
     ),
-    3: ("ALTER TABLE tasks ADD COLUMN warnings JSON NOT NULL DEFAULT '[]'",),
+    3: (
+        "ALTER TABLE tasks ADD COLUMN warnings JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE tasks ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN cancelled_attempts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN cancelled_started_at TIMESTAMP",
+        "UPDATE tasks SET cancelled_attempts = (SELECT attempts FROM renders WHERE renders.id = render_id),"
+        " cancelled_started_at = (SELECT started_at FROM renders WHERE renders.id = render_id)"
+        " WHERE cancelled_at IS NOT NULL",
+        # Of several tasks with one key, the first keeps it: the others stay, but no request finds them by it.
+        "UPDATE tasks SET idempotency_key = NULL, request_hash = NULL WHERE EXISTS (SELECT 1 FROM tasks AS first"
+        " WHERE first.idempotency_key = tasks.idempotency_key"
+        " AND COALESCE(first.owner, '') = COALESCE(tasks.owner, '')"
+        " AND (first.created_at < tasks.created_at OR (first.created_at = tasks.created_at AND first.id < tasks.id)))",
+        "DROP INDEX ix_tasks_idempotency_key",
+        "CREATE UNIQUE INDEX uq_tasks_idempotency_key ON tasks (idempotency_key, (COALESCE(owner, '')))",
+    ),
 }
 """By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak. New tables need no word."""
 MAX_TIMINGS = 200
@@ -77,9 +92,18 @@ _tasks = sa.Table(
     sa.Column("owner", sa.String(64), index=True),
     sa.Column("cancelled_at", sa.DateTime),
     sa.Column("cancelled_progress", sa.Float, nullable=False),
-    sa.Column("idempotency_key", sa.String(255), index=True),
+    sa.Column("cancelled_attempts", sa.Integer, nullable=False),
+    sa.Column("cancelled_started_at", sa.DateTime),
+    sa.Column("attempts_before", sa.Integer, nullable=False),
+    sa.Column("idempotency_key", sa.String(255)),
     sa.Column("request_hash", sa.String(64)),
     sa.Column("warnings", sa.JSON, nullable=False),
+)
+sa.Index(  # one NULL is never equal to another, so that two tasks without an owner could have the same key
+    "uq_tasks_idempotency_key",
+    _tasks.c.idempotency_key,
+    sa.func.coalesce(_tasks.c.owner, sa.literal_column("''")),
+    unique=True,
 )
 _callbacks = sa.Table(
     "callbacks",  # that were not delivered yet; they go with their task
@@ -110,6 +134,10 @@ _TOLD = sa.case((_tasks.c.cancelled_at.is_not(None), TaskStatus.FAILED.value), e
 
 StoreFailure = sa.exc.SQLAlchemyError
 """What any method raises when the database fails under it."""
+
+
+class KeyTaken(Exception):
+    """Another task of the same owner has that idempotency key."""
 
 
 class StoreError(Exception):
@@ -160,7 +188,7 @@ class TaskStore:
         return True
 
     def add(self, task: Task) -> Render:
-        """Stores a task with a render of its own. Gives the render with its number."""
+        """Stores a task with a render of its own. Gives the render with its number. Raises `KeyTaken`."""
         render = task.render
         row = {column.name: getattr(render, column.name) for column in _renders.c if column.name != "number"}
         row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
@@ -171,7 +199,7 @@ class TaskStore:
         return replace(render, number=int(number or 0))
 
     def join(self, task: Task) -> None:
-        """Stores a task that shares a render which is there already."""
+        """Stores a task that shares a render which is there already. Raises `KeyTaken`."""
         with self._db.begin() as db:
             _store_claim(db, task)
 
@@ -235,6 +263,14 @@ class TaskStore:
             row = db.execute(query).mappings().one_or_none()
         return None if row is None else _to_render(row)
 
+    def any_shareable(self) -> bool:
+        """Whether there is a render at all that an identical request may share."""
+        query = sa.select(
+            sa.exists().where(_renders.c.cache_key.is_not(None), _renders.c.status != TaskStatus.FAILED.value)
+        )
+        with self._db.connect() as db:
+            return bool(db.scalar(query))
+
     def unfinished(self) -> list[Render]:
         """Waiting and running renders in the order of their acceptance."""
         query = sa.select(_renders).where(~_ENDED).order_by(_renders.c.number)
@@ -277,11 +313,19 @@ class TaskStore:
     def cancel(self, task: Task, now: datetime) -> bool:
         """Marks a task as cancelled, and ends its render if nobody else wants it. False when it has ended already."""
         unfinished = sa.exists().where(_renders.c.id == _tasks.c.render_id, ~_ENDED)
-        progress = sa.select(_renders.c.progress).where(_renders.c.id == _tasks.c.render_id).scalar_subquery()
+        progress, attempts, started = (
+            sa.select(column).where(_renders.c.id == _tasks.c.render_id).scalar_subquery()
+            for column in (_renders.c.progress, _renders.c.attempts, _renders.c.started_at)
+        )
         statement = (
             _tasks.update()
             .where(_tasks.c.id == task.id, _tasks.c.cancelled_at.is_(None), unfinished)
-            .values(cancelled_at=now, cancelled_progress=progress)
+            .values(
+                cancelled_at=now,
+                cancelled_progress=progress,
+                cancelled_attempts=attempts,
+                cancelled_started_at=started,
+            )
         )
         with self._db.begin() as db:
             changed = db.execute(statement).rowcount == 1
@@ -382,7 +426,12 @@ def _migrate(db: sa.Connection) -> None:
 
 def _store_claim(db: sa.Connection, task: Task) -> None:
     row = {column.name: getattr(task, column.name) for column in _tasks.c if column.name != "render_id"}
-    db.execute(_tasks.insert().values({**row, "render_id": task.render.id}))
+    try:
+        db.execute(_tasks.insert().values({**row, "render_id": task.render.id}))
+    except sa.exc.IntegrityError as error:
+        if task.idempotency_key is None:
+            raise
+        raise KeyTaken from error
     if task.callback_url:
         callback = {"task_id": task.id, "url": task.callback_url, "attempts": 0, "due_at": task.created_at}
         db.execute(_callbacks.insert().values(callback))

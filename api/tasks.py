@@ -1,8 +1,9 @@
 """What a client gets (a task) and what is worked on (a render).
 
 Identical requests with a seed share one render, so a task is one client's claim on it: it has an id and a birth of
-its own; state, progress and result are the render's. A claim can be given up, which is kept with the task: the render
-goes on as long as somebody wants it.
+its own; state, progress and result are the render's. What happened to the render before the task was made, or after it
+was cancelled, is not told: that is other clients' business. A claim can be given up, which is kept with the task: the
+render goes on as long as somebody wants it.
 """
 
 import hashlib
@@ -44,6 +45,9 @@ CANCELLED: dict[str, Any] = {
 """How a cancelled task is told, and a render that nobody wants any more: the documented states have no word for it."""
 
 
+WAITING = "Waiting in queue"
+
+
 @dataclass(frozen=True)
 class Render:
     """One video to make, being made, or made. Its folder is named after `id`."""
@@ -59,7 +63,7 @@ class Render:
     status: TaskStatus = TaskStatus.PENDING
     progress: float = 0.0  # in [0, 1]; never goes back, also not over a second attempt
     stage: str = "queued"  # one word for programs
-    message: str = "Waiting in queue"  # one sentence for people
+    message: str = WAITING  # one sentence for people
     step: int = 0  # of `steps` in this stage; 0 of 0 where nothing is counted
     steps: int = 0
     detail: str | None = None  # of a failure: what to try
@@ -79,7 +83,10 @@ class Task:
     render: Render
     owner: str | None = None  # name of the API key it was made with; None without keys
     cancelled_at: datetime | None = None
-    cancelled_progress: float = 0.0  # the render's at that time
+    cancelled_progress: float = 0.0  # the render's at that time, as are the next two
+    cancelled_attempts: int = 0
+    cancelled_started_at: datetime | None = None
+    attempts_before: int = 0  # of the render that were over when this task joined it
     idempotency_key: str | None = None  # the client's own name for the request that made it
     request_hash: str | None = None  # of that request's body
     warnings: list[dict[str, Any]] = field(default_factory=list)  # about what was sent, as preflight has them
@@ -89,9 +96,50 @@ class Task:
         """As its client sees it: once cancelled it has ended, whatever becomes of the render."""
         if self.cancelled_at is None:
             return self
-        progress, end = self.cancelled_progress, self.cancelled_at
-        render = replace(self.render, progress=progress, updated_at=end, finished_at=end, **CANCELLED)
+        end = self.cancelled_at
+        render = replace(
+            self.render,
+            progress=self.cancelled_progress,
+            attempts=self.cancelled_attempts,
+            started_at=self.cancelled_started_at,
+            updated_at=end,
+            finished_at=end,
+            **CANCELLED,
+        )
         return replace(self, render=render)
+
+    def joining(self, render: Render) -> "Task":
+        """The same request, as a claim on a render that is there already."""
+        running = render.status in (TaskStatus.PROCESSING, TaskStatus.COMPLETED)
+        return replace(self, render=render, attempts_before=max(0, render.attempts - running))
+
+    @property
+    def attempts(self) -> int:
+        """Begun or gone on with since the task was made."""
+        return max(0, self.render.attempts - self.attempts_before)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the present or last attempt began, or the task joined it. None where it still waits for its first."""
+        started = self.render.started_at
+        return max(started, self.created_at) if started and self.attempts else None
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended; a task that found the video finished ended at once."""
+        finished = self.render.finished_at
+        return max(finished, self.created_at) if finished else None
+
+    @property
+    def updated_at(self) -> datetime:
+        """When something last changed."""
+        return max(self.render.updated_at, self.created_at)
+
+    @property
+    def message(self) -> str:
+        """What is being done; of a render that waits, only what was said since the task was made."""
+        waits_from_before = self.render.status is TaskStatus.PENDING and self.render.updated_at < self.created_at
+        return WAITING if waits_from_before else self.render.message
 
 
 @dataclass(frozen=True)

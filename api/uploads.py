@@ -6,10 +6,11 @@ only the files that are asked for, and cuts the upload off at the first byte too
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,14 @@ class FormSink:
     """Takes a multipart parser's callbacks and turns them into text fields, and files below `folder`.
 
     `limits`: largest size in bytes by name of file field; files under other names are not kept, but their names are, so
-    that the form model refuses them. Callbacks only check and note; `flush` does the writing, in a thread.
+    that the form model refuses them. Callbacks only check and note; `flush` does the writing, in a thread. The first
+    part is the preamble (see `_opening`) and thrown away.
     """
 
     def __init__(self, folder: Path, limits: Mapping[str, int]) -> None:
         self._folder, self._limits = folder, limits
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), b""
-        self._name, self._size, self._parts = "", 0, 0
+        self._name, self._size, self._parts = "", 0, -1
         self._pending: list[tuple[StoredFile, bytes]] = []
         self._texts: dict[str, bytearray] = {}
         self._files: dict[str, StoredFile] = {}
@@ -126,6 +128,8 @@ class FormSink:
         self._header_name, self._header_value = bytearray(), bytearray()
 
     def _on_headers_finished(self) -> None:
+        if self._in_preamble:
+            return
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode(errors="replace")
         if self._name in self._texts or self._name in self._files:
@@ -140,7 +144,13 @@ class FormSink:
     def _on_end(self) -> None:
         self._whole = True
 
+    @property
+    def _in_preamble(self) -> bool:
+        return self._parts == 0
+
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_preamble:
+            return
         self._size += end - start
         if file := self._files.get(self._name):
             if self._size > self._limits[self._name]:
@@ -193,7 +203,9 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
         raise _too_large("The upload", limits)
     received = 0
     try:
-        parser = MultipartParser(_boundary(request), sink.callbacks())
+        boundary = _boundary(request)
+        parser = MultipartParser(boundary, sink.callbacks())
+        parser.write(_opening(boundary))
         async for chunk in request.stream():
             received += len(chunk)
             if received > allowed:
@@ -208,29 +220,55 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
     return await asyncio.to_thread(sink.form)
 
 
-async def receive_fields(request: Request, staging: Path, seconds: float) -> dict[str, Any]:
+def _opening(boundary: bytes) -> bytes:
+    """Begins a part of which the preamble is the body.
+
+    So all boundaries follow a part, and what RFC 2046 allows around them (a preamble, blanks after a boundary) is left
+    to the parser, which takes them there only.
+    """
+    return b"--" + boundary + b"\r\n\r\n\r\n"
+
+
+async def receive_fields(
+    request: Request, staging: Path, seconds: float, *, may_be_empty: Collection[str]
+) -> dict[str, Any]:
     """The text fields of a small form of any kind, or the members of a JSON object; none where there is no body.
 
-    What a form leaves empty is left out. Raises as `receive_form` does.
+    Fields of a form that may be left empty, and are, are left out. Raises as `receive_form` does.
     """
+    fields, is_form = await _receive_fields(request, staging, seconds)
+    if not is_form:
+        return fields
+    return {name: value for name, value in fields.items() if value or name not in may_be_empty}
+
+
+async def _receive_fields(request: Request, staging: Path, seconds: float) -> tuple[dict[str, Any], bool]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with receive_form(request, staging, {}, seconds) as form:
-            return {name: value for name, value in form.items() if value}
+            return dict(form), True
     body = await _read_small(request, seconds)
     if not body:
-        return {}
+        return {}, False
     try:
         if kind == "application/json":
-            return _MEMBERS.validate_json(body)
+            members = _MEMBERS.validate_json(body)
+            json.loads(body, object_pairs_hook=_without_repetition)  # the other reader keeps the last one silently
+            return members, False
         if kind == "application/x-www-form-urlencoded":
-            pairs = parse_qsl(body.decode(), max_num_fields=MAX_PARTS)
-            if len(dict(pairs)) < len(pairs):
-                raise MalformedForm("A field was sent twice", "Send each field once.")
-            return dict(pairs)
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_PARTS)
+            return _without_repetition(pairs), True
     except ValueError as error:
         raise MalformedForm("The request can't be read", "Send a well-formed form or JSON object.") from error
     raise MalformedForm("The request is neither a form nor JSON", "Send a form, a JSON object, or nothing.")
+
+
+def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises `MalformedForm`."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise MalformedForm("A field was sent twice", "Send each field once.")
+    return fields
 
 
 async def _read_small(request: Request, seconds: float) -> bytes:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from api.server import StartError, create_app
 from api.settings import Settings
 from tests.api.test_http import error_of
 from tests.conftest import ROOT, Service, running
+from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 
 OPEN = ("/api/health", "/api/live", "/api/ready")
@@ -264,7 +266,7 @@ def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path
     preflight = requests.options(url, headers=page | asked, timeout=60)
     assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (200, "authorization")
     refused = requests.options(url, headers={"Origin": "https://evil.example"} | asked, timeout=60)
-    assert (refused.status_code, error_of(refused)) == (400, "Bad Request")
+    assert (refused.status_code, error_of(refused)) == (400, "Disallowed CORS origin")
 
 
 def test_an_unforeseen_error_has_all_headers_too(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,3 +326,59 @@ def test_an_idempotency_key_belongs_to_who_sent_it(guarded: Any, portrait: Path,
         client.headers["Idempotency-Key"] = "1"
         made.add(client.start(portrait, speech, emotion=emotion).json()["task_id"])
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("way", ["revoked", "line removed", "file removed"])
+def test_a_revoked_key_ends_its_streams(guarded: Any, file: Path, portrait: Path, speech: Path, way: str) -> None:
+    _, alice, bob = guarded("gated")
+    streams = []
+    for client in (alice, bob):
+        task = client.start(portrait, speech).json()["task_id"]
+        url = client.url(f"{task}/events")
+        streams.append(requests.get(url, headers=client.headers, stream=True, timeout=30).iter_content(1))
+        assert next(streams[-1]) == b"e"
+    lines = file.read_text().splitlines(keepends=True)
+    if way == "revoked":
+        keys.revoke(file, "alice")
+    elif way == "line removed":
+        file.write_text("".join(line for line in lines if not line.startswith("alice")))
+    else:
+        file.unlink()
+    began = time.monotonic()
+    text = b"".join(streams[0]).decode()
+    assert time.monotonic() - began < 5
+    assert text.startswith("vent: state")
+    assert "event: end" not in text
+    assert alice.get("x/status").status_code == (403 if way == "revoked" else 401)
+    if way != "file removed":
+        task = bob.get("").json()["tasks"][0]["task_id"]
+        requests.post(bob.url(f"{task}/cancel"), headers=bob.headers, timeout=30)
+        assert "event: end" in b"".join(streams[1]).decode()
+
+
+def test_a_key_that_is_revoked_during_its_upload(guarded: Any, file: Path, portrait: Path, speech: Path) -> None:
+    service, alice, _ = guarded()
+    body = part("image", portrait.read_bytes()) + part("audio", speech.read_bytes()) + part("emotion", b"sad")
+
+    def slowly() -> Any:
+        yield body
+        wait_for(lambda: any("incoming/" in name for name in service.files()))
+        keys.revoke(file, "alice")
+        yield END
+
+    answer = requests.post(alice.url("start"), data=slowly(), headers=alice.headers | HEADERS, timeout=30)
+    assert (answer.status_code, error_of(answer)) == (403, "The API key was revoked")
+    assert service.files() == []
+
+
+def test_a_key_whose_tasks_all_wait_may_share_what_does_not(
+    guarded: Any, portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    _, alice, bob = guarded("gated", key_queue_size=1)
+    wait_for_end(bob, bob.start(portrait, speech, seed=1).json()["task_id"], "PROCESSING")
+    bob.start(portrait, speech, seed=2)
+    assert alice.start(portrait, speech).status_code == 200
+    assert [alice.start(portrait, speech, seed=seed).status_code for seed in (1, 2, 3)] == [200, 429, 429]
+    files = {"image": portrait.read_bytes()}
+    url = f"{alice.service.url}/api/v1/preflight"
+    assert requests.post(url, files=files, headers=alice.headers, timeout=60).status_code == 200

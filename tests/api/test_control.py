@@ -15,6 +15,8 @@ from tests.api.test_http import error_of
 from tests.conftest import Service, running
 from tests.waiting import wait_for
 
+JSON = {"content-type": "application/json"}
+
 
 class Calls:
     """The calls of one service."""
@@ -304,6 +306,19 @@ def test_what_failed_can_be_tried_again(serve: Any, portrait: Path, speech: Path
         ({"data": "x" * 600_000, "headers": {"content-type": "application/json"}}, 413, "The request is too large"),
         ({"data": "<x/>", "headers": {"content-type": "text/xml"}}, 422, "The request is neither a form nor JSON"),
         ({"data": [("fps", "24"), ("fps", "25")]}, 422, "A field was sent twice"),
+        ({"data": [("fps", ""), ("fps", "25")]}, 422, "A field was sent twice"),
+        ({"data": '{"fps": 24, "fps": 24}', "headers": JSON}, 422, "A field was sent twice"),
+        ({"data": '{"seed": 1, "\\u0073eed": 2}', "headers": JSON}, 422, "A field was sent twice"),
+        ({"data": '{"seed": {"a": [{"b": 1, "b": 1}]}}', "headers": JSON}, 422, "A field was sent twice"),
+        ({"data": "{" + '"a": {' * 100 + "}" * 100 + "}", "headers": JSON}, 422, "Unknown form field: a"),
+        ({"data": '{"seed": "\\ud800"}', "headers": JSON}, 422, "The request can't be read"),
+        ({"data": "\ufeff{}".encode(), "headers": JSON}, 422, "The request can't be read"),
+        ({"data": {"quality": ""}}, 422, "quality is not one of the known values"),
+        ({"files": {"quality": (None, "")}}, 422, "quality is not one of the known values"),
+        ({"json": {"quality": ""}}, 422, "quality is not one of the known values"),
+        ({"data": {"emotion": ""}}, 422, "emotion is not one of the known values"),
+        ({"data": {"engine": ""}}, 422, "engine is not one of the known values"),
+        ({"data": {"colour": ""}}, 422, "Unknown form field: colour"),
         ({"files": {"image": b"x"}}, 422, "Unknown form field: image"),
         ({"json": {"engine": "diffusion"}}, 400, "Engine 'diffusion' is not available on this server"),
     ],

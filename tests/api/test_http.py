@@ -271,7 +271,7 @@ def test_openapi_documents_every_route(real_service: Any) -> None:
         "/api/v1/synthesis/{task_id}/poster": {"400", "404", "500"},
         "/api/v1/synthesis/{task_id}/receipt": {"400", "404", "500"},
         "/api/v1/synthesis/{task_id}/status": {"404", "500"},
-        "/api/v1/synthesis/{task_id}/download": {"400", "404", "416", "500"},
+        "/api/v1/synthesis/{task_id}/download": {"400", "404", "412", "416", "500"},
     }
     form = document["components"]["schemas"]["RenderForm"]["properties"]
     assert (form["fps"]["minimum"], form["fps"]["maximum"], form["fps"]["default"]) == (8, 60, 24)

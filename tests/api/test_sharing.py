@@ -1,8 +1,21 @@
-"""Requests with a seed that are the same are rendered once."""
+"""Requests with a seed that are the same are rendered once, and nobody learns of the others."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
+import requests
+
+from api import keys
+from api.clock import Clock
+from api.tasks import WAITING, Render, Task, TaskStatus
+from dice_talk.options import RenderOptions
+from tests.waiting import wait_for
 
 
 def folders(service: Any) -> set[str]:
@@ -71,3 +84,102 @@ def test_a_result_whose_file_is_gone_is_rendered_again(serve: Any, portrait: Pat
     second = service.submit(portrait, speech, seed=5)
     assert service.wait(second)["status"] == "COMPLETED"
     assert service.download(second).status_code == 200
+
+
+def test_the_second_owner_is_told_of_no_earlier_time(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    """The first one's task, of another day and in two attempts, is in none of the second one's answers."""
+    file, now, late = tmp_path / "keys", Clock(), timedelta(days=-400)
+    secrets = [keys.add(file, name) for name in ("alice", "bob")]
+    service = serve("flaky", api_keys_file=file, retention_hours=24 * 1000, clock=lambda: now() + late)
+    base = f"{service.url}/api/v1/synthesis"
+    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
+    data = {"emotion": "happy", "duration": 0.5, "seed": 5}
+    alice, bob = ({"Authorization": f"Bearer {secret}"} for secret in secrets)
+
+    def ask(client: dict[str, str], path: str) -> requests.Response:
+        answer = requests.get(f"{base}{path}", headers=client, timeout=60)
+        assert answer.status_code == 200
+        return answer
+
+    first = requests.post(f"{base}/start", files=files, data=data, headers=alice, timeout=60).json()["task_id"]
+    wait_for(lambda: ask(alice, f"/{first}/status").json()["status"] == "COMPLETED")
+    told = ask(alice, f"/{first}/status").json()
+    assert told["attempts"] == 2
+    video = service.synthesis.result_file(first)
+    os.utime(video, (video.stat().st_mtime - 400 * 86_400,) * 2)
+    late = timedelta()
+    second = requests.post(f"{base}/start", files=files, data=data, headers=bob, timeout=60).json()
+    assert second["status"] == "COMPLETED"
+    answers = {what: ask(bob, f"/{second['task_id']}/{what}") for what in WHAT}
+    answers["list"] = ask(bob, "")
+    day = told["created_at"][:10]
+    for what, answer in answers.items():
+        shown = str(answer.headers) + (answer.text if what not in ("download", "poster") else "")
+        assert day not in shown, what
+        assert str(datetime.fromisoformat(day).year) not in shown.replace(str(now().year), ""), what
+        assert first not in shown, what
+    state = answers["status"].json()
+    assert state["created_at"] == state["updated_at"] == answers["list"].json()["tasks"][0]["updated_at"]
+    assert (state["attempts"], state["elapsed_seconds"], state["message"]) == (1, 0.0, "Completed")
+    timings = answers["receipt"].json()["timings"]
+    assert {timings[name] for name in ("created_at", "started_at", "finished_at")} == {state["created_at"]}
+    assert (timings["attempts"], timings["queued_seconds"], timings["render_seconds"]) == (1, 0.0, 0.0)
+    mine, theirs = answers["download"].headers, ask(alice, f"/{first}/download").headers
+    modified = parsedate_to_datetime(mine["last-modified"]).replace(tzinfo=None)
+    assert modified == datetime.fromisoformat(state["created_at"])
+    assert mine["etag"] != theirs["etag"]
+    assert answers["download"].content == ask(alice, f"/{first}/download").content
+
+
+WHAT = ("status", "events", "receipt", "download", "poster")
+BORN = datetime(2024, 1, 2)
+
+
+def claim(**render: Any) -> Task:
+    """A task that joined a render of the day before, as it is then."""
+    before = BORN - timedelta(days=1)
+    old = Render("old", RenderOptions(emotion="sad", seed=5), "lite", "key", 1.0, before, before)
+    new = replace(old, id="new", created_at=BORN, updated_at=BORN)
+    return Task("new", BORN, new).joining(replace(old, **render))
+
+
+def later(task: Task, **render: Any) -> Task:
+    return replace(task, render=replace(task.render, **render))
+
+
+def test_joining_a_render_that_waits_again() -> None:
+    """Its first attempt was lost before."""
+    before, after = BORN - timedelta(hours=1), BORN + timedelta(hours=1)
+    task = claim(attempts=1, started_at=before, updated_at=before, message="Waiting for another attempt: it crashed")
+    assert (task.attempts, task.started_at, task.updated_at, task.message) == (0, None, BORN, WAITING)
+    task = later(task, status=TaskStatus.PROCESSING, attempts=2, started_at=after, updated_at=after, message="Starting")
+    assert (task.attempts, task.started_at, task.updated_at, task.message) == (1, after, after, "Starting")
+    task = later(task, status=TaskStatus.PENDING, message="Waiting in queue again after a restart", attempts=1)
+    assert (task.attempts, task.started_at, task.message) == (0, None, "Waiting in queue again after a restart")
+
+
+def test_joining_a_render_in_work() -> None:
+    before, after = BORN - timedelta(hours=1), BORN + timedelta(hours=1)
+    task = claim(status=TaskStatus.PROCESSING, attempts=3, started_at=before, updated_at=before)
+    assert (task.attempts, task.started_at, task.finished_at, task.updated_at) == (1, BORN, None, BORN)
+    task = later(task, status=TaskStatus.COMPLETED, finished_at=after, updated_at=after)
+    assert (task.attempts, task.started_at, task.finished_at, task.updated_at) == (1, BORN, after, after)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_joining_a_finished_render(attempts: int) -> None:
+    before = BORN - timedelta(hours=1)
+    ended: dict[str, Any] = {"status": TaskStatus.COMPLETED, "message": "Completed", "finished_at": before}
+    task = claim(attempts=attempts, started_at=before, updated_at=before, **ended)
+    assert (task.attempts, task.started_at, task.finished_at, task.message) == (1, BORN, BORN, "Completed")
+
+
+def test_who_cancelled_is_not_told_how_it_went_on(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    service = serve("gated")
+    service.wait(service.submit(portrait, speech), "PROCESSING")
+    first, second = (service.submit(portrait, speech, seed=5) for _ in range(2))
+    answer = requests.post(f"{service.url}/api/v1/synthesis/{second}/cancel", timeout=30).json()
+    assert (answer["attempts"], answer["elapsed_seconds"]) == (0, 0.0)
+    (tmp_path / "gate").touch()
+    assert service.wait(first)["attempts"] == 1
+    assert service.status(second) == answer

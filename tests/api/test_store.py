@@ -2,14 +2,15 @@
 
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from api.clock import Clock
 from api.eta import Size, Timing
-from api.store import MAX_TIMINGS, MIGRATIONS, SCHEMA_VERSION, TaskStore, sqlite_url
+from api.store import MAX_TIMINGS, MIGRATIONS, SCHEMA_VERSION, KeyTaken, TaskStore, sqlite_url
 from api.tasks import Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 
@@ -98,6 +99,70 @@ def test_a_database_of_version_2_is_taken_over(file: Path, tmp_path: Path) -> No
     store.close()
     TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
     assert schema(file) == schema(tmp_path / "fresh.db")
+
+
+def test_a_database_of_version_3_with_repeated_keys_is_taken_over(file: Path, tmp_path: Path) -> None:
+    """The first task of a key keeps it; no task is lost, and what was cancelled is told as before."""
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(VERSION_1)
+        for version in (1, 2):
+            for statement in MIGRATIONS[version]:
+                database.execute(statement)
+        database.execute("UPDATE schema_version SET version = 3")
+        database.execute("UPDATE renders SET attempts = 2, started_at = '2024-01-15 10:31:00.000000'")
+        rows = [
+            ("b", "2024-01-16", None, "k"),
+            ("a", "2024-01-16", None, "k"),
+            ("c", "2024-01-15", "alice", "k"),
+            ("d", "2024-01-17", "alice", "k"),
+            ("e", "2024-01-17", "bob", "k"),
+            ("f", "2024-01-17", None, "l"),
+            ("g", "2024-01-17", None, None),
+            ("h", "2024-01-17", None, None),
+        ]
+        for task_id, day, owner, key in rows:
+            database.execute(
+                "INSERT INTO tasks (id, render_id, created_at, owner, idempotency_key, request_hash, cancelled_at)"
+                " VALUES (?, 'old', ?, ?, ?, 'hash', '2024-01-18 00:00:00.000000')",
+                (task_id, f"{day} 00:00:00.000000", owner, key),
+            )
+        database.commit()
+    store = TaskStore(sqlite_url(file))
+    found = {(owner, key): store.keyed(owner, key) for owner in (None, "alice", "bob") for key in "kl"}
+    assert {who: task.id for who, task in found.items() if task} == {
+        (None, "k"): "a",
+        ("alice", "k"): "c",
+        ("bob", "k"): "e",
+        (None, "l"): "f",
+    }
+    standings = [store.standing(row[0]) for row in rows]
+    assert all(standings)
+    told = standings[0].task.as_told()  # type: ignore[union-attr]
+    assert (told.attempts, told.started_at) == (2, datetime(2024, 1, 16))
+    store.close()
+    TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
+    assert schema(file) == schema(tmp_path / "fresh.db")
+
+
+@pytest.mark.parametrize("owner", [None, "alice"])
+def test_two_tasks_cannot_have_one_key(file: Path, owner: str | None) -> None:
+    stores = [TaskStore(sqlite_url(file)) for _ in range(2)]
+    first, second, third, other = (
+        replace(make_task(name, owner), idempotency_key="k", request_hash="h") for name in "abcd"
+    )
+    stores[0].add(first)
+    with pytest.raises(KeyTaken):
+        stores[1].add(second)
+    with pytest.raises(KeyTaken):
+        stores[1].join(replace(third, render=first.render))
+    assert stores[1].standing("b") is stores[1].standing("c") is None
+    assert stores[1].render_ids() == {"a"}, "nor is there half of one"
+    stores[1].add(replace(other, owner="bob"))
+    stores[1].add(make_task("e", owner))
+    stores[1].add(make_task("f", owner))
+    assert [stores[0].keyed(owner, "k").id, stores[0].keyed("bob", "k").id] == ["a", "d"]  # type: ignore[union-attr]
+    for store in stores:
+        store.close()
 
 
 def test_only_the_last_timings_are_kept(file: Path) -> None:

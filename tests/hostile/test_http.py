@@ -1,6 +1,7 @@
 """Requests as no honest client sends them, byte by byte over raw sockets."""
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -103,8 +104,31 @@ FORMS = {
         422,
         "audio is required",
     ),
-    "a preamble": (b"This is a multi-part message.\r\n" + FORM, 400, "can't be read"),
+    "a preamble": (b"This is a multi-part message.\r\n" + FORM, 422, "is required"),
+    "a preamble with hyphens": (b"\r\n--x\r\n-\r\n" + FORM, 422, "is required"),
+    "a preamble that ends with the boundary": (f"not --{BOUNDARY}\r\n".encode() + FORM, 422, "is required"),
+    "a preamble like a part": (b'Content-Disposition: form-data; name="x"\r\n\r\n1\r\n' + FORM, 422, "is required"),
+    "a preamble that is not ended": (b"no line end" + FORM, 422, "emotion is required"),
     "a preamble of lines": (b"\r\n" * 100_000 + FORM, 422, "is required"),
+    "a preamble of 8 MB": (b"\r\n" * 4_000_000 + FORM, 422, "is required"),
+    "a preamble of 10 MB": (bytes(10_000_000) + b"\r\n" + FORM, 413, "is too large"),
+    "blanks after every boundary": (
+        FORM.replace(f"{BOUNDARY}\r\n".encode(), f"{BOUNDARY} \t \r\n".encode()),
+        422,
+        "is required",
+    ),
+    "blanks after the last boundary": (FORM[:-2] + b" \t\r\n", 422, "is required"),
+    "blanks after a middle boundary": (
+        part("fps", b"9") + part("emotion", b"sad").replace(b"\r\n", b"\t\r\n", 1) + END,
+        422,
+        "is required",
+    ),
+    "blanks and more after a boundary": (
+        part("fps", b"9") + part("emotion", b"sad").replace(b"\r\n", b" x\r\n", 1) + END,
+        400,
+        "can't be read",
+    ),
+    "no line end after the last boundary": (FORM[:-2], 422, "is required"),
     "an epilogue": (FORM + b"good bye" * 10_000, 422, "is required"),
     "no boundary in the body": (b"just some bytes", 400, "can't be read"),
     "another boundary": (FORM.replace(BOUNDARY.encode(), b"other"), 400, "can't be read"),
@@ -164,7 +188,15 @@ HEADS = {
     "DELETE": (get(b"/api/v1/synthesis/x/status", method=b"DELETE"), 405),
     "PUT": (get(START.encode(), method=b"PUT"), 405),
     "HTTP/0.9": (b"GET /\r\n\r\n", 400),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 404)),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "HTTP/0.9 by name": (b"GET /api/health HTTP/0.9\r\nHost: x\r\n\r\n", 505),
+    "HTTP/2.0": (b"GET /api/health HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+    "HTTP/3.0": (b"GET /api/health HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+    "HTTP/9.9": (b"GET /api/health HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+    "HTTP/9.9 with a body": (b"POST /api/v1/preflight HTTP/9.9\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 505),
+    "HTTP/1.2 without a host": (b"GET /api/health HTTP/1.2\r\n\r\n", 400),
+    "HTTP/1.10": (b"GET / HTTP/1.10\r\nHost: x\r\n\r\n", 400),
+    "http/1.1": (b"GET / http/1.1\r\nHost: x\r\n\r\n", 400),
     "HTTP/99": (b"GET / HTTP/99\r\n\r\n", 400),
     "TLS": (bytes.fromhex("16030100f1010000ed0303") + bytes(230) + b"\r\n\r\n", 400),
     "noise": (bytes(range(256)) * 100 + b"\r\n\r\n", 400),
@@ -355,6 +387,40 @@ def test_pipelined_requests_are_answered_in_order(server: Service) -> None:
             stream.read(int(length.split(b":")[1]))
 
 
+@pytest.mark.parametrize("lines", [b"\r\n", b"\r\n\r\n", b"\n"])
+@pytest.mark.parametrize("drip", [False, True], ids=["at once", "byte by byte"])
+def test_empty_lines_before_a_request_are_skipped(server: Service, lines: bytes, drip: bool) -> None:
+    form = post(f"Content-Length: {len(FORM)}", body=FORM)
+    requests_ = [(lines + get(b"/api/live"), 200), (lines + form, 422), (lines + get(b"/nothing"), 404)]
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for request, status in requests_:
+            for piece in [bytes([byte]) for byte in request] if drip else [request]:
+                connection.sendall(piece)
+            assert Answer(connection, "GET").status == status
+
+
+def test_an_empty_line_after_a_form_before_the_next_request(server: Service) -> None:
+    """In one piece, as some clients send it."""
+    with connect(server) as connection:
+        connection.sendall(sized(FORM) + b"\r\n" + get(b"/api/live") + b"\r\n" + get(b"/api/live"))
+        answers = b""
+        while answers.count(b"alive") < 2:
+            received = connection.recv(65536)
+            assert received, answers
+            answers += received
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"422", b"200", b"200"]
+
+
+def test_a_carriage_return_alone_is_no_empty_line(server: Service) -> None:
+    refused(exchange(server, b"\r\r" + get(b"/api/live")), 400)
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1", b"1.2", b"1.9"])
+def test_versions_that_are_spoken(server: Service, version: bytes) -> None:
+    assert exchange(server, get(b"/api/live").replace(b"1.1", version)).status == 200
+
+
 def test_no_other_protocol_is_spoken(server: Service) -> None:
     upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: eA==")
     with connect(server) as connection:
@@ -379,9 +445,16 @@ RANGES = {
     "beyond the end": ("bytes=99999999999999999999-", 416),
     "reversed": ("bytes=5-1", 400),
     "the last none": ("bytes=-0", 416),
-    "two signs": ("bytes=--1", 416),
+    "two signs": ("bytes=--1", 400),
+    "a plus": ("bytes=+1-+2", 400),
+    "underscores": ("bytes=1_0-2_0", 400),
+    "blanks inside": ("bytes=1 - 2", 400),
+    "hexadecimal": ("bytes=0x1-0x2", 400),
+    "a good one and words": ("bytes=0-1,a-b", 400),
+    "a good one and a reversed one": ("bytes=0-1,5-1", 400),
     "of 5000 digits": ("bytes=0-" + "9" * 5000, 400),
-    "of other units": ("lines=0-1", 400),
+    "of other units": ("lines=0-1", 200),
+    "words in other units": ("lines=first", 200),
     "without an equals sign": ("bytes", 400),
     "empty": ("bytes=", 400),
     "a dash": ("bytes=-", 400),
@@ -392,7 +465,11 @@ RANGES = {
     "1000 of one byte": ("bytes=" + ",".join(f"{n}-{n}" for n in range(1000)), 200),
     "90 of one byte": ("bytes=" + ",".join(f"{n}-{n}" for n in range(0, 180, 2)), 206),
     "90 that overlap": ("bytes=" + ",".join(f"{n}-" for n in range(90)), 206),
-    "one good, one beyond": ("bytes=0-1,99999999-", 416),
+    "one good, one beyond": ("bytes=0-1,99999999-", 206),
+    "two good, one beyond": ("bytes=0-1,99999999-,5-6", 206),
+    "all beyond": ("bytes=99999998-99999999,99999999-,-0", 416),
+    "empty elements": ("bytes=,0-1,,3-4 ,", 206),
+    "in capitals": ("BYTES=0-1", 206),
 }
 
 
