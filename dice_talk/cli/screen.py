@@ -59,7 +59,7 @@ class Bars:
 def silence_libraries() -> None:
     """Takes both outputs for us alone, as long as the process lives.
 
-    Threads of mediapipe's C++ parts write straight to standard error, and whenever they like.
+    C and C++ libraries (FFmpeg, OpenCV, torch) write straight to standard error, and whenever they like.
     """
     sys.stdout, sys.stderr = (
         os.fdopen(os.dup(stream.fileno()), "w", buffering=1, encoding="utf-8") for stream in (sys.stdout, sys.stderr)
