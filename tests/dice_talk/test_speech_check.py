@@ -21,7 +21,7 @@ def spoken(speech: Path) -> Speech:
 
 
 def check(samples: Samples, rate: int) -> SpeechFacts:
-    changed = Speech(np.clip(samples, -1, 1).astype(np.float32), rate)
+    changed = Speech(np.clip(samples, -1, 1).astype(np.float32).reshape(len(samples), -1), rate)
     return check_speech(Recording(changed.seconds, rate, 1), changed)
 
 
@@ -66,14 +66,15 @@ def then_silence(share: float) -> Change:
     ],
 )
 def test_what_a_person_is_told(spoken: Speech, change: Change, found: list[str]) -> None:
-    assert codes(check(change(spoken.original), spoken.rate)) == found
+    assert codes(check(change(spoken.original[:, 0]), spoken.rate)) == found
 
 
 def test_a_file_that_is_longer_than_what_is_used(tmp_path: Path) -> None:
     file = tmp_path / "long.wav"
     soundfile.write(file, np.sin(np.arange(8000 * 310) / 9), 8000)
     recording, speech = describe(file), load_speech(file, LIMIT)
-    assert (recording.seconds, recording.rate, recording.channels, speech.seconds) == (310, 8000, 1, 300)
+    assert recording.seconds == pytest.approx(310)
+    assert (recording.rate, recording.channels, speech.seconds) == (8000, 1, 300)
     (advice,) = [one for one in advise(check_speech(recording, speech), LIMIT) if one.code == "long_audio"]
     assert "5:10 minutes" in advice.message and "first 5:00 minutes" in advice.message and not advice.blocking
 
