@@ -37,6 +37,7 @@ class Case:
     name: str
     data: bytes
     taken: bool = True
+    like: bytes | None = None  # what FFmpeg reads in its place, where it reads noise
     probed_as: str | None = None  # what FFmpeg has to be told, where it does not guess the format
 
 
@@ -60,7 +61,7 @@ def encode(speech: Path, options: str, suffix: str, seconds: float = SECONDS, st
 def reference(case: Case) -> Heard | None:
     """By the program ffmpeg; None where it reads nothing."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as out, tempfile.NamedTemporaryFile() as file:
-        file.write(case.data)
+        file.write(case.like or case.data)
         file.flush()
         told = ["-f", case.probed_as] if case.probed_as else []
         command = ["ffmpeg", "-v", "quiet", "-y", *told, "-i", file.name, "-c:a", "pcm_s16le", "-f", "wav", out.name]
@@ -215,7 +216,7 @@ def wavs(speech: Path) -> Iterator[Case]:
         yield Case(f"WAV {name} twice", wav + wav)
         yield Case(f"WAV {name} of size 0, twice", with_size(wav, 0) + wav)
         if name != "24 bit":
-            yield Case(f"RIFX {name}", rifx(wav))
+            yield Case(f"RIFX {name}", rifx(wav), like=wav)
     yield Case("WAV with a chunk before", encode(speech, "-metadata title=Speech", "wav"))
     for name, pan in {
         "antiphase": "stereo|c0=c0|c1=-1*c0",

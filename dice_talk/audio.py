@@ -17,7 +17,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from dice_talk.audio_kinds import Kind
-from dice_talk.audio_start import find_sound, wrong_type
+from dice_talk.audio_start import Start, find_sound, wrong_type
 from dice_talk.channels import Samples, mix_down, one_voice
 from dice_talk.errors import InvalidAudio
 
@@ -28,7 +28,6 @@ SAMPLE_RATE = 16_000
 DECODERS = frozenset(
     (
         *("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"),
-        *("pcm_s16be", "pcm_s24be", "pcm_s32be", "pcm_f32be", "pcm_f64be"),  # RIFX
         *("pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "gsm_ms"),
         *("mp3float", "mp3"),
     )
@@ -47,6 +46,8 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "wav": {"max_size": "65536", "max_probe_packets": "0", "probesize": "4096"},
 }
 """FFmpeg's. WAVs come in larger packets, and are not searched for other formats that may hide in their samples."""
+_BIG_ENDIAN_SHIFTS = {"pcm_s16le": 0, "pcm_s24le": 8, "pcm_s32le": 0, "pcm_f32le": 0, "pcm_f64le": 0}
+"""Bits to move the samples of a RIFX by after swapping their bytes: FFmpeg takes them for those of a RIFF."""
 _FRAMES_AT_ONCE = 256
 _EMPTY = "The audio is empty", "Send a recording with at least one sample of sound."
 _DAMAGED = "The audio can't be decoded", "The file is damaged or incomplete. Send a whole WAV or MP3."
@@ -92,8 +93,9 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
 
     Decodes frame by frame, so an hour of silence in a small file costs no more than `max_seconds` of it.
     """
-    with _opened(path) as (container, stream):
-        pieces = _Pieces(min(stream.rate, _KEPT_RATE))
+    with _opened(path) as (container, stream, start):
+        shift = _BIG_ENDIAN_SHIFTS.get(stream.codec_context.name) if start.big_endian else None
+        pieces = _Pieces(min(stream.rate, _KEPT_RATE), shift)
         for frame in _frames(container, stream):
             pieces.add(frame)
             if pieces.seconds >= max_seconds:
@@ -106,7 +108,7 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
 
 def describe(path: Path) -> Recording:
     """Decodes what may ever be used of a WAV or MP3 file, and counts what follows. Raises `InvalidAudio`."""
-    with _opened(path) as (container, stream):
+    with _opened(path) as (container, stream, _):
         seconds, rate, channels = 0.0, stream.rate, stream.channels
         for frame in _frames(container, stream):
             seconds, channels = seconds + frame.samples / frame.sample_rate, max(channels, len(frame.layout.channels))
@@ -120,7 +122,7 @@ def describe(path: Path) -> Recording:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
+def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
     """A WAV or MP3 file of a rate and a number of channels that are taken; any error while it is open is explained."""
     with path.open("rb") as file:
         start = find_sound(file)
@@ -129,7 +131,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         file.seek(0)
         try:
             with av.open(file, "r", format=start.kind, options=options) as container:
-                yield container, _checked(container)
+                yield container, _checked(container), start
         except av.FFmpegError as error:
             raise InvalidAudio(*_DAMAGED) from error
 
@@ -180,8 +182,9 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
 class _Pieces:
     """Sound of one rate, put together from frames of any: joined files change rate and channels on the way."""
 
-    def __init__(self, rate: int) -> None:
-        self.rate, self.seconds = rate, 0.0
+    def __init__(self, rate: int, shift: int | None) -> None:
+        """`shift`: of `_BIG_ENDIAN_SHIFTS`; None for samples that are right as they are."""
+        self.rate, self.seconds, self._shift = rate, 0.0, shift
         self.places: tuple[str, ...] = ()
         self._shape = 0, 0  # Hz and channels of what comes in
         self._waiting: list[NDArray[Any]] = []
@@ -189,8 +192,11 @@ class _Pieces:
         self._done: list[Samples] = []
 
     def add(self, frame: AudioFrame) -> None:
-        sound = frame.to_ndarray()
+        sound: NDArray[Any] = frame.to_ndarray()
         sound = sound.T if frame.format.is_planar else sound.reshape(frame.samples, -1)
+        if self._shift is not None:
+            sound = sound.byteswap()
+            sound = sound << self._shift if self._shift else sound
         rate = frame.sample_rate
         if self._shape != (rate, sound.shape[1]):
             self._convert(last=True)

@@ -39,6 +39,7 @@ class Start:
     kind: str  # "wav" or "mp3"
     position: int
     endless: bool = False  # whether what the file says of its length is of no use
+    big_endian: bool = False
 
 
 def find_sound(file: BinaryIO) -> Start:
@@ -47,7 +48,7 @@ def find_sound(file: BinaryIO) -> Start:
     for _ in range(_MOST_TAGS):
         head = _read(file, position, HEAD_BYTES)
         if head[:4] in _WAV_MARKS and head[8:12] == b"WAVE":
-            return Start("wav", position, _is_unfinished(head))
+            return Start("wav", position, _is_unfinished(head), head[:4] == b"RIFX")
         junk = _tag_size(head)
         if not junk and (kind := kind_of(head)):
             raise wrong_type(NOTHING if position and not head else kind)

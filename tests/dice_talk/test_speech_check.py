@@ -9,7 +9,7 @@ import soundfile
 
 from dice_talk.audio import Recording, Samples, Speech, describe, load_speech
 from dice_talk.errors import InvalidAudio
-from dice_talk.speech_check import FLOOR_DBFS, SpeechFacts, advise, check_speech, window_levels
+from dice_talk.speech_check import FLOOR_DBFS, SpeechFacts, advise, check_speech, is_silent, window_levels
 
 LIMIT = 300
 Change = Callable[[Samples], Samples]
@@ -99,7 +99,7 @@ def test_levels_of_a_known_sound() -> None:
     assert facts.level_dbfs == pytest.approx(-9.03, abs=0.05)
     assert facts.peak_dbfs == pytest.approx(-6.02, abs=0.05)
     assert facts.silent_share == 0
-    assert list(window_levels(np.zeros(1, np.float32), 16000)) == [FLOOR_DBFS]
+    assert list(window_levels(np.zeros((1, 2), np.float32), 16000)) == [FLOOR_DBFS]
 
 
 def test_single_peaks_are_not_clipping() -> None:
@@ -108,3 +108,11 @@ def test_single_peaks_are_not_clipping() -> None:
     assert check(samples, 16000).clipped_share == 0
     samples[501:506] = -1
     assert check(samples, 16000).clipped_share == pytest.approx(0.006)  # with the peak before them
+
+
+def test_silence_is_told_from_speech_in_either_channel(spoken: Speech) -> None:
+    silence = np.zeros_like(spoken.original)
+    assert is_silent(Speech(silence, spoken.rate))
+    assert is_silent(Speech(spoken.original / 1000, spoken.rate))
+    for channels in ([spoken.original, silence], [silence, spoken.original], [spoken.original, -spoken.original]):
+        assert not is_silent(Speech(np.hstack(channels), spoken.rate))
