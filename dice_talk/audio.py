@@ -126,7 +126,11 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
     """A WAV or MP3 file of a rate and a number of channels that are taken; any error while it is open is explained."""
     with path.open("rb") as file:
         start = find_sound(file)
-        options = {"codec_whitelist": ",".join(DECODERS), "skip_initial_bytes": str(start.position)}
+        options = {
+            "protocol_whitelist": "",
+            "codec_whitelist": ",".join(DECODERS),
+            "skip_initial_bytes": str(start.position),
+        }
         options |= _OPTIONS[start.kind] | ({"ignore_length": "1"} if start.endless else {})
         file.seek(0)
         try:
