@@ -1,36 +1,66 @@
-"""Reading speech: any WAV or MP3 becomes mono samples in [-1, 1]."""
+"""Reading speech: any WAV or MP3, decoded to its end by FFmpeg, becomes samples in [-1, 1]."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
-import soundfile
 import soxr
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
 from numpy.typing import NDArray
 
+from dice_talk.audio_kinds import Kind
+from dice_talk.audio_start import Start, find_sound, wrong_type
+from dice_talk.channels import Samples, mix_down, one_voice
 from dice_talk.errors import InvalidAudio
+
+__all__ = ["SAMPLE_RATE", "Recording", "Samples", "Speech", "describe", "load_speech"]
 
 SAMPLE_RATE = 16_000
 """Hz; what speech models (Whisper, pocketsphinx) listen at."""
-WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
-FORMATS = ("WAV", "WAVEX", "RF64", "MP3")
+DECODERS = frozenset(
+    (
+        *("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"),
+        *("pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "gsm_ms"),
+        *("mp3float", "mp3"),
+    )
+)
+"""Of FFmpeg's; no other ever sees a byte."""
 _ALLOWED_RATES = (4_000, 384_000)
 _MAX_CHANNELS = 16
-_BLOCK_S = 10
-
-Samples = NDArray[np.float32]
+_KEPT_RATE = 48_000
+"""Hz; what videos have. More is not kept: it would only take memory."""
+_USED_S = 300
+"""Of a recording, at most; `options.MAX_DURATION_S`, which costs an import of pydantic."""
+_COUNTED_S = 4 * 3600
+"""Up to here, the length of what is not decoded is counted; nobody needs to know how much longer a recording is."""
+_OPTIONS: dict[str, dict[str, str]] = {
+    "mp3": {},
+    "wav": {"max_size": "65536", "max_probe_packets": "0", "probesize": "4096"},
+}
+"""FFmpeg's. WAVs come in larger packets, and are not searched for other formats that may hide in their samples."""
+_BIG_ENDIAN_SHIFTS = {"pcm_s16le": 0, "pcm_s24le": 8, "pcm_s32le": 0, "pcm_f32le": 0, "pcm_f64le": 0}
+"""Bits to move the samples of a RIFX by after swapping their bytes: FFmpeg takes them for those of a RIFF."""
+_FRAMES_AT_ONCE = 256
+_EMPTY = "The audio is empty", "Send a recording with at least one sample of sound."
+_DAMAGED = "The audio can't be decoded", "The file is damaged or incomplete. Send a whole WAV or MP3."
+_PLAIN = "Make a plain WAV of it: ffmpeg -i recording.wav -c:a pcm_s16le plain.wav"
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Mono speech: `original` at `rate` Hz for the finished video, `samples` at 16 kHz for listening."""
+    """Speech as it was sent: `original (n, channels)` at `rate` Hz, which is at most 48 kHz."""
 
     original: Samples
     rate: int
+    places: tuple[str, ...] = ()  # of the channels, such as "FL" and "FC", where the file names them
 
     @property
     def seconds(self) -> float:
@@ -38,89 +68,172 @@ class Speech:
         return len(self.original) / self.rate
 
     @cached_property
+    def stereo(self) -> Samples:
+        """For the video: `(n, 1)` or `(n, 2)` at `rate` Hz."""
+        return mix_down(self.original, self.places)
+
+    @cached_property
     def samples(self) -> Samples:
-        """The same at 16 kHz."""
+        """For listening: `(m,)` at 16 kHz, in which no channel cancels another; never empty."""
         resampled: Samples = soxr.resample(self.original, self.rate, SAMPLE_RATE, quality="HQ")
-        return resampled
+        return one_voice(resampled if len(resampled) else self.original[:1])
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What an audio file says of itself."""
+    """What an audio file holds."""
 
-    seconds: float  # in all, also beyond what is ever read
+    seconds: float  # in all, also beyond what is ever used
     rate: int  # Hz
     channels: int
 
 
-def describe(path: Path) -> Recording:
-    """Of a WAV or MP3 file, decoding nothing. Raises `InvalidAudio`."""
-    with _opened(path) as file:
-        return Recording(file.frames / file.samplerate, file.samplerate, file.channels)
-
-
 def load_speech(path: Path, max_seconds: float) -> Speech:
-    """First `max_seconds` of a WAV or MP3 file, channels averaged. Raises `InvalidAudio`.
+    """First `max_seconds` of a WAV or MP3 file. Raises `InvalidAudio`.
 
-    Reads block by block, so an hour of silence in a small file costs no more than `max_seconds` of it.
+    Decodes frame by frame, so an hour of silence in a small file costs no more than `max_seconds` of it.
     """
-    with _opened(path) as file:
-        rate = file.samplerate
-        wanted = round(max_seconds * rate)
-        blocks: list[Samples] = []
-        while wanted > 0:
-            block = file.read(min(wanted, _BLOCK_S * rate), dtype="float32", always_2d=True)
-            if not len(block):
+    with _opened(path) as (container, stream, start):
+        shift = _BIG_ENDIAN_SHIFTS.get(stream.codec_context.name) if start.big_endian else None
+        pieces = _Pieces(min(stream.rate, _KEPT_RATE), shift)
+        for frame in _frames(container, stream):
+            pieces.add(frame)
+            if pieces.seconds >= max_seconds:
                 break
-            blocks.append(_clean(block.mean(axis=1, dtype=np.float32)))
-            wanted -= len(block)
-    if not blocks:
-        raise InvalidAudio("The audio is empty", "Send a recording with at least one sample of sound.")
-    original = np.concatenate(blocks)
-    return Speech(original, rate)
+    sound = pieces.joined()[: round(max_seconds * pieces.rate)]
+    if not len(sound):
+        raise InvalidAudio(*_EMPTY)
+    return Speech(sound, pieces.rate, pieces.places)
+
+
+def describe(path: Path) -> Recording:
+    """Decodes what may ever be used of a WAV or MP3 file, and counts what follows. Raises `InvalidAudio`."""
+    with _opened(path) as (container, stream, _):
+        seconds, rate, channels = 0.0, stream.rate, stream.channels
+        for frame in _frames(container, stream):
+            seconds, channels = seconds + frame.samples / frame.sample_rate, max(channels, len(frame.layout.channels))
+            if seconds >= _USED_S:
+                break
+        for packet in _packets(container, stream):
+            seconds += float((packet.duration or 0) * (packet.time_base or 0))
+            if seconds >= _COUNTED_S:
+                break
+        return Recording(seconds, rate, channels)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
     """A WAV or MP3 file of a rate and a number of channels that are taken; any error while it is open is explained."""
-    _check_type(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.format not in FORMATS:
-                raise InvalidAudio(WRONG_TYPE)
-            _check_shape(file.samplerate, file.channels)
-            yield file
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InvalidAudio(
-            "The audio can't be decoded", "The file is damaged or incomplete. Send a whole WAV or MP3."
-        ) from error
-
-
-def _clean(samples: Samples) -> Samples:
-    """Within [-1, 1], whatever a file of floats holds."""
-    return np.clip(np.nan_to_num(samples, posinf=1, neginf=-1), -1, 1).astype(np.float32)
-
-
-def _check_type(path: Path) -> None:
-    """Told by the first bytes, so that no other of libsndfile's many readers is ever reached."""
     with path.open("rb") as file:
-        head = file.read(12)
-        while head[:3] == b"ID3" and len(head) == 12:  # a tag; what comes after it counts
-            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-            file.seek(10 + size - len(head), os.SEEK_CUR)
-            head = file.read(12)
-    is_wav = head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE"
-    # An MPEG frame's eleven sync bits with the layer bits that mean layer III.
-    is_mp3 = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0b1110_0110 == 0b1110_0010
-    if not (is_wav or is_mp3):
-        raise InvalidAudio(WRONG_TYPE)
+        start = find_sound(file)
+        options = {
+            "protocol_whitelist": "",
+            "codec_whitelist": ",".join(DECODERS),
+            "skip_initial_bytes": str(start.position),
+        }
+        options |= _OPTIONS[start.kind] | ({"ignore_length": "1"} if start.endless else {})
+        file.seek(0)
+        try:
+            with av.open(file, "r", format=start.kind, options=options) as container:
+                yield container, _checked(container), start
+        except av.FFmpegError as error:
+            raise InvalidAudio(*_DAMAGED) from error
 
 
-def _check_shape(rate: int, channels: int) -> None:
-    if not _ALLOWED_RATES[0] <= rate <= _ALLOWED_RATES[1]:
+def _checked(container: InputContainer) -> AudioStream:
+    """The sound of a file, before any of it is decoded."""
+    if not container.streams.audio:
+        raise InvalidAudio(*_DAMAGED)
+    stream = container.streams.audio[0]
+    codec = stream.codec_context.codec if stream.codec_context else None
+    if codec is None or codec.name not in DECODERS:
+        raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", _PLAIN))
+    if not _ALLOWED_RATES[0] <= stream.rate <= _ALLOWED_RATES[1]:
         raise InvalidAudio(
-            f"The audio's sample rate of {rate} Hz is out of range",
+            f"The audio's sample rate of {stream.rate} Hz is out of range",
             f"Allowed: {_ALLOWED_RATES[0]} to {_ALLOWED_RATES[1]} Hz.",
         )
-    if channels > _MAX_CHANNELS:
-        raise InvalidAudio(f"The audio has {channels} channels", f"At most {_MAX_CHANNELS} are allowed.")
+    if stream.channels > _MAX_CHANNELS:
+        raise InvalidAudio(f"The audio has {stream.channels} channels", f"At most {_MAX_CHANNELS} are allowed.")
+    return stream
+
+
+def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
+    """To the end, or to where the file makes no sense any more."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            yield next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    """Whatever can be decoded. Raises `InvalidAudio` when there was something, and nothing of it can be."""
+    decoded = failed = False
+    for packet in _packets(container, stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            failed = True
+            continue
+        decoded = decoded or bool(frames)
+        yield from frames
+    if failed and not decoded:
+        raise InvalidAudio(*_DAMAGED)
+
+
+class _Pieces:
+    """Sound of one rate, put together from frames of any: joined files change rate and channels on the way."""
+
+    def __init__(self, rate: int, shift: int | None) -> None:
+        """`shift`: of `_BIG_ENDIAN_SHIFTS`; None for samples that are right as they are."""
+        self.rate, self.seconds, self._shift = rate, 0.0, shift
+        self.places: tuple[str, ...] = ()
+        self._shape = 0, 0  # Hz and channels of what comes in
+        self._waiting: list[NDArray[Any]] = []
+        self._stream: soxr.ResampleStream | None = None
+        self._done: list[Samples] = []
+
+    def add(self, frame: AudioFrame) -> None:
+        sound: NDArray[Any] = frame.to_ndarray()
+        sound = sound.T if frame.format.is_planar else sound.reshape(frame.samples, -1)
+        if self._shift is not None:
+            sound = sound.byteswap()
+            sound = sound << self._shift if self._shift else sound
+        rate = frame.sample_rate
+        if self._shape != (rate, sound.shape[1]):
+            self._convert(last=True)
+            self._shape = rate, sound.shape[1]
+            self.places = tuple(channel.name for channel in frame.layout.channels)
+            same = rate == self.rate
+            self._stream = None if same else soxr.ResampleStream(rate, self.rate, self._shape[1], "float32", "HQ")
+        self._waiting.append(sound)
+        self.seconds += len(sound) / rate
+        if len(self._waiting) == _FRAMES_AT_ONCE:
+            self._convert()
+
+    def _convert(self, last: bool = False) -> None:
+        """What waits, in one go: frames of MP3 are too short to be worth the calls."""
+        sound = _floats(np.concatenate(self._waiting)) if self._waiting else np.zeros((0, self._shape[1]), np.float32)
+        self._waiting.clear()
+        self._done.append(self._stream.resample_chunk(sound, last) if self._stream else sound)
+
+    def joined(self) -> Samples:
+        """`(n, channels)` in [-1, 1]; mono parts are heard in all channels, as loud as FFmpeg makes them."""
+        self._convert(last=True)
+        done = [piece for piece in self._done if len(piece)]
+        channels = max((piece.shape[1] for piece in done), default=1)
+        gain = np.float32(1 if done and done[0].shape[1] == 1 else 0.5**0.5)
+        alike = [piece if piece.shape[1] == channels else np.repeat(gain * piece, channels, axis=1) for piece in done]
+        sound = np.concatenate(alike) if alike else np.zeros((0, channels), np.float32)
+        return np.clip(sound, -1, 1, out=sound)
+
+
+def _floats(sound: NDArray[Any]) -> Samples:
+    """The same around 0; what a file of floats holds in place of numbers becomes silence, or full scale."""
+    if np.issubdtype(sound.dtype, np.floating):
+        return np.nan_to_num(sound, posinf=1, neginf=-1).astype(np.float32, copy=False)
+    limits = np.iinfo(sound.dtype)
+    middle = 0 if limits.min else np.float32(128)
+    return (sound.astype(np.float32) - middle) / np.float32(2 ** (limits.bits - 1))

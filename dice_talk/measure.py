@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dice_talk import priority
 from dice_talk.audio import SAMPLE_RATE, Samples
+from dice_talk.channels import one_voice
 from dice_talk.child import end_with_parent, missing_files_told, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
@@ -107,15 +108,15 @@ def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sound_of(video: Path, seconds: float) -> Samples:
-    """The first `seconds` of a video's own sound: mono at 16 kHz, from the moment of its first picture."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    """The first `seconds` of a video's own sound as the engine hears it, from the moment of its first picture."""
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
     with av.open(str(video)) as container:
         for frame in container.decode(audio=0):
             if (frame.time or 0) > seconds:
                 break
-            pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-    return np.concatenate(pieces)[: round(seconds * SAMPLE_RATE)]
+            pieces += [part.to_ndarray().T.astype(np.float32, copy=False) for part in resampler.resample(frame)]
+    return one_voice(np.concatenate(pieces))[: round(seconds * SAMPLE_RATE)]
 
 
 def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:

@@ -85,10 +85,10 @@ def _loud(levels: Levels) -> float:
 
 
 def window_levels(samples: Samples, rate: int) -> Levels:
-    """RMS of each window in dBFS, `(N,)`; the last one may be shorter."""
+    """RMS of each window of `(n, channels)` in dBFS, that of its loudest channel, `(N,)`; the last may be shorter."""
     size = max(1, round(WINDOW_S * rate))
     edges = np.arange(0, len(samples), size)
-    energy = np.add.reduceat(np.square(samples, dtype=np.float64), edges)
+    energy = np.stack([np.add.reduceat(np.square(one, dtype=np.float64), edges) for one in samples.T]).max(axis=0)
     rms = np.sqrt(energy / np.diff(np.append(edges, len(samples))))
     levels: Levels = 20 * np.log10(np.maximum(rms, 10 ** (FLOOR_DBFS / 20)))
     return levels
@@ -99,10 +99,14 @@ def _decibels(amplitude: float) -> float:
 
 
 def _clipped_share(samples: Samples) -> float:
-    """Of samples that lie in a run at full scale."""
-    changes = np.flatnonzero(np.diff(np.concatenate(([0], np.abs(samples) >= FULL_SCALE, [0])).astype(np.int8)))
+    """Of samples that lie in a run at full scale; of the channel that has most of them."""
+    return max(_clipped(one) for one in samples.T) / len(samples)
+
+
+def _clipped(channel: Samples) -> int:
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], np.abs(channel) >= FULL_SCALE, [0])).astype(np.int8)))
     runs = changes[1::2] - changes[::2]
-    return float(runs[runs >= CLIPPED_RUN].sum() / len(samples))
+    return int(runs[runs >= CLIPPED_RUN].sum())
 
 
 def advise(facts: SpeechFacts, limit: float) -> list[Advice]:

@@ -35,10 +35,11 @@ POSTER_QUALITY = 85
 AUDIO_RATE = 48_000
 """Hz; every player takes it, and no speech recording has more to keep."""
 AUDIO_BITRATE = 128_000
+"""Of each channel."""
 AUDIO_CODER = "fast"
 """FFmpeg's quantiser search: half the time of the default one, whose first second is poor in some recordings."""
 _AAC_FRAME = 1024
-_SILENCE: Samples = np.zeros(0, np.float32)
+_LAYOUTS = {1: "mono", 2: "stereo"}
 _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix
 
 
@@ -66,7 +67,7 @@ class VideoWriter:
         rate: int,
         metadata: Mapping[str, object],
     ) -> None:
-        """`sound`: mono at `rate` Hz. `metadata`: written as JSON into the file's comment, with the version."""
+        """`sound`: `(n, 1)` or `(n, 2)` at `rate` Hz. `metadata`: JSON for the comment; the version is added."""
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
         self._pieces = _pieces(sound, rate, _sound_length(frames, fps))
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
@@ -82,9 +83,9 @@ class VideoWriter:
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
         self._audio: AudioStream = self._container.add_stream(
-            "aac", rate=AUDIO_RATE, layout="mono", options={"aac_coder": AUDIO_CODER}
+            "aac", rate=AUDIO_RATE, layout=_LAYOUTS[sound.shape[1]], options={"aac_coder": AUDIO_CODER}
         )
-        self._audio.bit_rate = AUDIO_BITRATE
+        self._audio.bit_rate = AUDIO_BITRATE * sound.shape[1]
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -113,8 +114,9 @@ class VideoWriter:
         self._write_sound(round(self._written / self.fps * AUDIO_RATE))
 
     def _write_sound(self, until: int) -> None:
-        while self._heard < until and len(piece := next(self._pieces, _SILENCE)):
-            frame = av.AudioFrame.from_ndarray(piece[np.newaxis], format="fltp", layout="mono")
+        while self._heard < until and (piece := next(self._pieces, None)) is not None:
+            planes = np.ascontiguousarray(piece.T)
+            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=_LAYOUTS[len(planes)])
             frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, self._heard, Fraction(1, AUDIO_RATE)
             self._container.mux(self._audio.encode(frame))
             self._heard += len(piece)
@@ -134,14 +136,14 @@ def _sound_length(frames: int, fps: int) -> int:
 
 def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:
     """`sound` at 48 kHz in pieces for the encoder, `length` samples in all: cut, or padded with silence."""
-    stream = soxr.ResampleStream(rate, AUDIO_RATE, 1, dtype="float32", quality="HQ")
-    waiting = _SILENCE
+    stream = soxr.ResampleStream(rate, AUDIO_RATE, sound.shape[1], dtype="float32", quality="HQ")
+    waiting = sound[:0]
     for start in range(0, length, _AAC_FRAME):
         wanted = min(_AAC_FRAME, length - start)
         while len(waiting) < wanted and len(sound):
             block, sound = sound[:rate], sound[rate:]  # a second
             waiting = np.concatenate((waiting, stream.resample_chunk(block, last=not len(sound))))
-        yield np.pad(waiting[:wanted], (0, max(0, wanted - len(waiting))))
+        yield np.pad(waiting[:wanted], ((0, max(0, wanted - len(waiting))), (0, 0)))
         waiting = waiting[wanted:]
 
 

@@ -84,7 +84,7 @@ class FakeEngine:
             height=128,
             fps=fps,
             frames=frames,
-            sound=speech.original,
+            sound=speech.stereo,
             rate=speech.rate,
             metadata={"engine": self.name, "seed": job.options.seed},
         ) as writer:

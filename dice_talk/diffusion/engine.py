@@ -213,7 +213,7 @@ class DiffusionEngine:
             height=height,
             fps=fps,
             frames=count,
-            sound=speech.original,
+            sound=speech.stereo,
             rate=speech.rate,
             metadata=metadata,
         )

@@ -93,7 +93,7 @@ def film(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, rep
         height=height,
         fps=options.fps,
         frames=count,
-        sound=speech.original,
+        sound=speech.stereo,
         rate=speech.rate,
         metadata=_metadata(options),
     ) as writer:

@@ -229,7 +229,8 @@ def test_files_are_told_by_content(real_service: Any, portrait: Path, speech: Pa
     for wrong in (image, b"fLaC" + bytes(100), b"OggS" + bytes(100), b"#EXTM3U\nfile:///etc/passwd"):
         answer = real_service.start(portrait, wrong)
         assert answer.status_code == 400
-        assert answer.json() == {"error": "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"}
+        assert error_of(answer) == "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
+        assert answer.json()["detail"].startswith("The file is a")
     assert error_of(real_service.start(image[:5000], speech)) == "The image can't be decoded"
     assert error_of(real_service.start(portrait, audio[:40])) in ("The audio can't be decoded", "The audio is empty")
 

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
-from dice_talk.audio import SAMPLE_RATE, load_speech
+from dice_talk.audio import SAMPLE_RATE, describe, load_speech
 from dice_talk.errors import InvalidAudio
+from tests.encode import encoded, mp3
 
 
 def tone(seconds: float, rate: int) -> Any:
@@ -46,9 +48,12 @@ def test_mp3_with_and_without_a_tag(tmp_path: Path) -> None:
     assert load_speech(path, 300).seconds == plain.seconds
 
 
-def test_channels_are_averaged(tmp_path: Path) -> None:
+def test_channels_stay_what_they_are(tmp_path: Path) -> None:
     sound = np.stack([tone(0.5, 16000), -tone(0.5, 16000)], axis=1)
-    assert np.abs(load_speech(write(tmp_path, sound, 16000), 300).original).max() < 1e-3
+    read = load_speech(write(tmp_path, sound, 16000, subtype="FLOAT"), 300)
+    assert read.original == pytest.approx(sound, abs=1e-6)
+    assert read.stereo is read.original
+    assert read.samples == pytest.approx(sound[:, 0], abs=1e-4)
 
 
 def test_only_so_much_is_read(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_one_sample_is_enough(tmp_path: Path) -> None:
 def test_values_that_are_no_sound_are_tamed(tmp_path: Path) -> None:
     wild = np.array([np.nan, np.inf, -np.inf, 1e30, 0.5], np.float32)
     path = write(tmp_path, np.tile(wild, 100), 16000, subtype="FLOAT")
-    assert load_speech(path, 300).original[:5].tolist() == [0, 1, -1, 1, 0.5]
+    assert load_speech(path, 300).original[:5, 0].tolist() == [0, 1, -1, 1, 0.5]
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG", "AIFF", "AU", "W64", "CAF"])
@@ -114,3 +119,140 @@ def test_a_length_that_lies_gives_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "sound"
     path.write_bytes(header(size=0xFFFFFFF0) + bytes(32000))
     assert load_speech(path, 300).seconds == pytest.approx(1.0)
+
+
+RATE = 24_000
+SPOKEN_S = 4.0
+
+
+@pytest.fixture(scope="module")
+def spoken(speech: Path) -> Any:
+    """Four seconds at 24 kHz."""
+    return soundfile.read(speech, dtype="float32")[0][: round(SPOKEN_S * RATE)]
+
+
+def read(folder: Path, data: bytes) -> Any:
+    path = folder / "sound"
+    path.write_bytes(data)
+    found = load_speech(path, 300)
+    assert describe(path).seconds == pytest.approx(found.seconds, abs=1e-3)
+    return found
+
+
+def level(sound: Any) -> float:
+    return float(10 * np.log10(np.mean(np.square(sound, dtype=float))))
+
+
+def test_an_mp3_that_says_nothing_of_its_length(tmp_path: Path, spoken: Any) -> None:
+    """Of variable bit rate: what its first frame suggests is far from the truth."""
+    found = read(tmp_path, mp3(spoken, RATE, write_xing="0", global_quality=str(118 * 4), flags="+qscale"))
+    assert found.seconds == pytest.approx(
+        SPOKEN_S, abs=0.1
+    )  # the encoder's padding belongs to it: nothing says that it is
+    assert level(found.original) == pytest.approx(level(spoken), abs=0.3)
+
+
+@pytest.mark.parametrize("xing", ["0", "1"])
+@pytest.mark.parametrize(("rate", "channels"), [(24_000, 1), (24_000, 2), (16_000, 1), (44_100, 2)])
+def test_joined_mp3s_are_read_to_their_end(tmp_path: Path, spoken: Any, rate: int, channels: int, xing: str) -> None:
+    """As text-to-speech servers send them, also of different rates and channels; they get those of the first."""
+    second = soxr.resample(spoken, RATE, rate)
+    files = mp3(spoken, RATE, write_xing=xing), mp3(np.stack([second] * channels, 1), rate, write_xing=xing)
+    for one, other in (files, files[::-1]):
+        found = read(tmp_path, one + other)
+        assert found.rate == (RATE if one is files[0] else rate)
+        assert found.seconds == pytest.approx(2 * SPOKEN_S, abs=0.2)  # padding in the middle
+        assert found.original.shape[1] == channels
+        ends = found.original[-round(found.rate * 2.5) :].mean(axis=1)
+        assert level(ends) == pytest.approx(
+            level(spoken[-round(RATE * 2.5) :]), abs=4
+        )  # where it is not the first, mono is 3 dB quieter
+
+
+@pytest.mark.parametrize("frames", [0, 3, 10_000, 2**32 - 1])
+def test_a_wrong_count_of_frames_means_nothing(tmp_path: Path, spoken: Any, frames: int) -> None:
+    data = bytearray(mp3(spoken, RATE))
+    at = max(data.find(b"Xing"), data.find(b"Info")) + 8
+    data[at : at + 4] = struct.pack(">I", frames)
+    assert read(tmp_path, bytes(data)).seconds == pytest.approx(SPOKEN_S, abs=0.05)
+
+
+SOUND = (np.arange(16_000) * 7919 % 20_001 - 10_000).astype("<i2")
+DS64 = struct.Struct("<4sIQQQI")
+
+
+def wide(name: bytes, size: int) -> bytes:
+    """An RF64 or BW64 that claims so many bytes of sound."""
+    head = struct.pack("<4sI4s", name, 0xFFFFFFFF, b"WAVE") + DS64.pack(b"ds64", 28, size + 72, size, size // 2, 0)
+    return head + header()[12:36] + b"data\xff\xff\xff\xff"
+
+
+def big_endian(tag: int, bits: int) -> bytes:
+    """The header of a RIFX of a second."""
+    size = 16_000 * bits // 8
+    form = struct.pack(">4sIHHIIHH", b"fmt ", 16, tag, 1, 16_000, size, bits // 8, bits)
+    return b"RIFX" + struct.pack(">I", size + 36) + b"WAVE" + form + b"data" + struct.pack(">I", size)
+
+
+@pytest.mark.parametrize(
+    ("head", "sound"),
+    [
+        (header(size=0), SOUND),
+        (header(size=32000), SOUND),
+        (header(size=32000)[:4] + bytes(4) + header(size=32000)[8:], SOUND),
+        (header(size=40_000), SOUND),
+        (header(size=0x7FFFFFFF), SOUND),
+        (header(size=0xFFFFFFFF), SOUND),
+        *((wide(name, size), SOUND) for name in (b"RF64", b"BW64") for size in (0, 32000, 1 << 40)),
+        (big_endian(1, 16), SOUND.astype(">i2")),
+        (big_endian(1, 24), (SOUND.astype(">i4") << 16).astype(">i4").view("u1").reshape(-1, 4)[:, :3]),
+        (big_endian(1, 32), (SOUND.astype(">i4") << 16).astype(">i4")),
+        (big_endian(3, 32), (SOUND / 2**15).astype(">f4")),
+        (big_endian(3, 64), (SOUND / 2**15).astype(">f8")),
+    ],
+)
+def test_no_sample_of_a_wav_is_lost(tmp_path: Path, head: bytes, sound: Any) -> None:
+    found = read(tmp_path, head + sound.tobytes())
+    assert np.array_equal(found.original[:, 0], SOUND / np.float32(2**15))
+
+
+@pytest.mark.parametrize("kind", ["MP3", "WAV"])
+def test_what_has_arrived_of_a_recording_is_read(tmp_path: Path, spoken: Any, kind: str) -> None:
+    whole = mp3(spoken, RATE, b="64k") if kind == "MP3" else encoded(spoken, RATE, "wav", "pcm_s16le")
+    for share in (0.25, 0.5, 0.75):
+        found = read(tmp_path, whole[: int(len(whole) * share)])
+        assert found.seconds == pytest.approx(share * SPOKEN_S, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    "codec", ["pcm_u8", "pcm_s24le", "pcm_f64le", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "libmp3lame"]
+)
+def test_codecs_inside_a_wav(tmp_path: Path, spoken: Any, codec: str) -> None:
+    found = read(tmp_path, encoded(spoken, RATE, "wav", codec))
+    assert found.seconds == pytest.approx(SPOKEN_S, abs=0.1)
+    assert level(found.original) == pytest.approx(level(spoken), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("aac", "AAC"), ("mp2", "MP2"), ("wmav2", "Windows Media"), ("ac3", "AC-3")]
+)
+def test_codecs_that_are_out_of_reach(tmp_path: Path, spoken: Any, codec: str, name: str) -> None:
+    with pytest.raises(InvalidAudio, match="Invalid audio file type") as refusal:
+        read(tmp_path, encoded(soxr.resample(spoken, RATE, 32000), 32000, "wav", codec, b="96000"))
+    assert name in str(refusal.value.detail)
+    assert "ffmpeg -i" in str(refusal.value.detail)
+
+
+def test_more_than_48_khz_is_not_kept(tmp_path: Path) -> None:
+    found = read(tmp_path, Path(write(tmp_path, tone(0.5, 96000), 96000)).read_bytes())
+    assert (found.rate, found.seconds) == (48_000, 0.5)
+    assert describe(tmp_path / "sound").rate == 96_000
+    assert found.original[1000:-1000, 0] == pytest.approx(tone(0.5, 48000)[1000:-1000], abs=1e-3)
+
+
+def test_the_length_beyond_what_is_decoded_is_counted(tmp_path: Path) -> None:
+    minute = mp3(np.zeros(8000 * 60), 8000, b="8k", write_xing="0")
+    path = tmp_path / "sound"
+    path.write_bytes(minute * 10)
+    assert describe(path).seconds == pytest.approx(600, abs=3)
+    assert load_speech(path, 300).seconds == 300

@@ -15,7 +15,7 @@ def make_video(path: Path, speech: Path, picture: np.ndarray, frames: int) -> Pa
     sound = load_speech(speech, 300)
     height, width = picture.shape[:2]
     with VideoWriter(
-        path, width=width, height=height, fps=FPS, frames=frames, sound=sound.original, rate=sound.rate, metadata={}
+        path, width=width, height=height, fps=FPS, frames=frames, sound=sound.stereo, rate=sound.rate, metadata={}
     ) as writer:
         for number in range(frames):
             writer.write(picture if number < frames // 2 else np.zeros_like(picture))

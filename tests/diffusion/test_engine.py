@@ -177,11 +177,11 @@ def test_cancel_is_seen_while_a_long_recording_is_heard(
     assert len(heard) == 1
 
 
-@pytest.mark.parametrize("samples", [1, 700, 1279, 1280])
+@pytest.mark.parametrize(("samples", "rate"), [(1, 16000), (1, 48000), (700, 16000), (1279, 16000), (1280, 16000)])
 def test_the_shortest_recordings(
-    fake: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: Path, samples: int
+    fake: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: Path, samples: int, rate: int
 ) -> None:
-    soundfile.write(tmp_path / "short.wav", np.full(samples, 0.1), 16000)
+    soundfile.write(tmp_path / "short.wav", np.full(samples, 0.1), rate)
     job = make_job((inputs[0], tmp_path / "short.wav"), tmp_path / "out.mp4", duration=None)
     verify(job.output, fake.render(job, ignore))
 

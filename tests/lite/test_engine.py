@@ -5,6 +5,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from dice_talk.engine import Progress, RenderJob, RenderResult
 from dice_talk.errors import Cancelled
@@ -71,3 +72,37 @@ def test_lips_follow_the_sound(render: Render, speech: Path) -> None:
     r, lag = correlation(seen.gap, loudness_per_frame(load_speech(speech, 4).samples, 25, result.frames))
     assert seen.found == 1
     assert r >= 0.7 and abs(lag) <= 1
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+@pytest.mark.parametrize("length", [1, 2, 10, 100, 410, 1000])
+def test_the_shortest_sound_makes_a_video(render: Render, tmp_path: Path, rate: int, length: int) -> None:
+    audio = tmp_path / "short.wav"
+    soundfile.write(audio, 0.3 * np.sin(np.arange(length) / 5), rate)
+    result, video = render(audio=audio, duration=0.1)
+    assert result.frames == max(1, round(min(length / rate, 0.1) * 24))
+    verify(video, result)
+
+
+def test_stereo_stays_stereo_and_the_mouth_follows_either_channel(render: Render, speech: Path, tmp_path: Path) -> None:
+    spoken, rate = soundfile.read(speech, frames=24_000 * 2)
+    audio, pictures = tmp_path / "stereo.wav", []
+    for name, channels in {
+        "mono": [spoken],
+        "antiphase": [spoken, -spoken],
+        "right": [0 * spoken, spoken],
+        "centre": [0 * spoken, 0 * spoken, spoken, 0 * spoken, 0 * spoken, 0 * spoken],
+    }.items():
+        soundfile.write(audio, np.stack(channels, 1), rate)
+        result, video = render(name, audio=audio, duration=2.0)
+        verify(video, result)
+        pictures.append(decode(video))
+        with av.open(str(video)) as container:
+            assert container.streams.audio[0].channels == min(2, len(channels))
+            heard = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+        if name == "right":
+            assert np.abs(heard[0]).max() < 0.01 < np.abs(heard[1]).max()
+        if name == "antiphase":
+            assert np.corrcoef(heard)[0, 1] < -0.99
+    for other in pictures[1:]:
+        assert np.abs(other.astype(int) - pictures[0]).mean() < 0.5

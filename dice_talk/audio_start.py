@@ -1,0 +1,154 @@
+"""Where the sound begins in a WAV or MP3 file, behind whatever stands before it."""
+
+import os
+import re
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from dice_talk.audio_kinds import AAC, HEAD_BYTES, MPEG_1, MPEG_2, NOTHING, UNKNOWN, Kind, kind_of
+from dice_talk.errors import InvalidAudio
+
+WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
+SCANNED_BYTES = 1 << 20
+"""How far the first frame may lie behind the last tag; FFmpeg looks as far when it guesses a file's type."""
+_FRAMES_IN_A_ROW = 3
+"""Frames of one kind that follow one another: chance makes no such chain."""
+_MOST_TAGS = 1000
+_ID3_HEADER, _ID3_FOOTER_FLAG, _APE_HEADER = 10, 0x10, 32
+
+_WAV_MARKS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+_FRAME = re.compile(rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff])")
+_LAYERS = {3: 1, 2: 2, 1: 3}
+_MPEG_1 = 3
+# kbit/s by MPEG-1 or not, and layer; ISO 11172-3 and 13818-3
+_BIT_RATES = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the sound begins."""
+
+    kind: str  # "wav" or "mp3"
+    position: int
+    endless: bool = False  # whether what the file says of its length is of no use
+    big_endian: bool = False
+
+
+def find_sound(file: BinaryIO) -> Start:
+    """Raises `InvalidAudio`, which names what the file is, when it is neither WAV nor MP3."""
+    position = 0
+    for _ in range(_MOST_TAGS):
+        head = _read(file, position, HEAD_BYTES)
+        if head[:4] in _WAV_MARKS and head[8:12] == b"WAVE":
+            return Start("wav", position, _is_unfinished(head), head[:4] == b"RIFX")
+        junk = _tag_size(head)
+        if not junk and (kind := kind_of(head)):
+            raise wrong_type(NOTHING if position and not head else kind)
+        junk = junk or _zeros(file, position)
+        if not junk or file.seek(0, os.SEEK_END) < position + junk:  # a tag may claim more than there is
+            return Start("mp3", position + _first_frame(_read(file, position, SCANNED_BYTES)))
+        position += junk
+    raise wrong_type(NOTHING)
+
+
+def wrong_type(kind: Kind) -> InvalidAudio:
+    """The documented refusal, with what the file is and what to do."""
+    return InvalidAudio(WRONG_TYPE, f"The file is {kind.name}. {kind.advice}")
+
+
+def _is_unfinished(head: bytes) -> bool:
+    """Whether an RF64 or BW64 claims a length of 0. FFmpeg reads only other WAVs to their end then."""
+    return head[12:16] == b"ds64" and head[28:36] == bytes(8)
+
+
+def _read(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _tag_size(head: bytes) -> int:
+    """Bytes of the tag that `head` begins with, 0 for none."""
+    if head[:3] == b"ID3" and len(head) >= _ID3_HEADER and max(head[6:10]) < 0x80:
+        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        return _ID3_HEADER + size + (_ID3_HEADER if head[5] & _ID3_FOOTER_FLAG else 0)
+    if head[:8] == b"APETAGEX" and len(head) >= _APE_HEADER:
+        return _APE_HEADER + int.from_bytes(head[12:16], "little")
+    if head[:3] == b"TAG":
+        return 227 if head[3:4] == b"+" else 128
+    return 0
+
+
+def _zeros(file: BinaryIO, position: int) -> int:
+    """How many there are from there on."""
+    file.seek(position)
+    count = 0
+    while block := file.read(SCANNED_BYTES):
+        rest = block.lstrip(b"\0")
+        count += len(block) - len(rest)
+        if rest:
+            break
+    return count
+
+
+def _first_frame(data: bytes) -> int:
+    """Position of the first frame of layer III. Raises `InvalidAudio` when there is none."""
+    if _is_adts(data):
+        raise wrong_type(AAC)
+    for match in _FRAME.finditer(data):
+        position = match.start()
+        frame = _parse(data, position)
+        if frame and (position == 0 or _is_chain(data, position)):
+            if frame[0] != 3:
+                raise wrong_type(MPEG_1 if frame[0] == 1 else MPEG_2)
+            return position
+    if data[:1] == b"\xff" and len(data) > 1 and data[1] & 0b1110_0110 == 0b1110_0010:
+        return 0  # layer III, but damaged
+    raise wrong_type(UNKNOWN)
+
+
+def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:
+    """Layer, bytes and unchanging parts of the MPEG frame that begins there; None when there is none."""
+    header = data[position : position + 4]
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, _LAYERS.get(header[1] >> 1 & 3)
+    index, rate = header[2] >> 4, header[2] >> 2 & 3
+    if version not in _RATES or layer is None or not 0 < index < 15 or rate == 3:
+        return None
+    bits = _BIT_RATES[version == _MPEG_1, layer][index - 1] * 1000
+    hertz, padding = _RATES[version][rate], header[2] >> 1 & 1
+    if layer == 1:
+        size = (12 * bits // hertz + padding) * 4
+    else:
+        size = (144 if layer == 2 or version == _MPEG_1 else 72) * bits // hertz + padding
+    return layer, size, bytes((header[1] & 0xFE, header[2] & 0x0C))
+
+
+def _is_chain(data: bytes, position: int) -> bool:
+    """Whether frames of one kind follow one another from there on."""
+    first = frame = _parse(data, position)
+    for _ in range(_FRAMES_IN_A_ROW - 1):
+        if first is None or frame is None or frame[::2] != first[::2]:
+            return False
+        position += frame[1]
+        frame = _parse(data, position)
+    return frame is not None
+
+
+def _is_adts(data: bytes) -> bool:
+    """Whether two frames of AAC follow one another."""
+    position = 0
+    for _ in range(2):
+        header = data[position : position + 7]
+        if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
+            return False
+        position += max(7, (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5)
+    return True
