@@ -10,8 +10,8 @@ RUN pip install --no-cache-dir --only-binary=:all: -r requirements_api.txt
 
 
 COPY . .
-RUN pip install --no-cache-dir --no-deps .
-RUN useradd --system --uid 10001 dice-talk && install -d -o dice-talk data logs checkpoints
+RUN pip install --no-cache-dir --no-deps -e .
+RUN useradd --uid 10001 dice-talk && install -d -o dice-talk data logs checkpoints
 USER dice-talk
 # All of the container's interfaces; which of the host's lead there is said where it is run.
 ENV DICE_TALK_HOST=0.0.0.0
