@@ -38,6 +38,7 @@ def test_every_metric_and_label_of_the_dashboard_exists(real_service: Service) -
     assert names <= set(series)
     for expression, legend in asked:
         known = set().union(*(series[name] for name in NAME.findall(expression)), {"job"})
-        labels = {label for found in LABELS.findall(expression + legend) for label in re.findall(r"\w+", " ".join(found))}
+        labels = {
+            label for found in LABELS.findall(expression + legend) for label in re.findall(r"\w+", " ".join(found))
+        }
         assert labels <= known, expression
-
