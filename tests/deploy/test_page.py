@@ -17,6 +17,4 @@ def test_from_files_to_a_video(front: Front, visit: Callable[..., Any], portrait
     assert abs(watch_video(page) - 1) < 0.1
     page.goto(f"{front.url}/docs")
     page.locator(".opblock-summary-path").first.wait_for()
-    assert "/talk" in page.locator(".servers select").inner_text()
-    page.goto(f"{front.url}/redoc")
-    page.get_by_text("Start a talking-head task").first.wait_for()
+    assert "/talk" in page.locator(".servers").inner_text()
