@@ -93,7 +93,7 @@ def seen(service: Service, caplog: pytest.LogCaptureFixture, forwarded: str) -> 
     with caplog.at_level(logging.INFO, "api.logs"):
         headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https"}
         assert requests.get(f"{service.url}/api/live", headers=headers, timeout=30).status_code == 200
-    line = wait_for(lambda: next((record for record in caplog.records if record.name == "api.logs"), None))
+        line = wait_for(lambda: next((record for record in caplog.records if record.name == "api.logs"), None))
     return str(line.__dict__["fields"]["client"])
 
 
