@@ -201,11 +201,12 @@ class SecureHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                policy = DOCS_POLICY if scope["path"] in DOCS else POLICY
+                policy = DOCS_POLICY if path in DOCS else POLICY
                 for name, value in (*SECURE.items(), ("content-security-policy", policy)):
                     headers.setdefault(name, value)
             await send(message)

@@ -45,6 +45,7 @@ from api.middleware import (
 )
 from api.preflight import Preflight
 from api.protocol import Http
+from api.proxies import ClientAddress, SubPath
 from api.receipts import Receipts
 from api.schemas import BOUNDS
 from api.service import Synthesis
@@ -168,7 +169,15 @@ def create_app(
     app.add_middleware(ErrorForm)
     app.add_middleware(SecureHeaders)
     app.add_middleware(RequestLog, metrics=metrics)
+    _expect_proxies(app, settings)
     return app
+
+
+def _expect_proxies(app: FastAPI, settings: Settings) -> None:
+    if settings.root_path:
+        app.add_middleware(SubPath, root_path=settings.root_path)
+    if settings.proxies:
+        app.add_middleware(ClientAddress, trusted=settings.proxies)
 
 
 def _open_keys(file: Path | None) -> KeyFile | None:
@@ -204,13 +213,13 @@ def _claim(data_dir: Path) -> IO[str]:
 
 def _announce(settings: Settings, engine: str) -> None:
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104
-    url = f"http://{host}:{settings.port}"
+    url = f"http://{host}:{settings.port}{settings.root_path}"
     log.info(
         "DICE-Talk Server %s listens on %s, port %d; engine: %s", __version__, settings.host, settings.port, engine
     )
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
-    log.info("Open it in a browser: %s (the API: %s/docs)", url, url)
+    log.info("Open it in a browser: %s/ (the API: %s/docs)", url, url)
     key = '-H "Authorization: Bearer YOUR_KEY" ' if settings.api_keys_file is not None else ""
     sent = "-F image=@examples/portrait.jpg -F audio=@examples/speech.wav -F emotion=happy"
     log.info("Or type: curl -X POST %s/api/v1/synthesis/start %s%s", url, key, sent)
@@ -310,6 +319,7 @@ def http_server(app: FastAPI) -> uvicorn.Server:
         access_log=False,  # see `logs.RequestLog`
         timeout_graceful_shutdown=GRACEFUL_S,
         server_header=False,
+        proxy_headers=False,  # see `proxies.ClientAddress`
     )
     return Server(config, app.state.synthesis, app.state.receipts)
 

@@ -17,6 +17,10 @@ ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
 """As browsers send it. A star stands for any."""
 HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 """As in a Host header, without a port; IPv6 in brackets. A star stands for any name, or for any below a domain."""
+SUB_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+"""Characters that mean the same to every proxy, encoded or not; no `.` and `..`."""
+OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-docs", "web")
+"""What the service's own paths begin with. Below one, nobody could tell whether a proxy has removed the prefix."""
 
 
 class Settings(BaseSettings):
@@ -26,6 +30,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    root_path: str = Field("", description="Path below which a proxy serves the service, such as /talk; default: none.")
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto count: 127.0.0.1, 10.1.0.0/16; default: none.",
+    )
     data_dir: Path = Field(Path("data"), description="Uploads, results and the database.")
     checkpoints_dir: Path = Field(Path("checkpoints"), description="Weights of the diffusion engine.")
     log_dir: Path = Field(Path("logs"), description="Holds api.log.")
@@ -111,12 +120,27 @@ class Settings(BaseSettings):
         """`allowed_hosts`, one by one; a star for any."""
         return _split(self.allowed_hosts) or ["*"]
 
-    @field_validator("webhook_networks")
+    @field_validator("root_path")
+    @classmethod
+    def _looks_like_a_path(cls, path: str) -> str:
+        path = path.removesuffix("/")
+        if not SUB_PATH.fullmatch(path):
+            raise ValueError(f"{path} is not a path such as /talk, of letters, digits, and - . _ ~")
+        if path.split("/")[1:2] in ([name] for name in OWN_PATHS):
+            raise ValueError(f"{path} begins like a path of the service's own; choose another, such as /talk")
+        return path
+
+    @field_validator("webhook_networks", "trusted_proxies")
     @classmethod
     def _look_like_networks(cls, networks: str) -> str:
         for network in _split(networks):
             ip_network(network)
         return networks
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """`trusted_proxies`, one by one."""
+        return [ip_network(network) for network in _split(self.trusted_proxies)]
 
     @property
     def callback_allowed(self) -> list[IPv4Network | IPv6Network]:

@@ -83,7 +83,8 @@ def visit(chromium: Any, serve: Callable[..., Service]) -> Iterator[Callable[...
         )
         made.set_default_timeout(60_000)  # engines and other tests may want the same cores
         page = made.new_page()
-        record = Visit(url, refusals)
+        address = urlsplit(url)
+        record = Visit(f"{address.scheme}://{address.netloc}", refusals)
         record.watch(page)
         opened.append((made, record))
         if prepare:

@@ -1,0 +1,31 @@
+# docker build -t dice-talk .                         the service and the lite engine, on any CPU
+# docker build -t dice-talk:gpu --target gpu .        with what the diffusion engine needs, for NVIDIA's GPUs
+# How to run them: compose.yaml and docs/deploy.md
+FROM python:3.13-slim-trixie AS service
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+WORKDIR /app
+COPY requirements_api.txt .
+RUN pip install --no-cache-dir --only-binary=:all: -r requirements_api.txt
+
+
+COPY . .
+RUN pip install --no-cache-dir --no-deps -e .
+RUN useradd --uid 10001 dice-talk && install -d -o dice-talk data logs checkpoints
+USER dice-talk
+# All of the container's interfaces; which of the host's lead there is said where it is run.
+ENV DICE_TALK_HOST=0.0.0.0
+VOLUME ["/app/data", "/app/logs", "/app/checkpoints"]
+EXPOSE 8000
+HEALTHCHECK --interval=60s --timeout=15s --start-period=60s CMD ["python", "-m", "api.health"]
+CMD ["python", "-m", "api.server"]
+
+FROM service AS gpu
+USER root
+# PyPI's torch for Linux is the one with CUDA. The driver comes from the host.
+RUN pip install --no-cache-dir --only-binary=:all: -r requirements_diffusion.txt
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER dice-talk
+
+# What is built unless --target says otherwise.
+FROM service

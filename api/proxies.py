@@ -1,0 +1,71 @@
+"""What a reverse proxy in front of the service changes: the path it is found under, and where requests come from."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, cast
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+Network = IPv4Network | IPv6Network
+
+
+class SubPath:
+    """Puts every request below `root_path`, whether or not the proxy has removed that prefix.
+
+    Routes, mounts, redirects and the OpenAPI document then agree: ASGI's `path` includes `root_path`.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app, self._root = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            scope["root_path"] = self._root
+            if not is_below(scope["path"], self._root):
+                scope["path"] = self._root + scope["path"]
+                scope["raw_path"] = self._root.encode() + scope["raw_path"]
+        await self._app(scope, receive, send)
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether `path` is `root` or lies below it."""
+    return path == root or path.startswith(f"{root}/")
+
+
+class ClientAddress:
+    """Takes the client's address and scheme from a trusted proxy's X-Forwarded-For and X-Forwarded-Proto.
+
+    uvicorn does the reading. A forwarded value that is no address is dropped: it would end up in the log as it is.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: list[Network]) -> None:
+        self._app = app
+        networks = [str(network) for network in [*trusted, *map(mapped, trusted)]]
+        self._forwarded = ProxyHeadersMiddleware(cast(Any, self._checked), networks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        peer = {"peer": scope.get("client")} if scope["type"] == "http" else {}
+        await self._forwarded(cast(Any, {**scope, **peer}), cast(Any, receive), cast(Any, send))
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("client"):
+            host, port = scope["client"]
+            scope["client"] = (host, port if 0 <= port <= 65535 else 0) if _is_address(host) else scope["peer"]
+        await self._app(scope, receive, send)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host  # a zone may be any text
+
+
+def mapped(network: Network) -> Network:
+    """How a socket that takes both IPv4 and IPv6 shows an IPv4 network."""
+    if isinstance(network, IPv6Network):
+        return network
+    return ip_network(f"::ffff:{network.network_address}/{96 + network.prefixlen}")

@@ -1,0 +1,141 @@
+"""The service below a sub-path and behind proxies, as seen by one that removes the prefix and one that does not."""
+
+import logging
+import re
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+import requests
+from pydantic import ValidationError
+
+from api.proxies import mapped
+from api.settings import OWN_PATHS, Settings
+from tests.conftest import Service
+from tests.waiting import wait_for
+
+PREFIXES = pytest.mark.parametrize("sent", ["/talk", ""], ids=["kept", "removed"])
+
+
+PATHS = ("/", "/web/app.js", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/metrics")
+
+
+@PREFIXES
+def test_everything_is_found_below_the_path(serve: Callable[..., Service], sent: str) -> None:
+    url = serve(root_path="/talk").url + sent
+    for path in (*PATHS, "/api/health"):
+        answer = requests.get(f"{url}{path}", timeout=30)
+        assert answer.status_code == 200, path
+        assert ("'unsafe-inline'" in answer.headers["content-security-policy"]) == (path in ("/docs", "/redoc"))
+
+
+@PREFIXES
+def test_what_the_service_says_of_itself_has_the_path(serve: Callable[..., Service], sent: str) -> None:
+    url = serve(root_path="/talk/").url + sent
+    assert requests.get(f"{url}/openapi.json", timeout=30).json()["servers"] == [{"url": "/talk"}]
+    for page in ("docs", "redoc"):
+        named = re.findall(
+            r"(?:src|href|url|spec-url)\s*[=:]\s*[\"']([^\"']+)", requests.get(f"{url}/{page}", timeout=30).text
+        )
+        assert "/talk/openapi.json" in named
+        assert all(address.startswith(("/talk/", "data:")) for address in named), named
+    moved = requests.get(f"{url}/api/health/", timeout=30, allow_redirects=False)
+    assert moved.status_code == 307
+    assert moved.headers["location"].removeprefix(url.removesuffix(sent)) == "/talk/api/health"
+
+
+def test_the_bare_path_leads_to_the_page(serve: Callable[..., Service]) -> None:
+    answer = requests.get(f"{serve(root_path='/talk').url}/talk", timeout=30)
+    assert (answer.status_code, answer.url.rpartition("/talk")[2]) == (200, "/")
+
+
+def test_a_path_that_only_begins_alike_is_another(serve: Callable[..., Service]) -> None:
+    assert requests.get(f"{serve(root_path='/talk').url}/talkative/api/health", timeout=30).status_code == 404
+
+
+def test_no_path_below_a_default_service(serve: Callable[..., Service]) -> None:
+    service = serve()
+    assert requests.get(f"{service.url}/talk/", timeout=30).status_code == 404
+    assert "servers" not in requests.get(f"{service.url}/openapi.json", timeout=30).json()
+
+
+def test_own_paths_are_complete(serve: Callable[..., Service]) -> None:
+    app = serve().app
+    assert app
+    paths = [*app.openapi()["paths"], *filter(None, (getattr(route, "path", None) for route in app.routes))]
+    assert {path.split("/")[1] for path in paths} == set(OWN_PATHS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["talk", "//", "/talk//", "/a/../b", "/..", "/ta lk", "/ä", "/talk?x", "/%74alk", "/api", "/docs/x", "https://x/y"],
+)
+def test_paths_that_proxies_may_read_differently_are_refused(path: str) -> None:
+    with pytest.raises(ValidationError, match="such as /talk"):
+        Settings(root_path=path)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/talk", "/talk/", "/a/b-c/d.e_~1", "/apis"])
+def test_other_paths_are_taken(path: str) -> None:
+    assert Settings(root_path=path).root_path == path.removesuffix("/")
+
+
+@pytest.mark.parametrize("proxies", ["*", "proxy.example.org", "10.1.2.3/8", "127.0.0.1:80", "127.0.0.1 10.0.0.1"])
+def test_only_addresses_and_networks_are_trusted(proxies: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(trusted_proxies=proxies)
+
+
+def seen(service: Service, caplog: pytest.LogCaptureFixture, forwarded: str) -> str:
+    """The client in the log's line of a request with that X-Forwarded-For."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "api.logs"):
+        headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https"}
+        assert requests.get(f"{service.url}/api/live", headers=headers, timeout=30).status_code == 200
+        line = wait_for(lambda: next((record for record in caplog.records if record.name == "api.logs"), None))
+    return str(line.__dict__["fields"]["client"])
+
+
+def test_nobody_is_trusted_by_default(serve: Callable[..., Service], caplog: pytest.LogCaptureFixture) -> None:
+    assert seen(serve(), caplog, "203.0.113.7") == "127.0.0.1"
+
+
+def test_others_than_the_trusted_are_not_believed(
+    serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert seen(serve(trusted_proxies="10.1.0.0/16, 127.0.0.2"), caplog, "203.0.113.7") == "127.0.0.1"
+
+
+FORWARDED = {
+    "203.0.113.7": "203.0.113.7",
+    "2001:db8::7": "2001:db8::7",
+    "203.0.113.7:4711": "203.0.113.7",
+    "[2001:db8::7]:4711": "2001:db8::7",
+    "198.51.100.1, 203.0.113.7": "203.0.113.7",  # the first one is what the client itself sent
+    "203.0.113.7, 10.1.0.9": "203.0.113.7",  # two proxies in a row
+    "evil: 200, 1.0 ms [task_id=x], 10.1.0.9": "127.0.0.1",
+    "fe80::1%x: 200 [task_id=x]": "127.0.0.1",
+    "unknown": "127.0.0.1",
+    "": "127.0.0.1",
+    "203.0.113.7:" + "9" * 5000: "127.0.0.1",
+}
+
+
+def test_a_trusted_proxy_names_the_client(serve: Callable[..., Service], caplog: pytest.LogCaptureFixture) -> None:
+    service = serve(trusted_proxies="127.0.0.1, 10.1.0.0/16")
+    assert {forwarded: seen(service, caplog, forwarded) for forwarded in FORWARDED} == FORWARDED
+
+
+def test_the_scheme_is_the_proxys(serve: Callable[..., Service], tmp_path: Path) -> None:
+    """Seen where the service names its own address: in a redirect."""
+    for trusted, scheme in (("127.0.0.1", "https"), ("", "http")):
+        service = serve(trusted_proxies=trusted, data_dir=tmp_path / scheme)
+        headers = {"X-Forwarded-Proto": "https", "Host": "example.org"}
+        moved = requests.get(f"{service.url}/api/health/", headers=headers, timeout=30, allow_redirects=False)
+        assert moved.headers["location"] == f"{scheme}://example.org/api/health"
+
+
+def test_an_ipv4_proxy_is_known_on_a_socket_for_both() -> None:
+    assert ip_address("::ffff:10.1.2.3") in mapped(ip_network("10.1.0.0/16"))
+    assert ip_address("::ffff:10.2.2.3") not in mapped(ip_network("10.1.0.0/16"))
