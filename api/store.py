@@ -162,17 +162,24 @@ class TaskStore:
         if self._db.dialect.name == "sqlite":
             sa.event.listen(self._db, "connect", _configure_sqlite)
         try:
-            with self._db.begin() as db:
-                if self._db.dialect.name == "sqlite" and (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
-                    raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
-                if self._db.dialect.name == "sqlite":
-                    db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
-                if sa.inspect(db).has_table(_schema.name):
-                    _refuse_unknown(db.scalar(sa.select(_schema.c.version)))
-                _metadata.create_all(db)
-                _migrate(db)
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"the database cannot be opened: {error.orig}") from error
+            self._prepare()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sa.exc.DBAPIError):
+                raise StoreError(f"the database cannot be opened: {error.orig}") from error
+            raise
+
+    def _prepare(self) -> None:
+        """Checks the database, and brings its tables to this version. Raises `StoreError`."""
+        with self._db.begin() as db:
+            if self._db.dialect.name == "sqlite" and (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
+                raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
+            if self._db.dialect.name == "sqlite":
+                db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+            if sa.inspect(db).has_table(_schema.name):
+                _refuse_unknown(db.scalar(sa.select(_schema.c.version)))
+            _metadata.create_all(db)
+            _migrate(db)
 
     def close(self) -> None:
         """Gives up all connections."""

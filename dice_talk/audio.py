@@ -233,7 +233,8 @@ class _Pieces:
 def _floats(sound: NDArray[Any]) -> Samples:
     """The same around 0; what a file of floats holds in place of numbers becomes silence, or full scale."""
     if np.issubdtype(sound.dtype, np.floating):
-        return np.nan_to_num(sound, posinf=1, neginf=-1).astype(np.float32, copy=False)
+        finite: Samples = np.nan_to_num(sound, posinf=1, neginf=-1).astype(np.float32, copy=False)
+        return finite
     limits = np.iinfo(sound.dtype)
     middle = 0 if limits.min else np.float32(128)
     return (sound.astype(np.float32) - middle) / np.float32(2 ** (limits.bits - 1))

@@ -137,6 +137,7 @@ ENGINES = {
             packages=("pocketsphinx", "cv2"),
             distributions=(
                 "pocketsphinx",
+                "cffi",
                 "av",
                 "numpy",
                 "pillow",

@@ -31,7 +31,8 @@ def test_the_changelog_knows_this_version() -> None:
 def test_before_a_commit_runs_what_ci_runs() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     ours = {hook["entry"] for hook in hooks}
-    theirs = {line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith(".venv/bin/")}
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    theirs = {line for line in lines if line.startswith(".venv/bin/") and " pip install " not in line}
     assert len(theirs) >= 4
     assert theirs <= ours
 

@@ -155,7 +155,8 @@ def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
     start, full = _NARROW
     width = start + (1 - start) * min(gap / full, 1.0)
     arch = np.maximum(1 - np.abs(mouth.across / width) ** 2.4, 0) ** 0.8 * np.float32(gap * mouth.unit)
-    return mouth.meeting - _UPPER_SHARE * arch, mouth.meeting + (1 - _UPPER_SHARE) * arch
+    upper, lower = mouth.meeting - _UPPER_SHARE * arch, mouth.meeting + (1 - _UPPER_SHARE) * arch
+    return upper.astype(np.float32, copy=False), lower.astype(np.float32, copy=False)
 
 
 def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
