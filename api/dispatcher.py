@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from api.engines import EngineLost, EnginePool, NoRoom, TaskFailed
+from api.engines import EngineLost, EnginePool, Loss, NoRoom, TaskFailed
 from api.eta import Size, Timing
 from api.files import settle
 from api.logs import working_on
@@ -32,6 +32,21 @@ WARM_CHECK_S, MAX_PAUSE_S = 2.0, 60.0
 """How often an idle slot sees to its engine, and how seldom at last while that can't be started."""
 STATE_FILE = "state"
 """In a render's folder: how far its engine is, so that a later attempt can go on from there."""
+WORDS = {
+    Loss.CRASH: (
+        "The server could not render this picture; its log says more. Tried {tried} times; last: {reason}",
+        "This is a fault of the server, not of your files. Tell its operator, or use another picture.",
+    ),
+    Loss.MEMORY: (
+        "The server's memory ran out, as it seems. Tried {tried} times; last: {reason}",
+        "Try a smaller min_resolution or a shorter duration. If it goes on, the server's log says more.",
+    ),
+    Loss.SILENCE: (
+        "The server took too long over this video. Tried {tried} times; last: {reason}",
+        "The server may be overloaded. Try again later. If it goes on, the server's log says more.",
+    ),
+}
+"""Message and detail of a task whose attempts are used up, by why the last one was lost."""
 RESTARTED = "Waiting in queue again after a restart"
 QUEUED: dict[str, Any] = {"stage": "queued", "step": 0, "steps": 0}
 
@@ -231,7 +246,7 @@ class Dispatcher:
             await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
         except EngineLost as error:
             self._metrics.note_failure(render.engine, "engine")
-            await self._retry(render, str(error))
+            await self._retry(render, error)
         except NoRoom as error:
             self._room_pause = min(max(WARM_CHECK_S, 2 * self._room_pause), MAX_PAUSE_S)
             self._metrics.note_failure(render.engine, "disk")
@@ -273,17 +288,14 @@ class Dispatcher:
                 raise NoRoom from error
             raise
 
-    async def _retry(self, render: Render, reason: str) -> None:
+    async def _retry(self, render: Render, reason: EngineLost) -> None:
         tried = render.attempts + 1
         log.error("render %s, attempt %d of %d: %s", render.id, tried, self._attempts, reason)
         if tried >= self._attempts:
             self._metrics.note_failure(render.engine, "gave_up")
-            await self._finish(
-                render,
-                TaskStatus.FAILED,
-                message=f"Rendering failed {tried} times; last: {reason}",
-                detail="Try a smaller min_resolution or a shorter duration. If it goes on, the server's log says more.",
-            )
+            message, detail = WORDS[reason.loss]
+            message = message.format(tried=tried, reason=reason)
+            await self._finish(render, TaskStatus.FAILED, message=message, detail=detail)
             return
         message = f"Waiting for another attempt: {reason}"
         if await self._update(render, TaskStatus.PENDING, message=message, **QUEUED):

@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
+from enum import Enum, auto
 from itertools import count
 from typing import Any
 
@@ -40,8 +41,20 @@ class TaskFailed(Exception):
         self.detail = detail
 
 
+class Loss(Enum):
+    """Why an engine came to no end, as far as it decides what a client can do."""
+
+    CRASH = auto()
+    MEMORY = auto()
+    SILENCE = auto()
+
+
 class EngineLost(Exception):
     """The engine process crashed, hung, was killed or did not start. The message says which."""
+
+    def __init__(self, message: str, loss: Loss = Loss.CRASH) -> None:
+        super().__init__(message)
+        self.loss = loss
 
 
 class NoRoom(Exception):
@@ -120,7 +133,7 @@ class EngineProcess:
                 self._log_last_words(f"the engine raised {event['error']}")
                 if len(self._inboxes) <= 2:  # nobody else renders here: better a fresh process than a shaken one
                     await self.stop()
-                raise EngineLost(f"the engine raised {event['error']}")
+                raise EngineLost(f"the engine raised {event['error']}", Loss.MEMORY if event["memory"] else Loss.CRASH)
 
     async def _call_off(self, number: int) -> None:
         """Tells the engine to stop a job and waits until it has; an engine that goes on in silence is killed."""
@@ -149,7 +162,7 @@ class EngineProcess:
                 self._process.stdin.write(json.dumps(message).encode() + b"\n")
                 await self._process.stdin.drain()
         except OSError as error:
-            raise EngineLost(await self._cause_of_death()) from error
+            raise await self._death() from error
 
     async def _next_event(self, number: int, seconds: float, *, called_off: bool = False) -> Event:
         """What the engine says next about a job. A silence of `seconds` is taken for a hang, and ended."""
@@ -162,14 +175,14 @@ class EngineProcess:
                 log.info("%s: ended, for it did not stop within %g seconds", self._label, seconds)
             else:
                 self._log_last_words(f"the engine said nothing for {seconds:g} seconds")
-            raise EngineLost(f"the engine said nothing for {seconds:g} seconds") from error
+            raise EngineLost(f"the engine said nothing for {seconds:g} seconds", Loss.SILENCE) from error
         if event is None:
-            raise EngineLost(await self._cause_of_death())
+            raise await self._death()
         if event["event"] == "failed":
             raise TaskFailed(event["error"], event["detail"])
         return event
 
-    async def _cause_of_death(self) -> str:
+    async def _death(self) -> EngineLost:
         with anyio.move_on_after(END_SECONDS):
             await self._process.wait()
         code = self._process.returncode
@@ -182,7 +195,8 @@ class EngineProcess:
         else:
             cause = f"the engine process exited with code {code}"
         self._log_last_words(cause)
-        return cause
+        killed = code == -signal.SIGKILL  # as the system does when memory runs out
+        return EngineLost(cause, Loss.MEMORY if killed else Loss.CRASH)
 
     def _log_last_words(self, cause: str) -> None:
         log.error("%s: %s; its last words:\n%s", self._label, cause, "\n".join(self._last_words))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from dice_talk import face_models
-from dice_talk.face import Box, Detector
+from dice_talk.face import Box, Detector, iou
 from dice_talk.face_models import FaceDetector
 from dice_talk.image import Pixels
 
@@ -86,16 +86,9 @@ def _distinct(boxes: list[Box]) -> list[Box]:
     """Of boxes that show the same face the first one: `look` gives the most certain network's first."""
     kept: list[Box] = []
     for box in boxes:
-        if all(_iou(box, other) < _SAME_FACE_IOU for other in kept):
+        if all(iou(box, other) < _SAME_FACE_IOU for other in kept):
             kept.append(box)
     return kept
-
-
-def _iou(a: Box, b: Box) -> float:
-    width = min(a.right, b.right) - max(a.left, b.left)
-    height = min(a.bottom, b.bottom) - max(a.top, b.top)
-    shared = max(width, 0) * max(height, 0)
-    return shared / (a.area + b.area - shared)
 
 
 def _scaled(box: Box, scale: float) -> Box:

@@ -47,5 +47,16 @@ def no_room(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
+def no_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out: Python's, the system's, PyTorch's or OpenCV's error."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _opencv_code(error) == -4
+
+
+def _opencv_code(error: BaseException) -> object:
+    return getattr(error, "code", None) if type(error).__module__.startswith("cv2") else None
+
+
 class Cancelled(Exception):
     """Raised by `report` inside an engine once the task is to stop."""

@@ -38,6 +38,15 @@ class Box:
         """In square pixels."""
         return self.width * self.height
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Column and row."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    def holds(self, point: tuple[float, float]) -> bool:
+        """Whether `point` (column, row) lies inside."""
+        return self.left <= point[0] < self.right and self.top <= point[1] < self.bottom
+
 
 Detector = Callable[["Pixels"], list[Box]]
 """Faces in an RGB picture `(H, W, 3)`, in any order; an empty list when there is none."""
@@ -49,6 +58,14 @@ Face = TypeVar("Face")
 def largest(faces: list[Box]) -> list[Box]:
     """The same faces, largest area first."""
     return sorted(faces, key=lambda box: box.area, reverse=True)
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union, 0 to 1."""
+    width = min(a.right, b.right) - max(a.left, b.left)
+    height = min(a.bottom, b.bottom) - max(a.top, b.top)
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a.area + b.area - shared)
 
 
 def choose(faces: Sequence[Face], index: int) -> Face:

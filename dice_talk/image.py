@@ -2,18 +2,29 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops
 
+from dice_talk.colours import profile_of, to_srgb
 from dice_talk.errors import InvalidImage
+from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, Source, damaged, read_jpeg, read_png
+from dice_talk.image_kinds import HEAD_BYTES, kind_of
 
 MAX_PIXELS = 50_000_000
 """Above what phone cameras send (48 MP); a decoded picture then takes at most 150 MB."""
+MAX_SCANS = 100
+"""Of a progressive JPEG: encoders write 10 to 14, the most patient optimisers 30."""
+MAX_SCANNED = 2_000_000_000
+"""Pixels times scans: 40 scans of the largest picture. Each costs milliseconds of every megapixel even when empty."""
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
+
+_SHORTEST = 20
+"""Bytes; what is shorter is no picture but its beginning."""
+_NO_PIXELS = b"\x55\xaa\x33\x0f\x66\x99" * 64
+"""What any decoder that still waits for pixels makes other ones of than of nothing."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,23 +43,46 @@ Pixels = NDArray[np.uint8]
 def load_portrait(path: Path) -> Pixels:
     """RGB pixels `(H, W, 3)` of a JPEG or PNG: upright (EXIF orientation), sRGB, alpha over white, 16 bit scaled to 8.
 
-    Raises `InvalidImage`, and `FileNotFoundError` as it is. Sizes are checked before anything is decoded.
+    Raises `InvalidImage`, and `FileNotFoundError` as it is. Size and work are checked before anything is decoded.
     """
+    source = _read(path)
+    _check_size(source.size)
+    _check_scans(source)
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            _check_size(image.size)
-            image.load()
-            return np.asarray(_to_rgb(_upright(image)))
-    except UnidentifiedImageError as error:
-        raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']") from error
-    except Image.DecompressionBombError as error:  # so many that Pillow refuses even to look
-        raise _too_many("hundreds of millions") from error
-    except (InvalidImage, FileNotFoundError, MemoryError, ImportError):
+        image = _decode(source.data)
+        if not source.ended and image.format == "JPEG" and not _complete(image, source):
+            raise damaged(INCOMPLETE)
+        return np.asarray(_to_rgb(_upright(image), source.cicp))
+    except (InvalidImage, MemoryError, ImportError):
         raise
+    except Image.DecompressionBombError as error:  # within a file whose header said less
+        raise _too_many("hundreds of millions") from error
     except Exception as error:  # Pillow's words for broken files: OSError, SyntaxError, ValueError, TypeError...
-        raise InvalidImage(
-            "The image can't be decoded", "The file is damaged or incomplete. Send a whole JPEG or PNG."
-        ) from error
+        raise damaged(INCOMPLETE) from error
+
+
+def _read(path: Path) -> Source:
+    data = path.read_bytes()
+    if len(data) >= _SHORTEST and data.startswith(PNG):
+        return read_png(data)
+    if len(data) >= _SHORTEST and data.startswith(JPEG):
+        return read_jpeg(data)
+    kind = kind_of(data[:HEAD_BYTES])
+    raise InvalidImage(
+        "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", f"The file is {kind.name}. {kind.advice}"
+    )
+
+
+def _decode(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+    image.load()
+    return image
+
+
+def _complete(image: Image.Image, source: Source) -> bool:
+    """Whether a JPEG without end marker has all its pixels: what is put behind them then changes none."""
+    other = _decode(source.data[: -len(JPEG_END)] + _NO_PIXELS + JPEG_END)
+    return bool(ImageChops.difference(image, other).getbbox() is None)
 
 
 def _too_many(pixels: str) -> InvalidImage:
@@ -71,6 +105,15 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
+def _check_scans(source: Source) -> None:
+    most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1]))
+    if source.scans > most:
+        raise InvalidImage(
+            f"The image has too many scans: {source.scans}",
+            f"At most {most} are allowed in a JPEG of this size. Save it anew as an ordinary JPEG.",
+        )
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """As the camera was held. `ImageOps.exif_transpose` would also rewrite the EXIF data, and trip over broken ones."""
     try:
@@ -80,28 +123,13 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, cicp: bytes) -> Image.Image:
+    profile = profile_of(image.info, cicp)
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return _to_srgb(Image.alpha_composite(white, rgba).convert("RGB"), image.info.get("icc_profile"))
-    return _to_srgb(image, image.info.get("icc_profile"))
-
-
-def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
-    """Colours of wide-gamut photos and of CMYK scans, through their profile; without one, by Pillow's formulas."""
-    if profile and image.mode in ("RGB", "CMYK", "L"):
-        try:
-            converted = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError):  # a broken or mismatched profile: the pixels are still good
-            converted = None
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
+        colours = to_srgb(rgba.convert("L" if image.mode in ("L", "LA") else "RGB"), profile)
+        colours.putalpha(rgba.getchannel("A"))
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), colours).convert("RGB")
+    return to_srgb(image.convert("RGB") if image.mode == "P" else image, profile)

@@ -18,7 +18,7 @@ from dice_talk.face import Box, choose, crop_square, largest, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.models import Models, landmarks, no_face
+from dice_talk.lite.models import Models, landmarks, no_face, usable
 from dice_talk.measure import eye_openness
 from dice_talk.options import RenderOptions
 
@@ -64,8 +64,11 @@ def check_portrait(
     """`engine`: lite, which needs a face's landmarks, or diffusion, which does without."""
     height, width = picture.shape[:2]
     boxes = largest(models.detector(picture))
-    seen = [(box, landmarks(models, picture, box)) for box in boxes]
-    faces = [(box, points) for box, points in seen if points is not None or engine != "lite"]
+    faces: list[tuple[Box, Points | None]]
+    if engine == "lite":
+        faces = [*usable(models, picture, boxes)]
+    else:
+        faces = [(box, landmarks(models, picture, box)) for box in boxes]
     advice: list[Advice] = []
     chosen: tuple[Box, Points | None] | None = None
     if not faces:

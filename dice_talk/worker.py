@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from dice_talk import priority
 from dice_talk.engine import Engine, Progress, RenderJob, Tuning, load_engine
-from dice_talk.errors import Cancelled, DiceTalkError, no_room
+from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
         outcome = {"event": "cancelled"}
     except BaseException as error:
         log.exception("The engine crashed")
-        outcome = {"event": "no_room"} if no_room(error) else {"event": "crashed", "error": type(error).__name__}
+        crash = {"event": "crashed", "error": type(error).__name__, "memory": no_memory(error)}
+        outcome = {"event": "no_room"} if no_room(error) else crash
     if outcome["event"] != "done":
         job.output.unlink(missing_ok=True)
     del cancels[number]

@@ -71,6 +71,8 @@ class FakeEngine:
             os._exit(1)
         if self.kind == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
+        if self.kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.kind == "segfaults":
             os.kill(os.getpid(), signal.SIGSEGV)
 

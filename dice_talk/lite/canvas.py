@@ -20,8 +20,8 @@ Floats = NDArray[np.float32]
 _OVERSAMPLING = 2.0
 _BLUR = 0.7
 """Of a pixel of a portrait that is scaled up: what is drawn into it must be as soft as it is."""
-_MAX_UNIT = 800
-"""Canvas pixels from forehead to chin; above it more resolution shows nothing more."""
+_MIN_UNIT, _MAX_UNIT = 32, 800
+"""Canvas pixels from forehead to chin: with fewer, eyes and lips have no pixels; more shows nothing more."""
 _REACH = (1.45, 1.45, 1.35)
 """How far the canvas goes to either side, up and down from the face's middle, in face heights."""
 
@@ -68,7 +68,7 @@ def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Can
     stretch = np.array([width / picture.shape[1], height / picture.shape[0]])
     flat = points[:, :2] * stretch
     unit = float(np.linalg.norm(flat[at.FOREHEAD] - flat[at.CHIN]))
-    scale = max(min(_OVERSAMPLING, _MAX_UNIT / unit), 1.0)
+    scale = max(min(_OVERSAMPLING, _MAX_UNIT / unit), 1.0, _MIN_UNIT / unit)
     middle = flat[[*at.OVAL]].mean(0)
     angle = _roll(flat)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)

@@ -12,8 +12,9 @@ from dice_talk.face import Box, crop_square, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.loudness import loudness
-from dice_talk.lite.models import Models, find_face, load_models, person_mask
+from dice_talk.lite.models import Models, find_face, load_models
 from dice_talk.lite.performance import Performance, perform
+from dice_talk.lite.person import find_person
 from dice_talk.lite.phones import recognise
 from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig, make_rig
@@ -61,7 +62,7 @@ def prepare(models: Models, image: Path, options: RenderOptions) -> Rig:
         picture, points, others = _cropped(picture, points, others, square)
     width, height = output_size(picture.shape[1], picture.shape[0], options.min_resolution)
     small = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-    return make_rig(picture, small, points, person_mask(models, picture), others)
+    return make_rig(picture, small, points, find_person(models, picture, points), others)
 
 
 def _cropped(

@@ -21,6 +21,8 @@ _NECK = (-0.12, 0.36)
 """Face heights below the chin between which the motion fades to nothing: shoulders stand still."""
 _RADIUS = (0.95, 1.4)
 """Face heights from the face's middle between which the motion fades: neighbours in a group stand still."""
+_NEAREST = 0.8
+"""Of the way to a neighbour's middle, that the neighbour may claim: a small face beside a large one still moves."""
 _DEPTH_WIDTH = 0.06
 """Face heights; sigma that smooths the landmarks' depth, whose raw values tear the cheek of a turning head."""
 _OUTER_RINGS = ((1.22, 0.14), (1.6, 0.28), (2.4, 0.34))
@@ -36,7 +38,7 @@ class Follow:
 
 
 def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]) -> Follow:
-    """`mask`: person or not at each node. `neighbours`: other faces' (x, y, radius) on the canvas."""
+    """`mask`: person or not at each node. `neighbours`: other faces' (x, y, reach) on the canvas."""
     unit = canvas.unit
     oval = canvas.points[[*at.OVAL]]
     solid = (mask > 0.5).astype(np.uint8)
@@ -46,7 +48,8 @@ def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[fl
     middle, chin = oval.mean(0), canvas.points[at.CHIN]
     away = np.hypot(grid.x - middle[0], grid.y - middle[1]) / unit
     person = person * (1 - smoothstep((away - _RADIUS[0]) / (_RADIUS[1] - _RADIUS[0])))
-    for x, y, radius in neighbours:
+    for x, y, reach in neighbours:
+        radius = min(reach, _NEAREST * float(np.hypot(x - middle[0], y - middle[1])))
         person = person * smoothstep((np.hypot(grid.x - x, grid.y - y) / radius - 1) / 0.5)
     below = (grid.y - chin[1]) / unit
     head = person * (1 - smoothstep((below - _NECK[0]) / (_NECK[1] - _NECK[0])))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dice_talk.detect import load_detector
 from dice_talk.errors import NoFaceFound
-from dice_talk.face import Box, Detector, choose, largest
+from dice_talk.face import Box, Detector, choose, iou, largest
 from dice_talk.face_models import FaceMesh, Mask, PersonSegmenter, Points, load_mesh, load_segmenter
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
@@ -22,6 +22,10 @@ _MESH_CONFIDENCE, _MESH_CANDIDATES = 0.3, 2
 _SAME_LANDMARKS = 0.04
 """Of the face's height, by which landmarks may move when the mesh looks again, framed by what it saw: on faces they
 move by 0.002 to 0.025, small, drawn and turned ones too; on a bird or a cup they move further, or there are none.
+"""
+_FITS = 0.3
+"""IoU of the detector's box and the landmarks' own: 0.6 to 0.9 where the box is of that face, below 0.25 where it spans
+several people, and the mesh takes one of them.
 """
 
 
@@ -58,15 +62,37 @@ def find_face(models: Models, picture: Pixels, index: int) -> Found:
     if not faces:
         raise no_face(boxes)
     box, points = choose(faces, index)
-    return Found(box, points, [other for other in boxes if other is not box])
+    face = _extent(points, picture)
+    return Found(box, points, [other for other in boxes if other is not box and not _same(other, face)])
 
 
 def usable(models: Models, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
-    """Those of the faces in an RGB picture whose landmarks can be found."""
+    """Those of the faces in an RGB picture whose landmarks can be found, each once, with its box."""
+    found: list[Box] = []
     for box in boxes:
         points = landmarks(models, picture, box)
-        if points is not None:
-            yield box, points
+        if points is None:
+            continue
+        face = _extent(points, picture)
+        fits = iou(box, face) >= _FITS
+        better = not fits and any(_same(other, face) for other in boxes if iou(other, face) >= _FITS)
+        if not better and not any(_same(other, face) for other in found):
+            found.append(face)
+            yield box if fits else face, points
+
+
+def _extent(points: Points, picture: Pixels) -> Box:
+    """The box around the landmarks, within the picture."""
+    (left, top), (right, bottom) = points[:, :2].min(0), points[:, :2].max(0)
+    height, width = picture.shape[:2]
+    left, right = np.clip((left, right), 0, width)
+    top, bottom = np.clip((top, bottom), 0, height)
+    return Box(float(left), float(top), float(right), float(bottom))
+
+
+def _same(box: Box, face: Box) -> bool:
+    """Whether `box` shows `face`, alone or among others: one holds the other's middle."""
+    return face.holds(box.middle) or box.holds(face.middle)
 
 
 def no_face(boxes: list[Box]) -> NoFaceFound:
@@ -101,7 +127,7 @@ def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
 def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
     side = round((1 + 2 * _MESH_MARGIN) * max(face.width, face.height))
     left, top = round((face.left + face.right - side) / 2), round((face.top + face.bottom - side) / 2)
-    view = _window(picture, left, top, side)
+    view = window(picture, left, top, side)
     view = cv2.resize(
         view, (_MESH_SIDE, _MESH_SIDE), interpolation=cv2.INTER_AREA if side > _MESH_SIDE else cv2.INTER_CUBIC
     )
@@ -114,7 +140,7 @@ def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
     return points
 
 
-def _window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
+def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
     """A square of a picture; what lies outside it repeats its edge."""
     height, width = picture.shape[:2]
     inside = picture[max(top, 0) : top + side, max(left, 0) : left + side]

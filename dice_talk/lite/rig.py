@@ -92,9 +92,9 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
     head = head_fields(canvas, grid, follows)
     skin_moves = np.abs(skin).max(axis=0).max(axis=-1) / canvas.unit
     share = _moving_share(canvas, grid, np.maximum(follows, skin_moves), width, height)
-    area = bounds(share)
+    area = _at_least_a_pixel(bounds(share))
     nodes, base = _positions(canvas, area)
-    face = bounds(skin_moves > _SUPPORT / 2)
+    face = _at_least_a_pixel(bounds(skin_moves > _SUPPORT / 2))
     head_at_nodes = np.stack([_sample(field, nodes, grid.step) for field in head])
     inside = share[area]
     mixed = np.flatnonzero((inside > 0) & (inside < 1))
@@ -118,6 +118,12 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         edge_share=edge_share,
         edge_own=small[area].reshape(-1)[edge] * (1 - edge_share) + np.float32(0.5),
     )
+
+
+def _at_least_a_pixel(part: tuple[slice, slice]) -> tuple[slice, slice]:
+    """`part`, or a corner where it is empty: the face is too small, or too far outside, for any motion to show."""
+    rows, columns = part
+    return part if rows.stop and columns.stop else (slice(0, 1), slice(0, 1))
 
 
 def _video_from_picture(picture: Pixels, width: int, height: int) -> Floats:

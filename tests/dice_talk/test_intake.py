@@ -16,9 +16,9 @@ def test_good_files_are_measured(portrait: Path, speech: Path) -> None:
 
 
 def test_the_first_refusal_ends_it(portrait: Path, speech: Path) -> None:
-    assert inspect(speech, speech) == [
-        {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", "detail": None}
-    ]
+    (answer,) = inspect(speech, speech)
+    assert answer["error"] == "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"
+    assert answer["detail"].startswith("The file is a WAV recording.")
     assert inspect(portrait, portrait)[1] == {
         "error": "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']",
         "detail": "The file is a picture (JPEG). Send the recording itself, as WAV or MP3.",

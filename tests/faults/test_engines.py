@@ -18,7 +18,7 @@ import requests
 
 from api.clock import Clock
 from api.dispatcher import Dispatcher
-from api.engines import EnginePool
+from api.engines import EnginePool, Loss
 from api.metrics import Metrics
 from api.store import TaskStore, sqlite_url
 from api.tasks import Render, Task, TaskStatus
@@ -77,22 +77,28 @@ def test_one_task_is_tried_again_and_the_other_is_untouched(
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "reason", "loss"),
     [
-        ("exits", "the engine process exited with code 1"),
-        ("memory", "the engine raised MemoryError"),
-        ("raises", "the engine raised ZeroDivisionError"),
-        ("segfaults", "the engine process was killed by SIGSEGV"),
-        ("hangs", "the engine said nothing for 1 seconds"),
+        ("exits", "the engine process exited with code 1", Loss.CRASH),
+        ("memory", "the engine raised MemoryError", Loss.MEMORY),
+        ("killed", "the engine process was killed by SIGKILL", Loss.MEMORY),
+        ("raises", "the engine raised ZeroDivisionError", Loss.CRASH),
+        ("segfaults", "the engine process was killed by SIGSEGV", Loss.CRASH),
+        ("hangs", "the engine said nothing for 1 seconds", Loss.SILENCE),
     ],
 )
 def test_a_task_that_fails_three_times_says_why(
-    serve: Any, portrait: Path, speech: Path, kind: str, reason: str
+    serve: Any, portrait: Path, speech: Path, kind: str, reason: str, loss: Loss
 ) -> None:
     service = serve(kind, stall_seconds=1)
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("FAILED", 3)
-    assert state["message"] == f"Rendering failed 3 times; last: {reason}"
+    assert state["message"].endswith(f"Tried 3 times; last: {reason}")
+    said = f"{state['message']} {state['detail']}"
+    assert "log says more" in said
+    assert ("smaller min_resolution" in said) == (loss is Loss.MEMORY)
+    assert ("could not render this picture" in said) == (loss is Loss.CRASH)
+    assert ("took too long" in said) == (loss is Loss.SILENCE)
     assert requests.get(f"{service.url}/api/health", timeout=60).json()["slots_busy"] == 0
     assert service.files() == [f"tasks/{state['task_id']}{file}" for file in ("", "/audio", "/image")]
 
