@@ -19,13 +19,13 @@ TEXT
 
 case "${1:-start}" in
     start)
-        prepare server -e .
+        prepare api
         exec .venv/bin/python -m api.server
         ;;
     install)
-        prepare server -e .
+        prepare api
         if [ "${2:-}" = diffusion ]; then
-            prepare diffusion -e ".[diffusion]"
+            prepare diffusion
             echo "Installed. Fetch the weights with .venv/bin/dice-talk download"
         else
             echo "Installed. Start with ./start_server.sh"

@@ -1,8 +1,10 @@
-# Sourced by start_server.sh and run_tests.sh: makes .venv and installs into it what is asked for.
+# Sourced by start_server.sh, run_tests.sh and others: makes .venv and installs locks into it.
 # shellcheck shell=bash
 
-OLDEST_PYTHON=11 # minor version; 3.10 has no Pillow without known holes
-NEWEST_PYTHON=12
+OLDEST_PYTHON=11 # minor versions
+NEWEST_PYTHON=14
+BEST_PYTHON=3.13 # what uv is asked for: every package has a wheel for it
+UV_RELEASE=0.13.9
 
 unset PYTHONDONTWRITEBYTECODE # every start, and every look at an upload, would compile all modules anew
 
@@ -15,9 +17,14 @@ supported() { # PYTHON: whether it runs and its version is supported
     "$1" -c "import sys; sys.exit(not (3, $OLDEST_PYTHON) <= sys.version_info[:2] <= (3, $NEWEST_PYTHON))" 2>/dev/null
 }
 
-find_python() {
-    local minor candidate
-    for candidate in python3 $(for minor in $(seq $NEWEST_PYTHON -1 $OLDEST_PYTHON); do echo "python3.$minor"; done); do
+find_python() { # the one that PYTHON names, else the system's own, else any
+    local candidate
+    if [ -n "${PYTHON:-}" ]; then
+        supported "$PYTHON" || fail "PYTHON=$PYTHON is not Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON"
+        echo "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14; do
         if supported "$candidate"; then
             echo "$candidate"
             return
@@ -25,48 +32,91 @@ find_python() {
     done
 }
 
-make_venv() {
-    if [ -x .venv/bin/python ] && supported .venv/bin/python; then
+# Path of uv: the system's, else one fetched from the package index into .uv; nothing where that is impossible.
+find_uv() {
+    local python
+    if command -v uv || { [ -x .uv/bin/uv ] && echo .uv/bin/uv; }; then
         return
     fi
-    local python
-    python=$(find_python)
-    rm -rf .venv
-    if command -v uv >/dev/null; then # also fetches a Python where there is none that fits
-        uv venv --quiet --seed --python "${python:-3.$NEWEST_PYTHON}" .venv ||
-            fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
-    elif [ -n "$python" ]; then
-        "$python" -m venv .venv >/dev/null || {
-            rm -rf .venv
-            fail "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
-        }
-        # The pip that comes with a Python may be years old, and take three times as long to install all this.
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip || echo "pip stays as it is."
-    else
-        fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>&1 || echo none). Install one, or uv (https://docs.astral.sh/uv/), which fetches it."
-    fi
+    for python in python3 python3.{14..8}; do
+        if { "$python" -m pip install --quiet --only-binary=:all: --target .uv --upgrade "uv==$UV_RELEASE" ||
+            "$python" scripts/fetch_uv.py "$UV_RELEASE" .uv; } >/dev/null 2>&1; then
+            echo .uv/bin/uv
+            return
+        fi
+    done
+    return 1
 }
 
-install() { # ARGUMENTS of pip install
-    if command -v uv >/dev/null; then
-        uv pip install --quiet --python .venv/bin/python "$@"
+fits() { # PYTHON: whether .venv works, was made by this layout of the project, and of that Python
+    [ -x .venv/bin/python ] && supported .venv/bin/python && [ ! -e .venv/installed-server ] && [ ! -e .venv/installed-tests ] &&
+        { [ -z "${PYTHON:-}" ] || [ "$(version .venv/bin/python)" = "$(version "$PYTHON")" ]; }
+}
+
+version() { # PYTHON
+    "$1" -c "import sys; print(sys.version_info[:2])" 2>/dev/null
+}
+
+make_venv() {
+    local python uv
+    python=$(find_python) || exit 1
+    fits && return
+    rm -rf .venv
+    if ! command -v uv >/dev/null && [ -n "$python" ] && "$python" -c "import ensurepip, venv" 2>/dev/null; then
+        "$python" -m venv .venv || fail "$python cannot make a virtual environment (see above)"
+        return
+    fi
+    uv=$(find_uv) || fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>&1 || echo none)${python:+ without venv}. Install one (on Debian and Ubuntu: apt-get install python3-venv), or uv (https://docs.astral.sh/uv/), which fetches it."
+    "$uv" venv --quiet --seed --python "${python:-$BEST_PYTHON}" .venv ||
+        fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
+}
+
+install() { # ARGUMENTS of pip install; from wheels alone, for not every machine has a compiler
+    local uv
+    if uv=$(command -v uv); then
+        "$uv" pip install --quiet --python .venv/bin/python --only-binary=:all: "$@"
     else
         # As uv does, leaving it to Python to compile what is ever imported: all of it would take longer than installing.
-        # The warnings are about how setuptools packs the project, and nothing that whoever installs it could change.
-        PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: "$@"
     fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
 }
 
-# prepare NAME ARGUMENTS: .venv with `pip install ARGUMENTS` done. Takes no time when nothing has changed since.
+names() { # LOCK ...: the packages in them
+    sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' "$@" | sort -u
+}
+
+# What earlier locks installed and these no longer name.
+leftovers() { # LOCK ...
+    comm -23 <(names .venv/locks/requirements_*.txt) <(names "$@")
+}
+
+unchanged() { # FILE ...: whether they are as they were installed
+    local file
+    for file in "$@"; do
+        cmp -s "$file" ".venv/locks/$file" || return 1
+    done
+}
+
+# prepare NAME: .venv with requirements_NAME.txt, the other locks it has already, and the project itself, exactly as
+# they say. Takes no time when nothing has changed since.
 prepare() {
-    local name=$1 stamp wanted
-    shift
-    stamp=.venv/installed-$name
+    local lock locks=() old
     make_venv
-    wanted=$(cat requirements_api.txt pyproject.toml | cksum)
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-        echo "Installing packages into .venv (a minute or two, once) ..."
-        install "$@"
-        echo "$wanted" >"$stamp"
+    for lock in requirements_*.txt; do
+        if [ "$lock" = "requirements_$1.txt" ] || [ -e ".venv/locks/$lock" ]; then
+            locks+=("$lock")
+        fi
+    done
+    unchanged pyproject.toml "${locks[@]}" && return
+    echo "Installing packages into .venv (half a minute, once) ..."
+    if [ -e .venv/locks ]; then
+        old=$(leftovers "${locks[@]}")
+        # shellcheck disable=SC2086
+        [ -z "$old" ] || .venv/bin/python -m pip uninstall --quiet --yes $old
     fi
+    install --no-deps "${locks[@]/#/-r}"
+    install --no-deps -e .
+    .venv/bin/python -m dice_talk.lite.sphinx || exit 1
+    mkdir -p .venv/locks
+    cp pyproject.toml "${locks[@]}" .venv/locks/
 }

@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from pocketsphinx import Decoder, get_model_path
 
 from dice_talk.audio import SAMPLE_RATE, Samples
+
+try:
+    from pocketsphinx import Decoder, get_model_path
+except ImportError:  # no wheel for this Python: the same library by another way
+    from dice_talk.lite.sphinx import Decoder, get_model_path
 
 RATE = 100
 """Hz; the recogniser's frames, and the rate of all tracks made from speech."""

@@ -1,0 +1,65 @@
+"""Asks the package index whether each package of the locks has a wheel: python scripts/wheels.py.
+
+One row for each Python and platform; exit code 1 when a wheel is missing. A lock that is not meant for a platform, as
+torch is not for Intel's Macs, is said to have none there.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PLATFORMS = {
+    "Linux x86-64": "x86_64-manylinux_2_28",
+    "Linux arm64": "aarch64-manylinux_2_28",
+    "macOS arm64": "aarch64-apple-darwin",
+    "macOS x86-64": "x86_64-apple-darwin",
+}
+LOCKS = ("api", "dev", "diffusion")
+ABSENT = {("macOS x86-64", "diffusion"): "torch"}
+"""What a platform will never get: torch ended its wheels for it."""
+
+
+def main() -> None:
+    """Entry point."""
+    rows = list(product(PYTHONS, PLATFORMS))
+    with ThreadPoolExecutor(4) as pool:
+        cells = list(pool.map(lambda cell: missing(*cell), ((*row, lock) for row in rows for lock in LOCKS)))
+    print(f"{'Python':8}{'platform':15}" + "".join(f"{lock:30}" for lock in LOCKS))
+    bad = False
+    for number, (python, platform) in enumerate(rows):
+        found = cells[number * len(LOCKS) :][: len(LOCKS)]
+        print(f"{python:8}{platform:15}" + "".join(f"{said or 'wheels':30}" for said in found))
+        bad = bad or any(
+            said and said != f"no {ABSENT.get((platform, lock))}" for lock, said in zip(LOCKS, found, strict=True)
+        )
+    sys.exit(bad)
+
+
+def missing(python: str, platform: str, lock: str) -> str:
+    """"no NAME" for a package of the lock that has no wheel there; empty when all have."""
+    command = ["uv", "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:", "--target=nowhere"]
+    where = [f"--python-version={python}", f"--python-platform={PLATFORMS[platform]}"]
+    environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0", "NO_COLOR": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        [*command, *where, f"--requirements=requirements_{lock}.txt"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return ""
+    named = re.search(r"Because ([\w.-]+)==", done.stderr)
+    return f"no {named[1]}" if named else "not resolved: " + done.stderr.strip().replace("\n", " ")
+
+
+if __name__ == "__main__":
+    main()
