@@ -147,7 +147,8 @@ ENGINES = {
             files=(),
             extras=(),
             one_process=False,  # Python's threads would share one core
-            remedy="Run: .venv/bin/pip install --force-reinstall -r requirements_api.txt",
+            remedy="Run: .venv/bin/pip install --force-reinstall -r requirements_api.txt"
+            " && .venv/bin/python -m dice_talk.lite.sphinx",
         ),
     )
 }

@@ -1,18 +1,20 @@
 """Looks for known holes in what is installed: python scripts/audit.py. Exit code 1 when there is one.
 
-First against our own list of safe versions, then with pip-audit, where the advisories can be read.
+First against our own bounds, then with pip-audit, where the advisories can be read.
 """
 
 import json
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-LISTS = (ROOT / "requirements_api.txt", ROOT / "scripts" / "safe_versions.txt")
+SAFE_VERSIONS = ROOT / "scripts" / "safe_versions.txt"
 ACCEPTED: dict[str, str] = {}
 """Holes that have no release to go to, and why they are none here."""
 
@@ -29,19 +31,24 @@ def main() -> None:
 
 
 def too_old() -> list[str]:
-    """Installed packages below our own bounds."""
+    """Installed packages outside our own bounds."""
     problems = []
-    for line in (line for file in LISTS for line in file.read_text().splitlines()):
-        if not (text := line.split("#")[0].strip()):
-            continue
-        wanted = Requirement(text)
+    for wanted in bounds():
         try:
             installed = version(wanted.name)
         except PackageNotFoundError:
             continue
         if (wanted.marker is None or wanted.marker.evaluate()) and installed not in wanted.specifier:
-            problems.append(f"{wanted.name} {installed} is installed, safe is {wanted.specifier}: {line}")
+            problems.append(f"{wanted.name} {installed} is installed, safe is {wanted.specifier}")
     return problems
+
+
+def bounds() -> list[Requirement]:
+    """pyproject.toml's ranges, and those of what the packages there bring along."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    lines += [text for line in SAFE_VERSIONS.read_text().splitlines() if (text := line.split("#")[0].strip())]
+    return [Requirement(line) for line in lines]
 
 
 def reported() -> list[str]:

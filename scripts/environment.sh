@@ -4,7 +4,6 @@
 OLDEST_PYTHON=11 # minor versions
 NEWEST_PYTHON=14
 BEST_PYTHON=3.13 # what uv is asked for: every package has a wheel for it
-UV_RELEASE=0.13.9
 
 unset PYTHONDONTWRITEBYTECODE # every start, and every look at an upload, would compile all modules anew
 
@@ -34,13 +33,14 @@ find_python() { # the one that PYTHON names, else the system's own, else any
 
 # Path of uv: the system's, else one fetched from the package index into .uv; nothing where that is impossible.
 find_uv() {
-    local python
+    local python release
     if command -v uv || { [ -x .uv/bin/uv ] && echo .uv/bin/uv; }; then
         return
     fi
+    release=$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements_dev.txt)
     for python in python3 python3.{14..8}; do
-        if { "$python" -m pip install --quiet --only-binary=:all: --target .uv --upgrade "uv==$UV_RELEASE" ||
-            "$python" scripts/fetch_uv.py "$UV_RELEASE" .uv; } >/dev/null 2>&1; then
+        if { "$python" -m pip install --quiet --only-binary=:all: --target .uv --upgrade "uv==$release" ||
+            "$python" scripts/fetch_uv.py "$release" .uv; } >/dev/null 2>&1; then
             echo .uv/bin/uv
             return
         fi
@@ -66,7 +66,7 @@ make_venv() {
         "$python" -m venv .venv || fail "$python cannot make a virtual environment (see above)"
         return
     fi
-    uv=$(find_uv) || fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>&1 || echo none)${python:+ without venv}. Install one (on Debian and Ubuntu: apt-get install python3-venv), or uv (https://docs.astral.sh/uv/), which fetches it."
+    uv=$(find_uv) || fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>/dev/null || echo none)${python:+ without venv}. Install one (on Debian and Ubuntu: apt-get install python3-venv), or uv (https://docs.astral.sh/uv/), which fetches it."
     "$uv" venv --quiet --seed --python "${python:-$BEST_PYTHON}" .venv ||
         fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
 }
@@ -117,6 +117,8 @@ prepare() {
     install --no-deps "${locks[@]/#/-r}"
     install --no-deps -e .
     .venv/bin/python -m dice_talk.lite.sphinx || exit 1
+    # The model of words and its dictionary: only phones are listened for, and this is 30 MB.
+    rm -f .venv/lib/python3*/site-packages/pocketsphinx/model/en-us/{en-us.lm.bin,cmudict-en-us.dict}
     mkdir -p .venv/locks
     cp pyproject.toml "${locks[@]}" .venv/locks/
 }

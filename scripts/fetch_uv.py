@@ -45,8 +45,8 @@ def choose(files: "list[dict[str, Any]]", release: str) -> "dict[str, Any]":
 
 def get(url: str) -> bytes:
     """The answer's body."""
-    request = urllib.request.Request(url, headers={"Accept": FORM})  # noqa: S310: the index's address
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+    request = urllib.request.Request(url, headers={"Accept": FORM})
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return bytes(answer.read())
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def missing(python: str, platform: str, lock: str) -> str:
-    """"no NAME" for a package of the lock that has no wheel there; empty when all have."""
+    """ "no NAME" for a package of the lock that has no wheel there; empty when all have."""
     command = ["uv", "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:", "--target=nowhere"]
     where = [f"--python-version={python}", f"--python-platform={PLATFORMS[platform]}"]
     environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0", "NO_COLOR": "1"}

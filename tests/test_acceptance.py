@@ -158,24 +158,3 @@ def test_sigterm_ends_it_cleanly_and_the_second_start_installs_nothing(started: 
     finally:
         again.kill()
         again.wait()
-
-
-def test_no_supported_python_gives_one_clear_line(clean_copy: Path, tmp_path: Path) -> None:
-    """A PATH with the usual tools but only an old Python."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name in ("bash", "dirname", "cat", "cksum", "seq", "rm", "env"):
-        path = shutil.which(name)
-        assert path
-        (tools / name).symlink_to(path)
-    old = tools / "python3"
-    old.write_text('#!/bin/bash\n[ "$1" = -V ] && echo Python 3.8.1 && exit 0\nexit 1\n')
-    old.chmod(0o755)
-    folder = tmp_path / "project"
-    shutil.copytree(clean_copy, folder, ignore=shutil.ignore_patterns(".venv", "data"))
-    done = subprocess.run(
-        ["./start_server.sh", "install"], cwd=folder, env={"PATH": str(tools)}, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "Python 3.11 to 3.12 is needed, found Python 3.8.1" in done.stderr

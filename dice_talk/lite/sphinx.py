@@ -98,7 +98,7 @@ def fetch() -> None:
     """Puts the wheel for another Python beside the installed packages. Raises `CalledProcessError`."""
     wheel = ["--only-binary=:all:", f"--python-version={PYTHON}", "--no-deps", f"pocketsphinx=={RELEASE}"]
     target = [f"--target={sysconfig.get_path('platlib')}", "--upgrade"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *target, *wheel], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *target, *wheel], check=True)  # noqa: S603
 
 
 def _check(result: int) -> None:

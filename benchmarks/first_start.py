@@ -1,0 +1,97 @@
+"""From a fresh clone to a healthy server and a first video: python -m benchmarks.first_start [--python PATH] [--cold].
+
+Runs ./start_server.sh as a newcomer would and prints the seconds and the size of .venv. CI runs it with each Python.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_S = 600.0
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", help="the Python to use (PYTHON of start_server.sh)")
+    parser.add_argument("--cold", action="store_true", help="download everything: no pip or uv cache")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "dice talk"
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        start = time.monotonic()
+        server, url = started(clone, given.python, given.cold)
+        try:
+            wait_until_healthy(server, url)
+            healthy = time.monotonic() - start
+            submit(clone, url)
+            video = time.monotonic() - start
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(60)
+        print(f"{python_of(clone)}: healthy after {healthy:.1f} s, video after {video:.1f} s, {size(clone)} MB")
+
+
+def started(clone: Path, python: str | None, cold: bool) -> "tuple[subprocess.Popen[bytes], str]":
+    """The server's process and address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environment = {name: text for name, text in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    environment |= {"DICE_TALK_PORT": str(port)} | ({"PYTHON": python} if python else {})
+    if cold:
+        environment |= {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
+    return subprocess.Popen(
+        ["./start_server.sh"], cwd=clone, env=environment, stdout=sys.stderr
+    ), f"http://localhost:{port}"
+
+
+def wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
+    """Until its engine is loaded."""
+    end = time.monotonic() + PATIENCE_S
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            if requests.get(f"{url}/api/health", timeout=60).json()["model_loaded"]:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    sys.exit("the server did not become healthy (see above)")
+
+
+def submit(clone: Path, url: str) -> None:
+    """The README's example, by the command that was installed."""
+    inputs = ["examples/portrait.jpg", "examples/speech.wav", "-e", "happy", "-o", "first.mp4"]
+    subprocess.run(
+        [".venv/bin/dice-talk", "submit", "--server", url, *inputs], cwd=clone, check=True, timeout=PATIENCE_S
+    )
+    probe = "from dice_talk.video import probe; import pathlib; print(probe(pathlib.Path('first.mp4')).frames)"
+    frames = subprocess.run([".venv/bin/python", "-c", probe], cwd=clone, check=True, capture_output=True, text=True)
+    if frames.stdout != "198\n":
+        sys.exit(f"the video has {frames.stdout.strip()} frames, not 198")
+
+
+def python_of(clone: Path) -> str:
+    """Which Python runs it."""
+    return subprocess.run(
+        [".venv/bin/python", "-V"], cwd=clone, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def size(clone: Path) -> int:
+    """MB of .venv as `du -sm` counts them."""
+    return int(
+        subprocess.run(["du", "-sm", clone / ".venv"], check=True, capture_output=True, text=True).stdout.split()[0]
+    )
+
+
+if __name__ == "__main__":
+    main()
