@@ -5,6 +5,7 @@ OLDEST_PYTHON=11 # minor versions
 NEWEST_PYTHON=14
 BEST_PYTHON=3.13 # what uv is asked for: every package has a wheel for it
 
+[ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}" # one mirror for both
 unset PYTHONDONTWRITEBYTECODE # every start, and every look at an upload, would compile all modules anew
 
 fail() {
@@ -73,7 +74,7 @@ make_venv() {
 
 install() { # ARGUMENTS of pip install; from wheels alone, for not every machine has a compiler
     local uv
-    if uv=$(command -v uv); then
+    if uv=$(command -v uv || ls .uv/bin/uv 2>/dev/null); then
         "$uv" pip install --quiet --python .venv/bin/python --only-binary=:all: "$@"
     else
         # As uv does, leaving it to Python to compile what is ever imported: all of it would take longer than installing.

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-TOOLS = ("bash", "cat", "cmp", "comm", "cp", "dirname", "env", "mkdir", "rm", "sed", "sort", "touch")
+TOOLS = ("bash", "cat", "cmp", "comm", "cp", "dirname", "env", "ls", "mkdir", "rm", "sed", "sort", "touch")
 OLD = '[ "$1" = -V ] && echo Python 3.8.1 && exit 0\nexit 1'
 WITHOUT_VENV = f'case "$*" in *ensurepip*|"-m pip"*) exit 1;; esac\nexec {sys.executable} "$@"'
 UV = 'echo "$@" >> asked\n[ "$FAILS" = "" ] || exit 1'
