@@ -141,7 +141,6 @@ ENGINES = {
                 "av",
                 "numpy",
                 "pillow",
-                "soundfile",
                 "soxr",
                 "opencv-python-headless",
             ),
@@ -170,7 +169,7 @@ ENGINES = {
 EngineChoice = Literal["auto", "diffusion", "lite"]
 """What requests and settings may name: auto, or one of `ENGINES`."""
 
-SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soundfile", "soxr", "av")
+SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soxr", "av")
 """What reads the inputs and writes the file, whichever engine renders."""
 
 
