@@ -3,6 +3,7 @@
 import os
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -84,8 +85,8 @@ class Settings(BaseSettings):
 
     @property
     def uploads_of_one_client(self) -> int:
-        """A quarter of `uploads` is kept for others."""
-        return self.uploads - self.uploads // 4
+        """An eighth of `uploads` is kept for others: a client may still fill a queue of 100 at once."""
+        return max(1, self.uploads - ceil(self.uploads / 8))
 
     @property
     def max_audio_bytes(self) -> int:

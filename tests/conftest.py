@@ -26,21 +26,34 @@ LONGEST = (
     "faults/test_kill.py",
     "diffusion/test_http.py",
     "test_acceptance.py",
+    "diffusion/test_peers.py",
+    "diffusion/test_compiled.py",
     "faults/test_engines.py",
     "faults/test_resume.py",
-    "diffusion/test_peers.py",
     "page/test_path.py",
     "page/test_errors.py",
-    "diffusion/test_engine.py",
     "page/test_looks.py",
+    "deploy/test_proxies.py",
+    "lite/test_portraits.py",
+    "hostile/test_openapi.py",
+    "diffusion/test_engine.py",
+    "diffusion/test_forms.py",
     "test_engine_contract.py",
+    "faults/test_webhooks.py",
+    "faults/test_disk.py",
+    "faults/test_shutdown.py",
 )
-"""Files whose tests take minutes together."""
+"""Files whose tests take half a minute or more together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: else, where several processes share the work, one of them ends long after the others."""
+    """Marks the tests of the longest files as slow, and puts them first: else, where several processes share the work,
+    one of them ends long after the others.
+    """
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
+    for item in items:
+        if item.path in ranks:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 

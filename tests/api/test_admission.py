@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from api.children import ask
+from api.children import Children
 from api.settings import Settings
 from tests.forms import HEADERS
 
@@ -53,11 +53,13 @@ def test_a_full_queue_refuses_only_what_needs_a_place(
     tasks = {1: finished, 2: running, 3: waiting}
     looked = []
 
-    async def counted(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
-        looked.append(module)
-        return await ask(module, *arguments, seconds=seconds)
+    ask = Children.ask
 
-    monkeypatch.setattr("api.inspection.ask", counted)
+    async def counted(children: Children, module: str, *arguments: str, seconds: float) -> dict[str, Any]:
+        looked.append(module)
+        return await ask(children, module, *arguments, seconds=seconds)
+
+    monkeypatch.setattr(Children, "ask", counted)
     for seed, task in tasks.items():
         status = service.status(task)["status"]
         retry = requests.post(f"{service.url}/api/v1/synthesis/{task}/retry", timeout=30)
