@@ -150,7 +150,8 @@ class ForkServer:
 
 
 async def _read(reader: asyncio.StreamReader, facts: Facts) -> None:
-    with suppress(ConnectionError):
+    """Until the end of what it says, or a line that is too long."""
+    with suppress(ConnectionError, ValueError):
         async for line in reader:
             with suppress(ValueError):  # one that is cut off tells nothing
                 facts |= json.loads(line)

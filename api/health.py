@@ -16,7 +16,7 @@ def main() -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{settings.port}/api/health"
-    known = settings.known_hosts[0]  # by its address, it might not be allowed to be called
+    known = settings.known_hosts[0]  # the server may not answer to its address
     name = None if known == "*" else known.replace("*", "health")
     try:
         request = urllib.request.Request(url, headers={"Host": name} if name else {})

@@ -68,7 +68,7 @@ class Places:
             else:
                 self._leave(client, turn)
             if isinstance(error, TimeoutError):
-                detail = f"Yours waited for {WAIT_S:g} seconds. Try again later."
+                detail = f"These files waited {WAIT_S:g} seconds. Try again later."
                 raise QueueFull("Too many files are being looked at", detail, {"Retry-After": str(RETRY_S)}) from None
             raise
 

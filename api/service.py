@@ -113,10 +113,10 @@ class Synthesis:
         Where something can be shared, only the whole request tells whether it needs a place, so it is read first.
         Raises `QueueFull`, `Unavailable` or `TooManyRequests`.
         """
+        self.refuse_when_closed()
         made = await asyncio.to_thread(self._store.keyed, owner, idempotency_key) if idempotency_key else None
         if made:
             return  # what was accepted already takes no place
-        self.refuse_when_closed()
         try:
             await self.refuse_when_owner_waits(owner)
             self.refuse_when_full()
@@ -133,7 +133,7 @@ class Synthesis:
             )
         client, most = caller.get(), self.settings.uploads_of_one_client
         if self._uploads_of[client] >= most:
-            detail = f"At most {most} of one client are taken."
+            detail = f"One client may have at most {most} at once."
             raise QueueFull("Too many of your uploads at the same time", detail, RETRY_LATER)
         self._uploads += 1
         self._uploads_of[client] += 1

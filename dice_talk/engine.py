@@ -135,15 +135,7 @@ ENGINES = {
             name="lite",
             module="dice_talk.lite.engine",
             packages=("pocketsphinx", "cv2"),
-            distributions=(
-                "pocketsphinx",
-                "cffi",
-                "av",
-                "numpy",
-                "pillow",
-                "soxr",
-                "opencv-python-headless",
-            ),
+            distributions=("pocketsphinx", "cffi", "opencv-python-headless"),
             package_files=(
                 "dice_talk/face_models/face_detection_full_range.tflite",
                 "dice_talk/face_models/face_detection_short_range.tflite",

@@ -67,6 +67,8 @@ class ForkServer:
         byte, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
         if not byte:
             return False
+        if not descriptors:  # this process has no room for one: the one who waits sees the connection's end
+            return True
         connection = socket.socket(fileno=descriptors[0])
         request = _receive_line(connection)
         try:

@@ -1,6 +1,6 @@
 """pocketsphinx for the Pythons it has no wheel for, by the library inside its wheel for Python 3.13.
 
-`python -m dice_talk.lite.sphinx` fetches that wheel where it is needed. See docs/decisions/0014.
+`python -m dice_talk.lite.sphinx` fetches that wheel where it is needed. See docs/decisions/0019.
 """
 
 import importlib.util
@@ -116,7 +116,7 @@ def _package() -> Path:
 
 @cache
 def _library() -> Any:
-    """The C library; lazily, for the part that is Python's extension is of another Python and never called."""
+    """The C library. It is bound lazily: the part that extends Python belongs to another Python and is never called."""
     return _ffi.dlopen(str(next(_package().glob("_pocketsphinx.*.so"))), _ffi.RTLD_LAZY)
 
 

@@ -393,6 +393,7 @@ def test_a_repeated_request_gives_the_same_task(serve: Any, portrait: Path, spee
         "task_id": waiting,
         "status": "COMPLETED",
         "message": "Task created successfully",
+        "warnings": [],
     }
     assert folders(service) == {first, waiting}
     calls.remove(waiting)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from tests.conftest import ROOT
 from tests.faults.process import ServerProcess, server_process
@@ -83,13 +84,17 @@ def test_every_upload_is_answered_whoever_is_killed(tmp_path: Path, portrait: Pa
 def test_it_has_one_thread_and_nothing_of_the_server(tmp_path: Path, portrait: Path, speech: Path) -> None:
     with server_process(tmp_path, "quick") as service:
         assert service.start(portrait, speech).status_code == 200
-        (forking,) = lookers(service)
-        assert forking.num_threads() == 1
-        assert forking.memory_full_info().uss < 64 << 20
-        assert not forking.net_connections("inet")
-        assert not [file for file in forking.open_files() if not file.path.startswith(("/usr", str(ROOT)))]
-        service.kill()  # and nothing ends it but the end of its standard input
-        wait_for(lambda: gone({forking}), 5)
+        with portrait.open("rb") as image:
+            assert requests.post(f"{service.url}/api/v1/preflight", files={"image": image}, timeout=60).ok
+        forking = lookers(service)
+        assert len(forking) == 2
+        for process in forking:
+            assert process.num_threads() == 1
+            assert process.memory_full_info().uss < 128 << 20
+            assert not process.net_connections("inet")
+            assert not [file for file in process.open_files() if not file.path.startswith(("/usr", str(ROOT)))]
+        service.kill()  # and nothing ends them but the end of their standard input
+        wait_for(lambda: gone(set(forking)), 5)
 
 
 def test_a_fork_server_that_dies_is_replaced(tmp_path: Path, portrait: Path, speech: Path) -> None:
