@@ -165,6 +165,10 @@ def _types_hint(errors: list[Any]) -> str | None:
     return "Allowed: " + "; ".join(hints) if hints else None
 
 
+NAMES = {416: "Requested Range Not Satisfiable"}
+"""Of statuses that Python 3.13 calls otherwise than the Pythons before."""
+
+
 def respond(
     status: int, error: str, detail: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
@@ -199,7 +203,8 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
             404: "See /docs for what there is.",
             405: f"Allowed: {headers.get('Allow', 'see /docs')}",
         }
-        return respond(error.status_code, str(error.detail), hints.get(error.status_code), headers)
+        said = NAMES.get(error.status_code, str(error.detail))
+        return respond(error.status_code, said, hints.get(error.status_code), headers)
 
     async def on_os_error(request: Request, error: Exception) -> JSONResponse:
         if no_room(error):

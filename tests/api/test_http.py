@@ -37,7 +37,7 @@ def test_health(serve: Any) -> None:
 def test_a_task_from_start_to_download(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
     service = serve()
     created = service.start(portrait, speech, seed=7).json()
-    assert set(created) == {"task_id", "status", "message"}
+    assert set(created) == {"task_id", "status", "message", "warnings"}
     assert (created["status"], created["message"]) == ("PENDING", "Task created successfully")
     assert uuid.UUID(created["task_id"]).version == 4
     state = service.wait(created["task_id"])
@@ -225,7 +225,8 @@ def test_files_are_told_by_content(real_service: Any, portrait: Path, speech: Pa
     for wrong in (audio, b"GIF89a" + bytes(100), b"RIFF\0\0\0\0WEBPVP8 " + bytes(50), b"<svg/>"):
         answer = real_service.start(wrong, speech)
         assert answer.status_code == 400
-        assert answer.json() == {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
+        assert error_of(answer) == "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"
+        assert answer.json()["detail"].startswith("The file is")
     for wrong in (image, b"fLaC" + bytes(100), b"OggS" + bytes(100), b"#EXTM3U\nfile:///etc/passwd"):
         answer = real_service.start(portrait, wrong)
         assert answer.status_code == 400

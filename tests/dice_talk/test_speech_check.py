@@ -81,7 +81,7 @@ def test_a_file_that_is_longer_than_what_is_used(tmp_path: Path) -> None:
 
 def test_an_mp3_says_how_long_it_is(spoken: Speech, tmp_path: Path) -> None:
     file = tmp_path / "speech.mp3"
-    soundfile.write(file, np.stack([spoken.original] * 2, axis=1), spoken.rate, format="MP3")
+    soundfile.write(file, np.repeat(spoken.original, 2, axis=1), spoken.rate, format="MP3")
     recording = describe(file)
     assert recording.channels == 2
     assert recording.seconds == pytest.approx(spoken.seconds, abs=0.1)

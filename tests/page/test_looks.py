@@ -15,8 +15,8 @@ from tests.page.steps import choose, offering, scrolls_sideways, shorten, watch_
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
 SPEAKING = [
-    *("api/access.py", "api/dispatcher.py", "api/inspection.py", "api/service.py"),
-    *("dice_talk/audio.py", "dice_talk/face.py", "dice_talk/image.py", "dice_talk/video.py"),
+    *("api/access.py", "api/children.py", "api/dispatcher.py", "api/inspection.py", "api/places.py", "api/service.py"),
+    *("dice_talk/audio.py", "dice_talk/face.py", "dice_talk/image.py", "dice_talk/image_file.py", "dice_talk/video.py"),
     *("dice_talk/diffusion/engine.py", "dice_talk/lite/models.py"),
 ]
 """Who explains to people what is wrong with their files, or became of their tasks."""
