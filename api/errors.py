@@ -166,7 +166,12 @@ def _types_hint(errors: list[Any]) -> str | None:
 
 
 NAMES = {416: "Requested Range Not Satisfiable"}
-"""Of statuses that Python 3.13 calls otherwise than the Pythons before."""
+"""Of statuses whose own name depends on the Python, and whose responses say nothing else."""
+
+
+def name_of(status: int) -> str:
+    """What a response without words says."""
+    return NAMES.get(status) or HTTPStatus(status).phrase
 
 
 def respond(
@@ -203,8 +208,7 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
             404: "See /docs for what there is.",
             405: f"Allowed: {headers.get('Allow', 'see /docs')}",
         }
-        said = NAMES.get(error.status_code, str(error.detail))
-        return respond(error.status_code, said, hints.get(error.status_code), headers)
+        return respond(error.status_code, str(error.detail), hints.get(error.status_code), headers)
 
     async def on_os_error(request: Request, error: Exception) -> JSONResponse:
         if no_room(error):

@@ -1,14 +1,13 @@
 """What applies to every response, whatever made it. Each class is an ASGI application around another."""
 
 import asyncio
-from http import HTTPStatus
 
 import anyio
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import respond
+from api.errors import name_of, respond
 
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
@@ -92,7 +91,7 @@ def _in_form(start: Message, text: str) -> JSONResponse:
     kept = {
         name: value for name, value in headers.items() if not name.startswith("content-") or name == "content-range"
     }
-    return respond(start["status"], text or HTTPStatus(start["status"]).phrase, PLAIN.get(text), kept)
+    return respond(start["status"], text or name_of(start["status"]), PLAIN.get(text), kept)
 
 
 class HeadAsGet:
