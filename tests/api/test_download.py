@@ -16,6 +16,7 @@ import requests
 from api.settings import Settings
 from tests.api.test_http import error_of
 from tests.conftest import Service, running
+from tests.waiting import wait_for
 
 LONG_AGO, SOON = formatdate(0, usegmt=True), formatdate(4_000_000_000, usegmt=True)
 
@@ -245,7 +246,7 @@ def test_head_of_a_task_in_work(serve: Any, portrait: Path, speech: Path) -> Non
     service.wait(task, "PROCESSING")
     status, headers, body = raw_head(service, f"/api/v1/synthesis/{task}/events")
     assert (status, headers["content-type"].partition(";")[0], body) == (200, "text/event-stream", b"")
-    assert service.synthesis._events._feeds[task].followers == 0
+    wait_for(lambda: service.synthesis._events._feeds[task].followers == 0)
     assert requests.head(f"{service.url}/api/v1/synthesis/{task}/download", timeout=60).status_code == 400
 
 
