@@ -10,7 +10,8 @@ RUN pip install --no-cache-dir --only-binary=:all: -r requirements_api.txt
 
 
 COPY . .
-RUN pip install --no-cache-dir --no-deps -e .
+# pip compiles packages; what is only linked to, it does not, and the service may not write here.
+RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q api dice_talk
 RUN useradd --uid 10001 dice-talk && install -d -o dice-talk data logs checkpoints
 USER dice-talk
 # All of the container's interfaces; which of the host's lead there is said where it is run.

@@ -26,8 +26,10 @@ case "${1:-start}" in
         prepare api
         if [ "${2:-}" = diffusion ]; then
             prepare diffusion
+            compile
             echo "Installed. Fetch the weights with .venv/bin/dice-talk download"
         else
+            compile
             echo "Installed. Start with ./start_server.sh"
         fi
         ;;

@@ -1,11 +1,14 @@
 """What a reverse proxy in front of the service changes: the path it is found under, and where requests come from."""
 
+import logging
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, cast
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+log = logging.getLogger(__name__)
 Network = IPv4Network | IPv6Network
 
 
@@ -37,17 +40,31 @@ class ClientAddress:
     """Takes the client's address and scheme from a trusted proxy's X-Forwarded-For and X-Forwarded-Proto.
 
     uvicorn does the reading. A forwarded value that is no address is dropped: it would end up in the log as it is.
+    The first header from anyone else is worth a warning: behind a proxy that is not trusted, all clients are one.
     """
 
     def __init__(self, app: ASGIApp, trusted: list[Network]) -> None:
-        self._app = app
-        networks = [str(network) for network in [*trusted, *map(mapped, trusted)]]
-        self._forwarded = ProxyHeadersMiddleware(cast(Any, self._checked), networks)
+        self._app, self._warned = app, False
+        self._trusted = [*trusted, *map(mapped, trusted)]
+        self._forwarded = ProxyHeadersMiddleware(cast(Any, self._checked), list(map(str, self._trusted)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        if scope["type"] == "http" and not self._warned:
+            self._warn_of_strangers(scope)
         peer = {"peer": scope.get("client")} if scope["type"] == "http" else {}
         await self._forwarded(cast(Any, {**scope, **peer}), cast(Any, receive), cast(Any, send))
+
+    def _warn_of_strangers(self, scope: Scope) -> None:
+        host = scope["client"][0] if scope.get("client") else ""
+        known = not _is_address(host) or any(ip_address(host) in network for network in self._trusted)
+        if not known and "x-forwarded-for" in Headers(scope=scope):
+            self._warned = True
+            log.warning(
+                "%s sends X-Forwarded-For but is not in trusted_proxies: if it is your proxy, all its clients count as "
+                "one. See docs/deploy.md",
+                host,
+            )
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("client"):

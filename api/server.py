@@ -176,8 +176,7 @@ def create_app(
 def _expect_proxies(app: FastAPI, settings: Settings) -> None:
     if settings.root_path:
         app.add_middleware(SubPath, root_path=settings.root_path)
-    if settings.proxies:
-        app.add_middleware(ClientAddress, trusted=settings.proxies)
+    app.add_middleware(ClientAddress, trusted=settings.proxies)
 
 
 def _open_keys(file: Path | None) -> KeyFile | None:

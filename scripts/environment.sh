@@ -32,20 +32,23 @@ find_python() { # the one that PYTHON names, else the system's own, else any
     done
 }
 
-# Path of uv: the system's, else one fetched from the package index into .uv; nothing where that is impossible.
+# Path of uv: the system's, else one fetched from the package index into .uv. Where that fails, one line that says why.
 find_uv() {
-    local python release
+    local python release said why=
     if command -v uv || { [ -x .uv/bin/uv ] && echo .uv/bin/uv; }; then
         return
     fi
     release=$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements_dev.txt)
     for python in python3 python3.{14..8}; do
-        if { "$python" -m pip install --quiet --only-binary=:all: --target .uv --upgrade "uv==$release" ||
-            "$python" scripts/fetch_uv.py "$release" .uv; } >/dev/null 2>&1; then
+        command -v "$python" >/dev/null || continue
+        if said=$({ "$python" -m pip install --quiet --only-binary=:all: --target .uv --upgrade "uv==$release" ||
+            "$python" scripts/fetch_uv.py "$release" .uv; } 2>&1); then
             echo .uv/bin/uv
             return
         fi
+        why=${said:-$why}
     done
+    echo "${why##*$'\n'}"
     return 1
 }
 
@@ -67,7 +70,7 @@ make_venv() {
         "$python" -m venv .venv || fail "$python cannot make a virtual environment (see above)"
         return
     fi
-    uv=$(find_uv) || fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>/dev/null || echo none)${python:+ without venv}. Install one (on Debian and Ubuntu: apt-get install python3-venv), or uv (https://docs.astral.sh/uv/), which fetches it."
+    uv=$(find_uv) || fail "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON is needed, found $(python3 -V 2>/dev/null || echo none)${python:+ without venv}. Install one (on Debian and Ubuntu: apt-get install python3-venv), or uv (https://docs.astral.sh/uv/), which fetches it.${uv:+ uv could not be fetched: $uv}"
     "$uv" venv --quiet --seed --python "${python:-$BEST_PYTHON}" .venv ||
         fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
 }
@@ -80,6 +83,12 @@ install() { # ARGUMENTS of pip install; from wheels alone, for not every machine
         # As uv does, leaving it to Python to compile what is ever imported: all of it would take longer than installing.
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: "$@"
     fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
+}
+
+# For a service that may not write here, and would otherwise compile what it imports at every start. Packages hold
+# files that are no Python of this release: no reason to fail.
+compile() {
+    .venv/bin/python -m compileall -qq -j0 api dice_talk .venv/lib || true
 }
 
 names() { # LOCK ...: the packages in them

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh
-uv=$(find_uv) || fail "uv could not be fetched; is there a network?"
+uv=$(find_uv) || fail "uv could not be fetched; is there a network? $uv"
 
 lock() { # NAME ARGUMENTS of uv pip compile: requirements_NAME.txt
     local name=$1

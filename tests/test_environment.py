@@ -1,5 +1,6 @@
 """scripts/environment.sh on machines that lack one thing or another: a PATH of a few tools, an index of one package."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -12,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -22,6 +24,28 @@ OLD = '[ "$1" = -V ] && echo Python 3.8.1 && exit 0\nexit 1'
 WITHOUT_VENV = f'case "$*" in *ensurepip*|"-m pip"*) exit 1;; esac\nexec {sys.executable} "$@"'
 UV = 'echo "$@" >> asked\n[ "$FAILS" = "" ] || exit 1'
 SAID = "Python 3.11 to 3.14 is needed, found"
+
+
+FORMS: dict[str, Callable[[str, str, str], str]] = {
+    "json": lambda other, name, digest: json.dumps(
+        {
+            "files": [
+                {"filename": other, "url": "/nowhere", "hashes": {}},
+                {"filename": name, "url": f"../../{name}", "hashes": {"sha256": digest}},
+            ]
+        }
+    ),
+    "json without digests": lambda other, name, digest: json.dumps(
+        {"files": [{"filename": other, "url": "/nowhere"}, {"filename": name, "url": f"../../{name}", "hashes": {}}]}
+    ),
+    "html": lambda other, name, digest: (
+        f'<!DOCTYPE html><html><body><a href="/nowhere/{other}">{other}</a><br>'
+        f'<a href="../../{name}#sha256={digest}" data-requires-python="&gt;=3.8">{name}</a></body></html>'
+    ),
+    "html without digests": lambda other, name, digest: (
+        f'<a name="top">Files</a> <a href="/nowhere/{other}">{other}</a> <A HREF="../../{name}">{name}</A>'
+    ),
+}
 
 
 class Machine:
@@ -72,28 +96,32 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def index(tmp_path: Path, machine: Machine) -> Iterator[Callable[[bool], str]]:
+def index(tmp_path: Path, machine: Machine) -> Iterator[Callable[..., str]]:
     """Serves a package index with one wheel of uv, whole or tampered with, and returns its address."""
     pages = tmp_path / "index"
     (pages / "simple" / "uv").mkdir(parents=True)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *given: http.server.SimpleHTTPRequestHandler(*given, directory=str(pages))
-    )
+    needed: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if needed and self.headers["Authorization"] not in needed:
+                self.send_error(401)
+            else:
+                super().do_GET()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: Handler(*given, directory=str(pages)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def serve(whole: bool) -> str:
+    def serve(whole: bool = True, form: str = "json", user: str = "") -> str:
         system = "manylinux_2_17" if sys.platform == "linux" else "macosx_11_0"
         release = machine.shell("sed -n 's/^uv==\\([0-9.]*\\).*/\\1/p' requirements_dev.txt").strip()
         name = f"uv-{release}-py3-none-{system}_{os.uname().machine}.whl"
         with zipfile.ZipFile(pages / name, "w") as wheel:
             wheel.writestr(f"uv-{release}.data/scripts/uv", f"#!{machine.tools / 'bash'}\n{UV}\n")
         digest = hashlib.sha256((pages / name).read_bytes() + (b"" if whole else b"!")).hexdigest()
-        files = [
-            {"filename": f"uv-0.1.0-{name[3:]}", "url": "/nowhere", "hashes": {}},
-            {"filename": name, "url": f"../../{name}", "hashes": {"sha256": digest}},
-        ]
-        (pages / "simple" / "uv" / "index.html").write_text(json.dumps({"files": files}))
-        return f"http://127.0.0.1:{server.server_port}/simple/"
+        (pages / "simple" / "uv" / "index.html").write_text(FORMS[form](f"uv-0.1.0-{name[3:]}", name, digest))
+        needed[:] = [f"Basic {base64.b64encode(unquote(user).encode()).decode()}"] if user else []
+        return f"http://{user}{'@' if user else ''}127.0.0.1:{server.server_port}/simple/"
 
     yield serve
     server.shutdown()
@@ -116,23 +144,46 @@ def test_uv_brings_the_python_that_all_packages_have_wheels_for(machine: Machine
     assert machine.asked == ["venv --quiet --seed --python 3.13 .venv"]
 
 
-def test_a_python_without_venv_is_used_by_a_uv_from_the_index(machine: Machine, index: Callable[[bool], str]) -> None:
+def test_a_python_without_venv_is_used_by_a_uv_from_the_index(machine: Machine, index: Callable[..., str]) -> None:
     machine.add("python3.12", WITHOUT_VENV)
-    assert "uv could not make .venv" in machine.install(FAILS="1", PIP_INDEX_URL=index(True))
+    assert "uv could not make .venv" in machine.install(FAILS="1", PIP_INDEX_URL=index())
     assert machine.asked == ["venv --quiet --seed --python python3.12 .venv"]
     assert (machine.folder / ".uv" / "bin" / "uv").stat().st_mode & stat.S_IXUSR
 
 
-def test_an_old_python_fetches_a_uv_that_brings_another(machine: Machine, index: Callable[[bool], str]) -> None:
+def test_an_old_python_fetches_a_uv_that_brings_another(machine: Machine, index: Callable[..., str]) -> None:
     machine.add("python3", f'case "$*" in *sys.version_info*|"-m pip"*) exit 1;; esac\nexec {sys.executable} "$@"')
-    machine.install(FAILS="1", UV_DEFAULT_INDEX=index(True))
+    machine.install(FAILS="1", UV_DEFAULT_INDEX=index())
     assert machine.asked == ["venv --quiet --seed --python 3.13 .venv"]
 
 
-def test_a_uv_that_is_not_what_the_index_says_is_not_run(machine: Machine, index: Callable[[bool], str]) -> None:
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("user", ["", "a%40b:p%3Aw"], ids=["open", "password"])
+def test_mirrors_of_every_kind_are_read(machine: Machine, index: Callable[..., str], form: str, user: str) -> None:
     machine.add("python3", WITHOUT_VENV)
-    assert "without venv. Install one" in machine.install(PIP_INDEX_URL=index(False))
+    machine.install(FAILS="1", PIP_INDEX_URL=index(form=form, user=user))
+    assert machine.asked == ["venv --quiet --seed --python python3 .venv"]
+
+
+@pytest.mark.parametrize("form", ["json", "html"])
+def test_a_uv_that_is_not_what_the_index_says_is_not_run(
+    machine: Machine, index: Callable[..., str], form: str
+) -> None:
+    machine.add("python3", WITHOUT_VENV)
+    said = machine.install(PIP_INDEX_URL=index(False, form))
+    assert "without venv. Install one" in said
+    assert "uv could not be fetched: uv-" in said
+    assert "is not what the index says it is" in said
     assert not (machine.folder / ".uv").exists()
+
+
+def test_why_uv_could_not_be_fetched_is_said_without_the_password(machine: Machine, index: Callable[..., str]) -> None:
+    machine.add("python3", WITHOUT_VENV)
+    address = index(user="me:right").replace("right", "wrong")
+    said = machine.install(PIP_INDEX_URL=address)
+    assert "uv could not be fetched: http://127.0.0.1" in said
+    assert "/simple/uv/ cannot be read: HTTP Error 401" in said
+    assert "wrong" not in said
 
 
 def test_a_python_that_is_asked_for_and_not_supported_is_refused(machine: Machine) -> None:
@@ -168,3 +219,21 @@ def test_only_what_changed_is_installed_again(machine: Machine) -> None:
     shutil.copy(machine.folder / "requirements_api.txt", locks)
     assert machine.shell("unchanged requirements_api.txt && echo same") == "same\n"
     assert machine.shell("unchanged requirements_api.txt requirements_dev.txt || echo new") == "new\n"
+
+
+@pytest.mark.parametrize(("command", "compiled"), [("install", True), ("health", False)])
+def test_an_installation_compiles_what_the_service_imports(machine: Machine, command: str, compiled: bool) -> None:
+    for folder, text in (("api", ""), ("dice_talk", ""), (".venv/lib", ""), (".venv/lib/template", "{{ no Python }}")):
+        (machine.folder / folder).mkdir(parents=True)
+        (machine.folder / folder / "module.py").write_text(text)
+    (machine.folder / ".venv" / "bin").mkdir()
+    (machine.folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (machine.folder / ".venv" / "locks").mkdir()
+    for name in ("pyproject.toml", "requirements_api.txt"):
+        shutil.copy(machine.folder / name, machine.folder / ".venv" / "locks")
+    machine.add("python3", f'exec {sys.executable} "$@"')
+    done = machine.run("./start_server.sh", command)
+    if compiled:
+        assert (done.returncode, done.stderr) == (0, "")
+    for folder in ("api", "dice_talk", ".venv/lib"):
+        assert any((machine.folder / folder).glob("__pycache__/module.*.pyc")) == compiled

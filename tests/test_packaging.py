@@ -13,7 +13,8 @@ from dice_talk.lite import sphinx
 from scripts.audit import SAFE_VERSIONS
 from tests.conftest import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = ("api", *sorted(EXTRAS))
 MACHINES = {
@@ -132,3 +133,12 @@ def test_every_python_that_is_tried_is_one_that_pyproject_allows() -> None:
     bounds = [int(re.search(rf"^{name}_PYTHON=(\d+)", script, re.MULTILINE)[1]) for name in ("OLDEST", "NEWEST")]  # type: ignore[index]
     for minor in range(8, 20):
         assert (f"3.{minor}.1" in allowed) == (bounds[0] <= minor <= bounds[1])
+
+
+@pytest.mark.parametrize("name", ["deploy.md", "deploy.zh-CN.md"])
+def test_what_is_downloaded_for_an_offline_installation_is_what_is_installed(name: str) -> None:
+    commands = re.findall(r"^python3 -m pip download (.+)", (ROOT / "docs" / name).read_text(), re.MULTILINE)
+    locks, library = (command.split() for command in commands)
+    assert locks[-len(PYPROJECT["build-system"]["requires"]) :] == PYPROJECT["build-system"]["requires"]
+    assert library[-1] == f"pocketsphinx=={sphinx.RELEASE}"
+    assert library[library.index("--python-version") + 1] == sphinx.PYTHON

@@ -1,16 +1,18 @@
 """The service below a sub-path and behind proxies, as seen by one that removes the prefix and one that does not."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
-from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from pydantic import ValidationError
+from starlette.types import Receive, Scope, Send
 
-from api.proxies import mapped
+from api.proxies import ClientAddress, mapped
 from api.settings import OWN_PATHS, Settings
 from tests.conftest import Service
 from tests.waiting import wait_for
@@ -127,13 +129,41 @@ def test_a_trusted_proxy_names_the_client(serve: Callable[..., Service], caplog:
     assert {forwarded: seen(service, caplog, forwarded) for forwarded in FORWARDED} == FORWARDED
 
 
-def test_the_scheme_is_the_proxys(serve: Callable[..., Service], tmp_path: Path) -> None:
-    """Seen where the service names its own address: in a redirect."""
-    for trusted, scheme in (("127.0.0.1", "https"), ("", "http")):
-        service = serve(trusted_proxies=trusted, data_dir=tmp_path / scheme)
-        headers = {"X-Forwarded-Proto": "https", "Host": "example.org"}
-        moved = requests.get(f"{service.url}/api/health/", headers=headers, timeout=30, allow_redirects=False)
-        assert moved.headers["location"] == f"{scheme}://example.org/api/health"
+def scheme_of(peer: str) -> str:
+    """What an app behind a proxy at 10.1.0.9 takes a request's scheme for."""
+    found = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        found.append(scope["scheme"])
+
+    async def unused(*_: Any) -> Any: ...
+
+    scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": [(b"x-forwarded-proto", b"https")]}
+    asyncio.run(ClientAddress(app, [ip_network("10.1.0.0/16")])(scope, unused, unused))
+    return str(found[0])
+
+
+def test_the_scheme_is_the_proxys() -> None:
+    assert {peer: scheme_of(peer) for peer in ("10.1.0.9", "::ffff:10.1.0.9", "10.2.0.9")} == {
+        "10.1.0.9": "https",
+        "::ffff:10.1.0.9": "https",
+        "10.2.0.9": "http",
+    }
+
+
+@pytest.mark.parametrize(("trusted", "warnings"), [("", 1), ("10.1.0.0/16", 1), ("127.0.0.1", 0)])
+def test_a_proxy_that_is_not_trusted_is_warned_of_once(
+    serve: Callable[..., Service], caplog: pytest.LogCaptureFixture, trusted: str, warnings: int
+) -> None:
+    service = serve(trusted_proxies=trusted)
+    assert requests.get(f"{service.url}/api/live", timeout=30).status_code == 200
+    assert "trusted_proxies" not in caplog.text
+    for forwarded in ("203.0.113.7", "203.0.113.8"):
+        headers = {"X-Forwarded-For": forwarded}
+        assert requests.get(f"{service.url}/api/live", headers=headers, timeout=30).status_code == 200
+    said = [record.getMessage() for record in caplog.records if "trusted_proxies" in record.getMessage()]
+    assert len(said) == warnings
+    assert all(line.startswith("127.0.0.1 sends X-Forwarded-For") and "docs/deploy.md" in line for line in said)
 
 
 def test_an_ipv4_proxy_is_known_on_a_socket_for_both() -> None:

@@ -69,6 +69,11 @@ def test_pages_and_addresses_of_the_document(front: Front, web: requests.Session
             assert (found.status_code, found.url.startswith(f"{front.url}/")) == (200, True), name
 
 
+def test_the_bare_path_leads_to_the_page_by_a_path_alone(front: Front) -> None:
+    answer = requests.get(front.url, allow_redirects=False, verify=str(front.certificate), timeout=30)
+    assert (answer.status_code // 100, answer.headers["location"]) == (3, "/talk/")
+
+
 def test_plain_http_leads_to_tls(front: Front) -> None:
     answer = requests.get(f"{front.plain}/docs", allow_redirects=False, timeout=30)
     assert answer.status_code in (301, 308)
