@@ -10,9 +10,6 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-# Pillow would load these with the first file; `dice_talk.forkserver` loads them before it forks.
-from PIL import JpegImagePlugin, PngImagePlugin  # noqa: F401
-
 from dice_talk import priority
 from dice_talk.audio import load_speech
 from dice_talk.child import confine, say

@@ -1,9 +1,16 @@
+import json
 import signal
+import subprocess
+import sys
+import wave
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dice_talk.child import CPU_SECONDS, End
 from dice_talk.forkserver import OUT_OF_MEMORY, judge
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -21,3 +28,35 @@ from dice_talk.forkserver import OUT_OF_MEMORY, judge
 )
 def test_how_a_child_ended(code: int, seconds: float, end: End) -> None:
     assert judge(code, seconds) is end
+
+
+LOOK = """
+import sys
+from dice_talk.forkserver import load
+module = sys.argv[1]
+load([module])
+before = set(sys.modules)
+sys.argv = sys.argv[1:]
+sys.modules[module].main()
+print()
+print(*sorted(set(sys.modules) - before))
+"""
+ARGUMENTS = {
+    "dice_talk.intake": ("{image}", "{audio}", "300"),
+    "dice_talk.digest": ("{image}", "{audio}", "{audio}"),
+    "dice_talk.preflight": ("lite", json.dumps({"emotion": "happy"}), "{image}", "{audio}"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("module", ARGUMENTS)
+def test_a_look_imports_nothing(tmp_path: Path, module: str, suffix: str) -> None:
+    image, audio = tmp_path / f"image{suffix}", tmp_path / "audio.wav"
+    Image.open(ROOT / "examples" / "portrait.jpg").save(image)
+    with wave.open(str(audio), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(64000))
+    given = [{"{image}": str(image), "{audio}": str(audio)}.get(one, one) for one in ARGUMENTS[module]]
+    done = subprocess.run([sys.executable, "-c", LOOK, module, *given], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == ""
