@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops
 
+from dice_talk import kinds
 from dice_talk.colours import profile_of, to_srgb
 from dice_talk.errors import InvalidImage
 from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, Source, damaged, read_jpeg, read_png
-from dice_talk.image_kinds import HEAD_BYTES, kind_of
+from dice_talk.kinds import HEAD_BYTES, Family, Kind, Use, explain, kind_of
 
 MAX_PIXELS = 50_000_000
 """Above what phone cameras send (48 MP); a decoded picture then takes at most 150 MB."""
@@ -23,8 +24,20 @@ MAX_ASPECT = 4.0
 
 _SHORTEST = 20
 """Bytes; what is shorter is no picture but its beginning."""
+_PORTRAIT = Use(
+    "picture",
+    "JPEG or PNG",
+    {
+        Family.PICTURE: "Make a JPEG of it: magick {file} portrait.jpg",
+        Family.VIDEO: "Send one picture of it: ffmpeg -i {file} -frames:v 1 picture.png",
+        Family.OTHER: "Send a photo of the face, as JPEG or PNG.",
+    },
+    "portrait",
+)
+_UNKNOWN = Kind("none of the kinds known here", step="Open it in a picture viewer and save it as JPEG or PNG.")
+_CUT_OFF = Kind("only the beginning of a JPEG or PNG", step="Send the whole file.")
 _NO_PIXELS = b"\x55\xaa\x33\x0f\x66\x99" * 64
-"""What any decoder that still waits for pixels makes other ones of than of nothing."""
+"""A decoder that still waits for pixels decodes this to something, which differs from what it fills in by itself."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,10 +80,9 @@ def _read(path: Path) -> Source:
         return read_png(data)
     if len(data) >= _SHORTEST and data.startswith(JPEG):
         return read_jpeg(data)
-    kind = kind_of(data[:HEAD_BYTES])
-    raise InvalidImage(
-        "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", f"The file is {kind.name}. {kind.advice}"
-    )
+    kind = kind_of(data[:HEAD_BYTES]) or _UNKNOWN
+    detail = explain(_CUT_OFF if kind in (kinds.JPEG, kinds.PNG) else kind, _PORTRAIT)
+    raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", detail)
 
 
 def _decode(data: bytes) -> Image.Image:
@@ -106,7 +118,8 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _check_scans(source: Source) -> None:
-    most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1]))
+    decoded = 1 if source.ended else 2  # times; see `_complete`
+    most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1] * decoded))
     if source.scans > most:
         raise InvalidImage(
             f"The image has too many scans: {source.scans}",
