@@ -16,10 +16,10 @@ from av.container import InputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from dice_talk.audio_kinds import Kind
 from dice_talk.audio_start import Start, find_sound, wrong_type
 from dice_talk.channels import Samples, mix_down, one_voice
 from dice_talk.errors import InvalidAudio
+from dice_talk.kinds import Kind
 
 __all__ = ["SAMPLE_RATE", "Recording", "Samples", "Speech", "describe", "load_speech"]
 
@@ -38,7 +38,7 @@ _MAX_CHANNELS = 16
 _KEPT_RATE = 48_000
 """Hz; what videos have. More is not kept: it would only take memory."""
 _USED_S = 300
-"""Of a recording, at most; `options.MAX_DURATION_S`, which costs an import of pydantic."""
+"""Of a recording, at most; `options.MAX_DURATION_S`, which would cost an import of pydantic. A test compares them."""
 _COUNTED_S = 4 * 3600
 """Up to here, the length of what is not decoded is counted; nobody needs to know how much longer a recording is."""
 _OPTIONS: dict[str, dict[str, str]] = {
@@ -147,7 +147,7 @@ def _checked(container: InputContainer) -> AudioStream:
     stream = container.streams.audio[0]
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
-        raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", _PLAIN))
+        raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN))
     if not _ALLOWED_RATES[0] <= stream.rate <= _ALLOWED_RATES[1]:
         raise InvalidAudio(
             f"The audio's sample rate of {stream.rate} Hz is out of range",

@@ -5,12 +5,28 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from dice_talk.audio_kinds import AAC, HEAD_BYTES, MPEG_1, MPEG_2, NOTHING, UNKNOWN, Kind, kind_of
 from dice_talk.errors import InvalidAudio
+from dice_talk.kinds import AAC, HEAD_BYTES, MP3, MPEG_1, MPEG_2, Family, Kind, Use, explain, kind_of
 
 WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
 SCANNED_BYTES = 1 << 20
 """How far the first frame may lie behind the last tag; FFmpeg looks as far when it guesses a file's type."""
+_SAMPLES = (
+    "Make a WAV of it: ffmpeg -i recording recording.wav. Raw samples need their format too: "
+    "ffmpeg -f s16le -ar 16000 -ac 1 -i recording recording.wav"
+)
+_ITSELF = "Send the recording itself, as WAV or MP3."
+_CONVERT = "Make a WAV of it: ffmpeg -i {file} recording.wav"
+_RECORDING = Use(
+    "recording",
+    "WAV or MP3",
+    {Family.SOUND: _CONVERT, Family.VIDEO: _CONVERT, Family.OTHER: _ITSELF},
+    "recording",
+)
+_NOTHING = Kind("nothing but tags and zeros")
+_UNKNOWN = Kind("none of the kinds known here", step=_SAMPLES)
+_BY_FRAMES = (MP3, MPEG_1, MPEG_2, AAC)
+"""Told by several frames, for the first may be chance."""
 _FRAMES_IN_A_ROW = 3
 """Frames of one kind that follow one another: chance makes no such chain."""
 _MOST_TAGS = 1000
@@ -50,18 +66,18 @@ def find_sound(file: BinaryIO) -> Start:
         if head[:4] in _WAV_MARKS and head[8:12] == b"WAVE":
             return Start("wav", position, _is_unfinished(head), head[:4] == b"RIFX")
         junk = _tag_size(head)
-        if not junk and (kind := kind_of(head)):
-            raise wrong_type(NOTHING if position and not head else kind)
+        if not junk and (kind := kind_of(head)) and kind not in _BY_FRAMES:
+            raise wrong_type(_NOTHING if position and not head else kind)
         junk = junk or _zeros(file, position)
         if not junk or file.seek(0, os.SEEK_END) < position + junk:  # a tag may claim more than there is
             return Start("mp3", position + _first_frame(_read(file, position, SCANNED_BYTES)))
         position += junk
-    raise wrong_type(NOTHING)
+    raise wrong_type(_NOTHING)
 
 
 def wrong_type(kind: Kind) -> InvalidAudio:
     """The documented refusal, with what the file is and what to do."""
-    return InvalidAudio(WRONG_TYPE, f"The file is {kind.name}. {kind.advice}")
+    return InvalidAudio(WRONG_TYPE, explain(kind, _RECORDING))
 
 
 def _is_unfinished(head: bytes) -> bool:
@@ -111,7 +127,7 @@ def _first_frame(data: bytes) -> int:
             return position
     if data[:1] == b"\xff" and len(data) > 1 and data[1] & 0b1110_0110 == 0b1110_0010:
         return 0  # layer III, but damaged
-    raise wrong_type(UNKNOWN)
+    raise wrong_type(_UNKNOWN)
 
 
 def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:

@@ -3,7 +3,6 @@
 import io
 import struct
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -137,7 +136,6 @@ def _to_xyz(primaries: Chromaticities) -> Matrix:
     return adapted
 
 
-@cache
 def _profile(primaries: Chromaticities, transfer: Transfer) -> bytes | None:
     """A matrix profile (ICC 2.4) of these colours, None for what are no colours."""
     try:

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops
 
+from dice_talk import kinds
 from dice_talk.colours import profile_of, to_srgb
 from dice_talk.errors import InvalidImage
 from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, Source, damaged, read_jpeg, read_png
-from dice_talk.image_kinds import HEAD_BYTES, kind_of
+from dice_talk.kinds import HEAD_BYTES, Family, Kind, Use, explain, kind_of
 
 MAX_PIXELS = 50_000_000
 """Above what phone cameras send (48 MP); a decoded picture then takes at most 150 MB."""
@@ -23,8 +24,20 @@ MAX_ASPECT = 4.0
 
 _SHORTEST = 20
 """Bytes; what is shorter is no picture but its beginning."""
+_PORTRAIT = Use(
+    "picture",
+    "JPEG or PNG",
+    {
+        Family.PICTURE: "Make a JPEG of it: magick {file} portrait.jpg",
+        Family.VIDEO: "Send one picture of it: ffmpeg -i {file} -frames:v 1 picture.png",
+        Family.OTHER: "Send a photo of the face, as JPEG or PNG.",
+    },
+    "portrait",
+)
+_UNKNOWN = Kind("none of the kinds known here", step="Open it in a picture viewer and save it as JPEG or PNG.")
+_CUT_OFF = Kind("only the beginning of a JPEG or PNG", step="Send the whole file.")
 _NO_PIXELS = b"\x55\xaa\x33\x0f\x66\x99" * 64
-"""What any decoder that still waits for pixels makes other ones of than of nothing."""
+"""A decoder that still waits for pixels decodes this to something, which differs from what it fills in by itself."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,10 +80,9 @@ def _read(path: Path) -> Source:
         return read_png(data)
     if len(data) >= _SHORTEST and data.startswith(JPEG):
         return read_jpeg(data)
-    kind = kind_of(data[:HEAD_BYTES])
-    raise InvalidImage(
-        "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", f"The file is {kind.name}. {kind.advice}"
-    )
+    kind = kind_of(data[:HEAD_BYTES]) or _UNKNOWN
+    detail = explain(_CUT_OFF if kind in (kinds.JPEG, kinds.PNG) else kind, _PORTRAIT)
+    raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", detail)
 
 
 def _decode(data: bytes) -> Image.Image:
@@ -106,7 +118,8 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _check_scans(source: Source) -> None:
-    most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1]))
+    decoded = 1 if source.ended else 2  # times; see `_complete`
+    most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1] * decoded))
     if source.scans > most:
         raise InvalidImage(
             f"The image has too many scans: {source.scans}",
@@ -128,8 +141,9 @@ def _to_rgb(image: Image.Image, cicp: bytes) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        colours = to_srgb(rgba.convert("L" if image.mode in ("L", "LA") else "RGB"), profile)
-        colours.putalpha(rgba.getchannel("A"))
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), colours).convert("RGB")
+        rgba = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+        alpha, plain = rgba.getchannel("A"), rgba.convert("L" if image.mode in ("L", "LA") else "RGB")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(to_srgb(plain, profile), mask=alpha)  # a third of the time of `Image.alpha_composite`
+        return white
     return to_srgb(image.convert("RGB") if image.mode == "P" else image, profile)

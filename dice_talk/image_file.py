@@ -92,11 +92,13 @@ def _png_size(kind: bytes, body: bytes) -> tuple[int, int]:
 # --- JPEG
 
 JPEG_END = b"\xff\xd9"
-_NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
-_SOF, _SOS, _EOI = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""Of the fill bytes that may stand before it, all but the last belong to what precedes: `\\xff+` would be quadratic."""
+_SOF, _SOS, _EOI = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
 _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
-_NOT_READ = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical"}
+_HIERARCHICAL = "hierarchical JPEG"
+_NOT_READ = {0xC3: "lossless JPEG", **dict.fromkeys((0xC5, 0xC6, 0xC7), _HIERARCHICAL), 0xF7: "JPEG-LS picture"}
 
 
 def read_jpeg(data: bytes) -> Source:
@@ -145,7 +147,7 @@ def _jpeg_size(marker: int, body: bytes) -> tuple[int, int]:
         raise damaged(INCOMPLETE)
     precision, height, width = struct.unpack(">BHH", body[2:7])
     if marker in _NOT_READ or marker > 0xCA:
-        raise damaged(f"It is a {_NOT_READ.get(marker, 'lossless or hierarchical')} JPEG. " + _ANOTHER)
+        raise damaged(f"It is a {_NOT_READ.get(marker, 'lossless or hierarchical JPEG')}. " + _ANOTHER)
     if precision != 8:
         raise damaged(f"It is a JPEG of {precision} bits a colour. " + _ANOTHER)
     return width, height

@@ -143,15 +143,11 @@ def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
 def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
     """A square of a picture; what lies outside it repeats its edge."""
     height, width = picture.shape[:2]
-    inside = picture[max(top, 0) : top + side, max(left, 0) : left + side]
-    window: Pixels = cv2.copyMakeBorder(
-        inside,
-        max(-top, 0),
-        max(top + side - height, 0),
-        max(-left, 0),
-        max(left + side - width, 0),
-        cv2.BORDER_REPLICATE,
-    )
+    rows, columns = np.clip((top, top + side - 1), 0, height - 1), np.clip((left, left + side - 1), 0, width - 1)
+    inside = picture[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]  # one row and column at least
+    above, before = min(max(-top, 0), side - 1), min(max(-left, 0), side - 1)
+    below, behind = side - above - inside.shape[0], side - before - inside.shape[1]
+    window: Pixels = cv2.copyMakeBorder(inside, above, below, before, behind, cv2.BORDER_REPLICATE)
     return window
 
 

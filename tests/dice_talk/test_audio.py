@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import soxr
 
+from dice_talk import audio, options
 from dice_talk.audio import SAMPLE_RATE, describe, load_speech
 from dice_talk.errors import InvalidAudio
 from tests.encode import encoded, mp3
@@ -256,3 +257,8 @@ def test_the_length_beyond_what_is_decoded_is_counted(tmp_path: Path) -> None:
     path.write_bytes(minute * 10)
     assert describe(path).seconds == pytest.approx(600, abs=3)
     assert load_speech(path, 300).seconds == 300
+
+
+def test_a_recording_is_looked_at_as_far_as_a_video_may_use_it() -> None:
+    """`audio` does not import `options`: pydantic would make each inspection slower."""
+    assert audio._USED_S == options.MAX_DURATION_S

@@ -1,5 +1,6 @@
 import io
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,10 @@ def test_a_png_is_forgiven_what_is_not_its_pixels(tmp_path: Path, kind: bytes) -
         (png(100, 100, 3, 9, b"\0" * 99), "bit depth 3, colour type 9"),
         (photo("JPEG").replace(b"\xff\xc0\0\x11\x08\0\x60", b"\xff\xc0\0\x11\x08\0\0"), "too small: 96 x 0"),
         (photo("JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"), "12 bits"),
-        (photo("JPEG").replace(b"\xff\xc0", b"\xff\xc3"), "lossless"),
+        (photo("JPEG").replace(b"\xff\xc0", b"\xff\xc3"), "It is a lossless JPEG."),
+        (photo("JPEG").replace(b"\xff\xc0", b"\xff\xf7"), "It is a JPEG-LS picture."),
     ],
-    ids=["no pixels", "no width", "no such depth", "no height", "12 bits", "lossless"],
+    ids=["no pixels", "no width", "no such depth", "no height", "12 bits", "lossless", "JPEG-LS"],
 )
 def test_absurd_headers_get_words_of_their_own(tmp_path: Path, data: bytes, words: str) -> None:
     with pytest.raises(InvalidImage) as refusal:
@@ -256,3 +258,45 @@ def grey_profile(gamma: float) -> bytes:
     header = struct.pack(">I4sI4s4s4s", at + 36, bytes(4), 0x02400000, b"mntr", b"GRAY", b"XYZ ")
     header += bytes(12) + b"acsp" + bytes(28) + white[8:] + bytes(48)
     return header + table + curve + white
+
+
+@pytest.mark.parametrize("ends", [b"\0", b"\xff\xd9"], ids=["nothing", "an end"])
+@pytest.mark.parametrize("place", ["after the start", "after a segment", "within a scan"])
+def test_megabytes_of_fill_bytes_are_looked_through_at_once(tmp_path: Path, place: str, ends: bytes) -> None:
+    whole, fill = photo("JPEG"), b"\xff" * 5_000_000
+    starts = {"after the start": whole[:2], "after a segment": b"\xff\xd8\xff\xe0\0\2", "within a scan": whole[:-2]}
+    (tmp_path / "picture").write_bytes(starts[place] + fill + ends)
+    began = time.process_time()
+    try:
+        load_portrait(tmp_path / "picture")
+    except InvalidImage as error:
+        assert place != "within a scan", error
+    assert time.process_time() - began < 1
+
+
+def test_fill_bytes_before_markers_change_nothing(tmp_path: Path) -> None:
+    whole = photo("JPEG")
+    filled = (
+        whole[:-2].replace(b"\xff\xdb", b"\xff\xff\xff\xdb").replace(b"\xff\xda", b"\xff\xff\xda") + b"\xff\xff\xd9"
+    )
+    assert np.array_equal(loaded(tmp_path, filled), loaded(tmp_path, whole))
+
+
+def test_a_jpeg_without_its_end_marker_may_have_half_as_many_scans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decoded twice."""
+    whole = photo("JPEG", progressive=True)
+    monkeypatch.setattr(image, "MAX_SCANNED", whole.count(b"\xff\xda") * 96 * 96)
+    loaded(tmp_path, whole)
+    with pytest.raises(InvalidImage, match="too many scans"):
+        loaded(tmp_path, whole[:-2])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_every_transparency_is_mixed_with_white_as_pillow_mixes(tmp_path: Path, mode: str) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (300, 300, len(mode)), np.uint8)
+    picture = Image.fromarray(values)
+    right = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
+    away = load_portrait(save(tmp_path, picture)).astype(int) - np.asarray(right)
+    assert np.abs(away).max() <= 1

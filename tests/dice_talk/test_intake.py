@@ -21,5 +21,5 @@ def test_the_first_refusal_ends_it(portrait: Path, speech: Path) -> None:
     assert answer["detail"].startswith("The file is a WAV recording.")
     assert inspect(portrait, portrait)[1] == {
         "error": "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']",
-        "detail": "The file is a picture (JPEG). Send the recording itself, as WAV or MP3.",
+        "detail": "The file is a JPEG picture. Send the recording itself, as WAV or MP3.",
     }

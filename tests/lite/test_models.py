@@ -1,10 +1,11 @@
 import cv2
 import numpy as np
+import pytest
 
 from dice_talk.face import Box
 from dice_talk.image import Pixels
 from dice_talk.lite.engine import LiteEngine
-from dice_talk.lite.models import landmarks
+from dice_talk.lite.models import landmarks, window
 
 
 def drawing() -> Pixels:
@@ -20,3 +21,11 @@ def drawing() -> Pixels:
 
 def test_what_is_no_face_at_the_second_look_has_no_landmarks(engine: LiteEngine) -> None:
     assert landmarks(engine.models, drawing(), Box(80, 80, 220, 220)) is None
+
+
+@pytest.mark.parametrize("top", [-90, -20, -19, -5, 0, 7, 30, 49, 50, 90])
+@pytest.mark.parametrize("left", [-90, -20, -5, 3, 60, 70, 200])
+def test_a_window_repeats_the_edge_wherever_it_lies(top: int, left: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    rows, columns = np.arange(top, top + 20).clip(0, 49), np.arange(left, left + 20).clip(0, 69)
+    assert np.array_equal(window(picture, left, top, 20), picture[rows[:, None], columns])
