@@ -40,9 +40,8 @@ class Use:
 
     what: str  # "picture"
     formats: str  # "JPEG or PNG"
-    steps: Mapping[
-        Family, str
-    ]  # to it, {file} being quoted for a shell; that of OTHER counts for what has none here or below
+    # One to it for each family, {file} being quoted for a shell. OTHER's is for families that have none here or below.
+    steps: Mapping[Family, str]
     stem: str  # of that name
 
 
