@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +28,7 @@ OFFLINE = {
 
 
 class SigningError(ValueError):
-    """Certificates or key can't be used; the message is one line for the operator."""
+    """Certificates or key can't be used; the message is one line, without a path."""
 
 
 def refuse_unusable(options: LabelOptions) -> None:
@@ -67,9 +67,11 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
             c2pa.Signer.from_info(info) as signer,
             _context(c2pa) as context,
             c2pa.Builder(_manifest(labels, engine, release), context) as builder,
+            path.open("rb") as unsigned,
+            part.open("w+b") as signed,
         ):
             builder.add_ingredient(_ingredient(image), kind, io.BytesIO(image))
-            builder.sign_file(path, part, signer)
+            builder.sign(signer, "video/mp4", unsigned, signed)
         part.replace(path)
     except (c2pa.C2paError, SigningError) as error:
         raise RenderFailed("The video could not be signed", f"{error}. Tell whoever runs this server.") from error
@@ -159,12 +161,20 @@ def _ingredient(image: bytes) -> dict[str, str]:
 
 def _read(certificates: Path, key: Path) -> tuple[bytes, bytes]:
     """Raises `SigningError`, also for a key that others can read."""
-    try:
+    with _named("c2pa_private_key"):
         if key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SigningError(f"c2pa_private_key: other users can read it; run: chmod 600 {key}")
-        return certificates.read_bytes(), key.read_bytes()
+            raise SigningError("c2pa_private_key: other users can read the file; chmod 600 keeps it from them")
+        secret = key.read_bytes()
+    with _named("c2pa_certificates"):
+        return certificates.read_bytes(), secret
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise SigningError(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise SigningError(f"{setting}: the file cannot be read: {error.strerror}") from error
 
 
 def _algorithm(chain: bytes, key: bytes) -> bytes:
