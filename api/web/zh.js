@@ -147,6 +147,27 @@ export const zh = {
 
   "advice.field": "“{name}”",
 
+  "verify.title": "这段视频是合成的吗？",
+  "verify.drop": "将 MP4 拖到这里",
+  "verify.add": "添加 MP4",
+  "verify.how": "只读取其中的标识，不保存视频。",
+  "verify.choose": "选择视频",
+  "verify.working": "正在读取标识…",
+  "verify.large": "视频太大，超出了本服务器的限制。",
+  "verify.here": "由本服务器生成",
+  "verify.here.yes": "是，{when}（UTC）",
+  "verify.here.no": "没有记录；经过修改或重新编码的副本无法识别",
+  "verify.aigc": "AIGC",
+  "verify.source": "数字来源类型",
+  "verify.visible": "画面中的标识",
+  "verify.c2pa": "签名（C2PA）",
+  "verify.none": "无",
+  "verify.state.trusted": "有效，且签名者受信任",
+  "verify.state.valid": "有效；本服务器不认识签名者",
+  "verify.state.invalid": "无效：文件被改动过，或签名是伪造的",
+  "verify.state.unchecked": "未验证：本服务器没有安装所需的软件包",
+  "verify.caution": "没有标识并不代表视频是真实的：重新编码会去掉画面标识以外的所有标识。",
+
   "history.title": "您的视频",
   "history.note": "视频在服务器上保留一天；此列表只保存在这个浏览器中。",
   "history.open": "{emotion}，{title}，{when}：{state}",
@@ -198,6 +219,14 @@ export const zh = {
 
 // What the server says, in Chinese. It speaks English only; a sentence that is not here is shown as it came.
 export const zhServer = [
+  [/^The file is not an MP4 video/, "这不是 MP4 视频"],
+  [/^Send an MP4, as this service makes them\./, "请发送 MP4 文件，例如本服务生成的视频。"],
+  [/^There is no picture in the file/, "文件中没有画面"],
+  [/^Send an MP4 video\./, "请发送 MP4 视频。"],
+  [/^The video can't be read/, "无法读取视频"],
+  [/^The file is damaged or incomplete\. Send a whole MP4\./, "文件已损坏或不完整，请发送完整的 MP4。"],
+  [/^The video could not be signed/, "视频签名失败"],
+  [/^The finished video lacks its labels/, "生成的视频缺少标识"],
   [/^No face was found in the image/, "图片中没有找到人脸"],
   [/^A face was found in the image, but not its features/, "找到了人脸，但看不清五官"],
   [/^Use a sharp, well-lit picture[^.]*\./, "请使用一张清晰、光线充足的单人照片，面向镜头，头部直立且至少 60 像素高。"],
