@@ -168,7 +168,7 @@ class Receipts:
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
             measured=found.get("measured"),
-            labels=found.get("labels"),
+            labels=_labels(found.get("labels"), task),
         )
 
     async def _found(self, render: Render) -> dict[str, Any]:
@@ -247,6 +247,14 @@ def poster_of(folder: Path) -> bytes:
             return picture
     except FileNotFoundError:
         raise TaskNotFound from None
+
+
+def _labels(found: dict[str, Any] | None, task: Task) -> FoundLabels | None:
+    """Without the ProduceID where that is the id of another's task, with which this one shares the video."""
+    labels = FoundLabels.model_validate(found) if found else None
+    if labels and isinstance(labels.aigc, dict) and task.id != task.render.id:
+        del labels.aigc["ProduceID"]
+    return labels
 
 
 def _timings(task: Task) -> ReceiptTimings:
