@@ -77,11 +77,8 @@ def test_other_labels_are_another_video_and_what_waits_keeps_its_own(
 
 
 def test_a_video_without_the_visible_label(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    clock = Clock()
-    ahead = timedelta()
-    service = serve(
-        visible_label="start", visible_label_optional=True, clock=lambda: clock() + ahead, sweep_seconds=600
-    )
+    clock = Ahead()
+    service = serve(visible_label="start", visible_label_optional=True, clock=clock, sweep_seconds=600)
     with_it = service.submit(portrait, speech, seed=5)
     without = service.submit(portrait, speech, seed=5, visible_label="false")
     again = service.submit(portrait, speech, seed=5, visible_label="false")
