@@ -20,9 +20,9 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
     "macOS x86-64": "x86_64-apple-darwin",
 }
-LOCKS = ("api", "dev", "diffusion")
-ABSENT = {("macOS x86-64", "diffusion"): "torch"}
-"""What a platform will never get: torch ended its wheels for it."""
+LOCKS = ("api", "c2pa", "dev", "diffusion")
+ABSENT = {("macOS x86-64", "diffusion"): "torch", ("macOS x86-64", "c2pa"): "cryptography"}
+"""What a platform will never get: these have ended their wheels for it."""
 
 
 def main() -> None:
