@@ -41,8 +41,10 @@ class Stamp:
         left = min(margin, width - columns) if horizontal == "left" else max(0, width - margin - columns)
         self._area = slice(top, top + rows), slice(left, left + columns)
         keep = (1 - plate * OPACITY) * (1 - ink)
-        self._keep = np.round(keep * 256).astype(np.uint16)[..., None]
-        self._light = np.round(ink * 255).astype(np.uint16)[..., None]
+        self._keep, self._light = (
+            np.repeat(np.round(share * scale).astype(np.uint16)[..., None], 3, axis=2)  # broadcasting would be slow
+            for share, scale in ((keep, 256), (ink, 255))
+        )
 
     def on(self, frame: Pixels, number: int) -> Pixels:
         """Frame `number` (from 0) with its label; a copy where there is something to draw."""
@@ -50,7 +52,10 @@ class Stamp:
             return frame
         labelled = frame.copy()
         area = labelled[self._area]
-        area[...] = np.minimum(255, (area * self._keep >> 8) + self._light)
+        mixed = area * self._keep
+        mixed >>= 8
+        mixed += self._light
+        np.minimum(mixed, 255, out=area, casting="unsafe")
         return labelled
 
 
