@@ -225,6 +225,8 @@ export const zhServer = [
   [/^Send an MP4 video\./, "请发送 MP4 视频。"],
   [/^The video can't be read/, "无法读取视频"],
   [/^The file is damaged or incomplete\. Send a whole MP4\./, "文件已损坏或不完整，请发送完整的 MP4。"],
+  [/^This server makes no video without its visible label/, "本服务器不提供不含显式标识的视频"],
+  [/^Leave visible_label out\./, "请不要发送 visible_label。"],
   [/^The video could not be signed/, "视频签名失败"],
   [/^The finished video lacks its labels/, "生成的视频缺少标识"],
   [/^No face was found in the image/, "图片中没有找到人脸"],

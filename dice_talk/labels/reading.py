@@ -60,12 +60,12 @@ def check(path: Path, labels: Labels) -> None:
 
 
 def _metadata(file: Any) -> dict[str, str]:
-    """FFmpeg is told what it reads, and may open nothing else."""
+    """FFmpeg is told what it reads, and may open nothing else and decode nothing."""
     if next((one.kind for one in boxes(file)), None) != b"ftyp":
         raise InvalidVideo("The file is not an MP4 video", "Send an MP4, as this service makes them.")
     file.seek(0)
     try:
-        options = {"protocol_whitelist": ""}
+        options = {"protocol_whitelist": "", "codec_whitelist": "none"}
         with av.open(file, "r", format="mov", options=options, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise InvalidVideo("There is no picture in the file", "Send an MP4 video.")
