@@ -9,7 +9,8 @@ usage() {
 Usage: ./start_server.sh [start | install | health | help]
 
   start    install what is missing, then serve in the foreground (the default)
-  install  install what is missing; "install diffusion" also what the diffusion engine needs (several GB)
+  install  install what is missing; "install diffusion" also what the diffusion engine needs (several GB),
+           "install c2pa" what signs videos (60 MB)
   health   ask a running server how it is
   help     this text
 
@@ -28,6 +29,9 @@ case "${1:-start}" in
             prepare diffusion
             compile
             echo "Installed. Fetch the weights with .venv/bin/dice-talk download"
+        elif [ "${2:-}" = c2pa ]; then
+            prepare c2pa
+            echo "Installed. Set c2pa_certificates and c2pa_private_key; see docs/labels.md"
         else
             compile
             echo "Installed. Start with ./start_server.sh"

@@ -34,7 +34,7 @@ class Children:
     """Starts them: those for which a client waits by a fork, the others as any program."""
 
     def __init__(self) -> None:
-        self._first = ForkServer("dice_talk.intake", "dice_talk.digest")
+        self._first = ForkServer("dice_talk.intake", "dice_talk.digest", "dice_talk.verify")
         # OpenCV makes it twice as large, so it has a process of its own, from the first preflight on.
         preflight = ForkServer("dice_talk.preflight")
         self._servers = {module: server for server in (self._first, preflight) for module in server.modules if FORKS}

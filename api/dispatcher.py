@@ -15,7 +15,7 @@ import anyio
 
 from api.engines import EngineLost, EnginePool, Loss, NoRoom, TaskFailed
 from api.eta import Size, Timing
-from api.files import settle
+from api.files import settle, sha256_of
 from api.logs import working_on
 from api.metrics import Metrics
 from api.slots import Company, Slot
@@ -23,6 +23,7 @@ from api.store import StoreFailure, TaskStore
 from api.tasks import FINAL, Render, TaskStatus
 from dice_talk.engine import ENGINES, Progress, RenderJob
 from dice_talk.errors import no_room
+from dice_talk.labels import Labels
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,8 @@ class Dispatcher:
         start: dict[str, Any] = {"attempts": attempts, "started_at": started, "stage": "load", "message": "Starting"}
         folder, video = self._folder(render.id), self._folder(render.id) / "result.mp4"
         part = folder / f"{secrets.token_hex(8)}.part"  # an engine of a killed service may still write to its own
-        job = RenderJob(folder / "image", folder / "audio", part, render.options, state=folder / STATE_FILE)
+        labels = Labels.of(render.labels, render.id, ENGINES[render.engine].source_type)
+        job = RenderJob(folder / "image", folder / "audio", part, render.options, folder / STATE_FILE, labels)
         began = monotonic()
         try:
             if not await self._update(render, TaskStatus.PROCESSING, **start):
@@ -240,6 +242,7 @@ class Dispatcher:
             if result is None:
                 log.info("render %s called off", render.id)
                 return
+            sha256 = await asyncio.to_thread(sha256_of, part)
             await self._put_in_place(part, video)
         except TaskFailed as error:
             self._metrics.note_failure(render.engine, "input")
@@ -262,7 +265,7 @@ class Dispatcher:
             raise
         else:
             self._room_pause = 0.0
-            end: dict[str, Any] = {"message": "Completed", "result": asdict(result)}
+            end: dict[str, Any] = {"message": "Completed", "result": asdict(result), "sha256": sha256}
             if not await self._finish(render, TaskStatus.COMPLETED, progress=1.0, **end):
                 video.unlink(missing_ok=True)
                 return
@@ -320,7 +323,7 @@ class Dispatcher:
             log.info("render %s: %s, %s", render.id, status.value, values.get("message"))
         return ended
 
-    async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: object) -> bool:
+    async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: Any) -> bool:
         values["updated_at"] = self._clock()
         update = asyncio.to_thread(self._store.update, render.id, status, progress=progress, **values)
         writing = asyncio.ensure_future(update)

@@ -46,6 +46,12 @@ def keep(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def sha256_of(path: Path) -> str:
+    """In hex. Blocking."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -24,10 +24,26 @@ from api.routes import (
     UploadRoute,
     documented,
 )
+from api.settings import Settings
+from api.verification import Verification, Verified, VideoForm
 
+NO_VIDEO = {"error": "The file is not an MP4 video", "detail": "Send an MP4, as this service makes them."}
+VIDEO_TOO_LARGE = {"error": "video is too large", "detail": "Allowed: video at most 500 MB."}
 BUSY = {"error": "Too many uploads at the same time", "detail": "At most 128 are taken."}
 NO_FILE = {"error": "Neither image nor audio was sent", "detail": "Send one of them, or both."}
+
+
+class VideoRoute(UploadRoute):
+    """Takes a video."""
+
+    @staticmethod
+    def limits(settings: Settings) -> dict[str, int]:
+        """Largest size in bytes by file field."""
+        return {"video": settings.max_video_bytes}
+
+
 uploads = APIRouter(prefix="/api", route_class=UploadRoute)
+videos = APIRouter(prefix="/api", route_class=VideoRoute)
 tasks = APIRouter(prefix="/api", route_class=KeyRoute)
 
 
@@ -41,6 +57,12 @@ async def receipts_of(request: Request) -> Receipts:
     """What `create_app` made."""
     receipts: Receipts = request.app.state.receipts
     return receipts
+
+
+async def verification_of(request: Request) -> Verification:
+    """What `create_app` made."""
+    verification: Verification = request.app.state.verification
+    return verification
 
 
 @uploads.post(
@@ -71,6 +93,30 @@ async def preflight(
     cut out, how loud and clear the speech is, and what could be better.
     """
     return await preflight.look(form)
+
+
+@videos.post(
+    "/v1/verify",
+    summary="Which labels a video carries, and whether it was made here",
+    tags=["Synthesis"],
+    responses=documented(
+        {
+            400: {"not an MP4": NO_VIDEO},
+            408: {"too slow": TIMED_OUT},
+            413: {"file too large": VIDEO_TOO_LARGE},
+            422: {"malformed form": MALFORMED},
+            503: {"too many uploads": BUSY, "shutting down": STOPPING},
+        }
+    ),
+)
+async def verify(
+    form: Annotated[VideoForm, Form(media_type="multipart/form-data")],
+    verification: Annotated[Verification, Depends(verification_of)],
+) -> Verified:
+    """Looks at an MP4 from anywhere and keeps nothing. A file without labels may be synthetic all the same: encoding it
+    anew removes all that is not in the picture.
+    """
+    return await verification.look(form)
 
 
 @tasks.get(

@@ -23,6 +23,8 @@ IPV6_NETWORK = 64
 
 caller: ContextVar[str] = ContextVar("caller", default="")
 """For whom this request is served: the name of a key, or where none is needed, an address."""
+address: ContextVar[str] = ContextVar("address", default="")
+"""Where this request comes from."""
 
 
 def client_of(owner: str | None, host: str | None) -> str:

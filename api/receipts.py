@@ -1,7 +1,6 @@
 """What a finished video was made of, by what, and how good it is: hashes, options, versions, times, figures."""
 
 import asyncio
-import hashlib
 import json
 import logging
 from contextlib import suppress
@@ -14,9 +13,9 @@ from pydantic import BaseModel, Field
 
 from api.children import ChildFailed, Children
 from api.errors import TaskNotFound
-from api.files import keep
+from api.files import keep, sha256_of
 from api.places import Places
-from api.schemas import WEIGHTS, Timestamp
+from api.schemas import WEIGHTS, FoundLabels, Timestamp
 from api.settings import Settings
 from api.storage import render_folder
 from api.tasks import Render, Task
@@ -128,6 +127,7 @@ class Receipt(BaseModel):
     )
     timings: ReceiptTimings
     result: ReceiptResult
+    labels: FoundLabels | None = Field(description="Read from the file; null where an earlier release looked at it.")
     measured: ReceiptMeasured | None = Field(description="null while it is being measured: ask again a little later.")
 
 
@@ -168,6 +168,7 @@ class Receipts:
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
             measured=found.get("measured"),
+            labels=_labels(found.get("labels"), task),
         )
 
     async def _found(self, render: Render) -> dict[str, Any]:
@@ -248,6 +249,14 @@ def poster_of(folder: Path) -> bytes:
         raise TaskNotFound from None
 
 
+def _labels(found: dict[str, Any] | None, task: Task) -> FoundLabels | None:
+    """Without the ProduceID where that is the id of another's task, with which this one shares the video."""
+    labels = FoundLabels.model_validate(found) if found else None
+    if labels and isinstance(labels.aigc, dict) and task.id != task.render.id:
+        del labels.aigc["ProduceID"]
+    return labels
+
+
 def _timings(task: Task) -> ReceiptTimings:
     started, finished = task.started_at or task.created_at, task.finished_at or task.created_at
     return ReceiptTimings(
@@ -278,5 +287,4 @@ def _unchanged_hash(file: Path, since: datetime | None) -> str | None:
 @cache
 def _hash(file: Path, size: int, changed_ns: int) -> str:
     """Of a file that had that size and was last touched then: of gigabytes, so it is done once."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return sha256_of(file)

@@ -14,10 +14,11 @@ from api.access import HINT, Access
 from api.errors import ErrorBody, TaskNotFound
 from api.files import OpenedFile
 from api.metrics import Metrics
-from api.places import caller, client_of
+from api.places import address, caller, client_of
 from api.preconditions import conditional
 from api.schemas import Alive, Health, Ready, RenderForm, SynthesisEnded, TaskCreated, TaskState
 from api.service import Synthesis
+from api.settings import Settings
 from api.storage import staging_folder
 from api.uploads import receive_form
 
@@ -28,6 +29,7 @@ CALLBACK = {
     "error": "callback_url points to an address that is not allowed",
     "detail": "It has to be public, or in a network that whoever runs this server allows.",
 }
+LABELLED = {"error": "This server makes no video without its visible label", "detail": "Leave visible_label out."}
 OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}
 NO_ENGINE = {
     "error": "Engine 'diffusion' is not available on this server",
@@ -93,7 +95,9 @@ class KeyRoute(APIRoute):
         async def admit_then_handle(request: Request) -> Response:
             access: Access = request.app.state.access
             request.state.owner = access.admit(request.headers.get("authorization"))
-            caller.set(client_of(request.state.owner, request.client.host if request.client else None))
+            host = request.client.host if request.client else None
+            caller.set(client_of(request.state.owner, host))
+            address.set(host or "")
             logs.about(request.path_params.get("task_id", ""))
             return await handle(request)
 
@@ -107,6 +111,11 @@ class FormRoute(APIRoute):
         """Refuses what need not be uploaded to be refused."""
         synthesis.refuse_when_closed()
 
+    @staticmethod
+    def limits(settings: Settings) -> dict[str, int]:
+        """Largest size in bytes by file field."""
+        return {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As in FastAPI's "Custom Request and APIRoute class"."""
         handle = super().get_route_handler()
@@ -114,11 +123,10 @@ class FormRoute(APIRoute):
         async def read_then_handle(request: Request) -> Response:
             synthesis = await service(request)
             settings, authorization = synthesis.settings, request.headers.get("authorization")
-            limits = {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
             await self.before_form(request, synthesis)
             async with (
                 synthesis.uploading(),
-                receive_form(request, staging_folder(settings), limits, settings.upload_seconds) as form,
+                receive_form(request, staging_folder(settings), self.limits(settings), settings.upload_seconds) as form,
             ):
                 request.app.state.access.identify(authorization)  # it may have been revoked meanwhile
                 request.state.form = form
@@ -217,6 +225,7 @@ def get_metrics(request: Request, synthesis: Service) -> Response:
                 "out of range": OUT_OF_RANGE,
                 "engine not there": NO_ENGINE,
                 "callback not allowed": CALLBACK,
+                "label is not optional": LABELLED,
             },
             408: {"too slow": TIMED_OUT},
             409: {"another request": KEY_USED},

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, HttpUrl, PlainSerializer, ValidationError
 from api.tasks import FINAL, Render, TaskStatus
 from dice_talk import __version__
 from dice_talk.engine import EngineChoice
-from dice_talk.options import LEFT_EMPTY, RenderOptions
+from dice_talk.options import LEFT_EMPTY, Flag, RenderOptions
 
 MAX_PAGE = 100
 Timestamp = Annotated[
@@ -32,6 +32,10 @@ class TaskOptions(RenderOptions):
         None,
         json_schema_extra=LEFT_EMPTY,
         description="Is told how the task ended, by a signed POST (Standard Webhooks); a public http or https address.",
+    )
+
+    visible_label: Flag = Field(
+        True, description="false: without the visible label; only where whoever runs the server allows that."
     )
 
     def options(self) -> RenderOptions:
@@ -138,11 +142,48 @@ class TaskState(BaseModel):
     )
     cancelled: bool = Field(False, description="The client cancelled it; status is then FAILED.", examples=[False])
     warnings: list[InputWarning] = Field(default_factory=list, description=WARNINGS, examples=[[]])
+    visible_label: str | None = Field(None, description="What is drawn into the video as a label.", examples=["AI生成"])
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in FINAL
+
+
+class VisibleLabel(BaseModel):
+    """Of a video made by this software."""
+
+    text: str = Field(examples=["AI生成 AI-generated"])
+    shown: str = Field(description="start (for two seconds) or always.", examples=["start"])
+
+
+class Signature(BaseModel):
+    """Of a C2PA manifest."""
+
+    state: str = Field(
+        description="trusted; valid: it holds, but the signer is not known to this server; invalid; unchecked: this "
+        "server lacks the package.",
+        examples=["valid"],
+    )
+    signer: str | None = Field(description="The organisation that the certificate names.", examples=["Example Ltd"])
+    generator: str | None = Field(description="The software that is said to have made it.", examples=["Example 1.0"])
+    digital_source_type: str | None = Field(description="As in FoundLabels.", examples=["compositeSynthetic"])
+    problems: list[str] = Field(description="C2PA's codes.", examples=[["signingCredential.untrusted"]])
+
+
+class FoundLabels(BaseModel):
+    """What a file says of being synthetic; null for what it doesn't say. Anybody can write most of it."""
+
+    aigc: dict[str, str] | str | None = Field(
+        description="China's AIGC field; as text where it is not as the standard has it.",
+        examples=[{"Label": "1", "ContentProducer": "DICE-Talk Server"}],
+    )
+    digital_source_type: str | None = Field(
+        description="IPTC's term, in XMP: compositeSynthetic or compositeWithTrainedAlgorithmicMedia in our videos.",
+        examples=["compositeSynthetic"],
+    )
+    visible_label: VisibleLabel | None = Field(description="As our files note it; in those of others none is found.")
+    c2pa: Signature | None = Field(description="A signed manifest.")
 
 
 class TaskPage(BaseModel):

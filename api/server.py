@@ -53,11 +53,13 @@ from api.settings import Settings
 from api.storage import clear_leftovers, render_folder, storage_problem
 from api.store import StoreError, TaskStore, sqlite_url
 from api.sweeper import sweep_forever
+from api.verification import Verification
 from api.webhooks import Webhooks, load_secret
 from dice_talk import __version__
 from dice_talk.device import gpu_available
 from dice_talk.engine import Tuning, choose_engine
 from dice_talk.errors import EngineUnavailable
+from dice_talk.labels import signature
 from dice_talk.worker import flags_of
 
 log = logging.getLogger("api.server")  # also when run as __main__
@@ -88,6 +90,10 @@ def create_app(
         engine = choose_engine(settings.engine, settings.checkpoints_dir)
     except EngineUnavailable as error:
         raise StartError(f"{error}. {error.detail}") from error
+    try:
+        signature.refuse_unusable(settings)
+    except signature.SigningError as error:
+        raise StartError(str(error)) from error
     keys = _open_keys(settings.api_keys_file)
     lock = _claim(settings.data_dir)
     try:
@@ -150,7 +156,8 @@ def create_app(
     app.state.synthesis, app.state.metrics = synthesis, metrics
     app.state.access = Access(keys, settings.key_requests_per_minute)
     app.state.preflight, app.state.receipts = Preflight(settings, children, synthesis.foresee), receipts
-    routes.install(app, [control.calls, media.uploads, media.tasks], keys=keys is not None)
+    app.state.verification = Verification(store, children)
+    routes.install(app, [control.calls, media.uploads, media.videos, media.tasks], keys=keys is not None)
     errors.install(app, BOUNDS)
     app.add_middleware(HeadAsGet)
     app.add_middleware(RelativeRedirects)  # each one added goes around those before it

@@ -18,14 +18,23 @@ from api import logs
 from api.children import Children
 from api.cursor import decode_cursor, encode_cursor
 from api.dispatcher import Dispatcher
-from api.errors import ApiError, Conflict, QueueFull, TaskNotCompleted, TaskNotFound, TooManyRequests, Unavailable
+from api.errors import (
+    ApiError,
+    Conflict,
+    InvalidValue,
+    QueueFull,
+    TaskNotCompleted,
+    TaskNotFound,
+    TooManyRequests,
+    Unavailable,
+)
 from api.eta import Forecast, Size, Span
 from api.events import TICK_S, Events, Feed
 from api.files import settle
 from api.inspection import Inputs, Inspector
 from api.metrics import Load
 from api.outbound import check_url
-from api.places import caller
+from api.places import address, caller
 from api.recent import Standing
 from api.schemas import Health, InputWarning, RenderForm, SecondsRange, TaskCreated, TaskOptions, TaskPage, TaskState
 from api.settings import Settings
@@ -37,11 +46,14 @@ from dice_talk import __version__
 from dice_talk.engine import choose_engine, fingerprint, weights_of
 from dice_talk.errors import EngineUnavailable
 from dice_talk.face import output_size
+from dice_talk.labels import LabelOptions
 from dice_talk.options import MAX_SEED, RenderOptions
 
 log = logging.getLogger(__name__)
 
 RETRY_LATER = {"Retry-After": "30"}
+UNLABELLED_KEPT = timedelta(days=184)
+"""Six months at least: how long it is known who asked for a video without the visible label."""
 RELEASE_S = 10.0
 """How long removing a running task waits for its engine; after that, its files go with the next sweep."""
 
@@ -181,8 +193,8 @@ class Synthesis:
         engine = choose_engine(
             self.settings.engine if wish.engine == "auto" else wish.engine, self.settings.checkpoints_dir
         )
-        options = wish.options()
-        cache_key = await asyncio.to_thread(self._cache_key, options, upload, engine)
+        options, labels = wish.options(), self._labels(wish)
+        cache_key = await asyncio.to_thread(self._cache_key, options, upload, engine, labels)
         try:
             await self._find_place(cache_key, owner)  # it costs less than to look at the files
         except ApiError:
@@ -190,7 +202,7 @@ class Synthesis:
                 return _created(made)  # its twin took the last place
             raise
         inputs = await self._inspector.inspect(upload, wish.duration)
-        render = self._plan(options, cache_key, engine, inputs)
+        render = self._plan(options, cache_key, engine, inputs, labels)
         task = Task(
             render.id,
             render.created_at,
@@ -199,6 +211,7 @@ class Synthesis:
             idempotency_key=key,
             request_hash=body,
             warnings=inputs.warnings,
+            unlabelled_for=None if labels.visible_label == self.settings.visible_label else address.get(),
             callback_url=callback_url,
         )
         logs.about(task.id)
@@ -258,14 +271,25 @@ class Synthesis:
             self.refuse_when_full()
         return shared
 
-    def _cache_key(self, options: RenderOptions, upload: Upload, engine: str) -> str | None:
+    def _labels(self, wish: TaskOptions) -> LabelOptions:
+        """Of a video. Raises `InvalidValue` where one without the visible label is asked for and not allowed."""
+        labels = LabelOptions.part_of(self.settings)
+        if wish.visible_label or not labels.words:
+            return labels
+        if not self.settings.visible_label_optional:
+            raise InvalidValue("This server makes no video without its visible label", "Leave visible_label out.")
+        return labels.without_visible()
+
+    def _cache_key(self, options: RenderOptions, upload: Upload, engine: str, labels: LabelOptions) -> str | None:
         """None without a seed. Blocking."""
         if options.seed is None:
             return None
         weights = fingerprint(engine, self.settings.checkpoints_dir)
-        return cache_key(upload.image_hash, upload.audio_hash, options, engine, weights)
+        return cache_key(upload.image_hash, upload.audio_hash, options, engine, weights, labels)
 
-    def _plan(self, options: RenderOptions, key: str | None, engine: str, inputs: Inputs) -> Render:
+    def _plan(
+        self, options: RenderOptions, key: str | None, engine: str, inputs: Inputs, labels: LabelOptions
+    ) -> Render:
         """Raises `InvalidOptions` when the video would be too large."""
         shape = (1, 1) if options.crop else (inputs.width, inputs.height)
         width, height = output_size(*shape, options.min_resolution)
@@ -281,6 +305,7 @@ class Synthesis:
             created_at=now,
             updated_at=now,
             pixels=width * height,
+            labels=labels,
         )
 
     async def _find_shared(self, key: str | None) -> Render | None:
@@ -360,6 +385,7 @@ class Synthesis:
             eta_seconds=_range(eta),
             cancelled=task.cancelled_at is not None,
             warnings=_warnings(task),
+            visible_label=render.labels.words,
         )
 
     def foresee(self, size: Size) -> SecondsRange | None:
@@ -498,6 +524,11 @@ class Synthesis:
             # wrote may outlast this; its row then stays for the next sweep.
             removed = [one for one in gone if await asyncio.to_thread(remove_folder, self.folder(one))]
             await asyncio.to_thread(self._store.purge, cutoff, removed)
+        await asyncio.to_thread(
+            self._store.forget_labels,
+            made_before=min(cutoff, self._clock() - timedelta(days=self.settings.verify_days)),
+            asked_before=self._clock() - UNLABELLED_KEPT,
+        )
         if removed:
             log.info("%d renders removed that are too old or belong to no task", len(removed))
         return len(removed)

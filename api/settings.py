@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from dice_talk.engine import EngineChoice
+from dice_talk.labels import LabelOptions
 
 CONFIG_FILE = "config.toml"
 MEGABYTE = 1024 * 1024
@@ -24,7 +25,7 @@ OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-
 """What the service's own paths begin with. Below one, nobody could tell whether a proxy has removed the prefix."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, LabelOptions):
     """Built once, in `api.server.main`, and passed down. Relative folders are relative to the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="DICE_TALK_", extra="forbid", frozen=True)
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(60.0, gt=0, description="How often what is too old is removed.")
     max_image_mb: float = Field(10.0, gt=0, description="Largest image file, in MiB.")
     max_audio_mb: float = Field(50.0, gt=0, description="Largest audio file, in MiB.")
+    max_video_mb: float = Field(500.0, gt=0, description="Largest video file to be verified, in MiB.")
     uploads: int = Field(128, ge=1, description="Uploads taken at the same time; more are answered with 503.")
     min_free_mb: float = Field(200.0, ge=0, description="With less room on the disk, in MiB, no tasks are accepted.")
     upload_seconds: float = Field(300.0, gt=0, description="How long one upload may take.")
@@ -78,6 +80,13 @@ class Settings(BaseSettings):
     )
     shutdown_seconds: float = Field(10.0, ge=0, description="How long running tasks may go on after SIGTERM.")
 
+    visible_label_optional: bool = Field(
+        False, description="Whether a request may ask for no visible label; who did so is kept for six months."
+    )
+    verify_days: float = Field(
+        365.0, gt=0, le=36_500, description="How long hashes of videos are kept, so that verify knows them."
+    )
+
     @property
     def max_image_bytes(self) -> int:
         """Largest image file in bytes."""
@@ -92,6 +101,11 @@ class Settings(BaseSettings):
     def max_audio_bytes(self) -> int:
         """Largest audio file in bytes."""
         return int(self.max_audio_mb * MEGABYTE)
+
+    @property
+    def max_video_bytes(self) -> int:
+        """Largest video file in bytes."""
+        return int(self.max_video_mb * MEGABYTE)
 
     @field_validator("cors_origins")
     @classmethod

@@ -1,6 +1,5 @@
 """Where files lie below the data folder, and whether there is room for more."""
 
-import hashlib
 import logging
 import os
 import shutil
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.dispatcher import STATE_FILE
+from api.files import sha256_of
 from api.settings import MEGABYTE, Settings
 from api.store import TaskStore
 
@@ -52,8 +52,7 @@ def link_inputs(source: Path, target: Path) -> Upload:
     hashes = []
     for name in ("image", "audio"):
         (target / name).hardlink_to(source / name)
-        with (target / name).open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        hashes.append(sha256_of(target / name))
     return Upload(target, *hashes)
 
 

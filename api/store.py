@@ -15,7 +15,8 @@ from sqlalchemy.engine import Engine as Database
 
 from api.eta import Size, Timing
 from api.recent import Recent, Standing
-from api.tasks import CANCELLED, FINAL, LEGAL, Callback, Render, Task, TaskStatus
+from api.tasks import CANCELLED, FINAL, LEGAL, Callback, Render, Task, TaskStatus, Unlabelled
+from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
 
 SCHEMA_VERSION = 4
@@ -50,6 +51,7 @@ MIGRATIONS = {
         " AND (first.created_at < tasks.created_at OR (first.created_at = tasks.created_at AND first.id < tasks.id)))",
         "DROP INDEX ix_tasks_idempotency_key",
         "CREATE UNIQUE INDEX uq_tasks_idempotency_key ON tasks (idempotency_key, (COALESCE(owner, '')))",
+        "ALTER TABLE renders ADD COLUMN labels JSON NOT NULL DEFAULT '{}'",
     ),
 }
 """By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak. New tables need no word."""
@@ -81,6 +83,7 @@ _renders = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("steps", sa.Integer, nullable=False),
     sa.Column("pixels", sa.Integer, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
     sqlite_autoincrement=True,  # a number is never given twice, also not after rows were removed
 )
 _tasks = sa.Table(
@@ -123,6 +126,23 @@ _timings = sa.Table(  # how long renders took; kept when these are removed
     sa.Column("steps", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sqlite_autoincrement=True,
+)
+_made = sa.Table(  # finished videos by their hash; kept when these are removed
+    "made",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sha256", sa.String(64), index=True, nullable=False),
+    sa.Column("render_id", sa.String(36), index=True, nullable=False),
+    sa.Column("made_at", sa.DateTime, index=True, nullable=False),
+)
+_unlabelled = sa.Table(  # who asked for a video without the visible label; kept when the task is removed
+    "unlabelled",
+    _metadata,
+    sa.Column("task_id", sa.String(36), primary_key=True),
+    sa.Column("render_id", sa.String(36), nullable=False),
+    sa.Column("asked_at", sa.DateTime, index=True, nullable=False),
+    sa.Column("owner", sa.String(64)),
+    sa.Column("address", sa.String(64), nullable=False),
 )
 _joined = sa.select(_renders, *(column.label(f"task_{column.name}") for column in _tasks.c)).join_from(_tasks, _renders)
 _ENDED = _renders.c.status.in_([status.value for status in FINAL])
@@ -198,7 +218,8 @@ class TaskStore:
         """Stores a task with a render of its own. Gives the render with its number. Raises `KeyTaken`."""
         render = task.render
         row = {column.name: getattr(render, column.name) for column in _renders.c if column.name != "number"}
-        row |= {"options": render.options.model_dump(mode="json"), "status": render.status.value}
+        documents = {name: getattr(render, name).model_dump(mode="json") for name in ("options", "labels")}
+        row |= {**documents, "status": render.status.value}
         with self._db.begin() as db:
             number = db.scalar(_renders.insert().values(row).returning(_renders.c.number))
             _store_claim(db, task)
@@ -300,8 +321,10 @@ class TaskStore:
         with self._db.connect() as db:
             return int(db.scalar(query) or 0)
 
-    def update(self, render_id: str, status: TaskStatus, *, progress: float = 0.0, **values: Any) -> bool:
-        """Moves a render to `status` and sets `values`; its progress only ever grows.
+    def update(
+        self, render_id: str, status: TaskStatus, *, progress: float = 0.0, sha256: str | None = None, **values: Any
+    ) -> bool:
+        """Moves a render to `status` and sets `values`; its progress only ever grows. `sha256`: of the finished video.
 
         False when the render is gone or may not go there from where it is: a late word about a finished render.
         """
@@ -314,6 +337,8 @@ class TaskStore:
         )
         with self._db.begin() as db:
             changed = db.execute(statement).rowcount == 1
+            if changed and sha256:
+                db.execute(_made.insert().values(sha256=sha256, render_id=render_id, made_at=values["finished_at"]))
         self._recent.forget(render_id, status)
         return changed
 
@@ -401,6 +426,29 @@ class TaskStore:
         with self._db.connect() as db:
             return [Timing(Size(*size), seconds) for *size, seconds in db.execute(sa.select(*columns))]
 
+    def made_at(self, sha256: str) -> datetime | None:
+        """When a video of that hash was first made here."""
+        query = sa.select(sa.func.min(_made.c.made_at)).where(_made.c.sha256 == sha256)
+        with self._db.connect() as db:
+            found: datetime | None = db.scalar(query)
+        return found
+
+    def unlabelled(self) -> list[Unlabelled]:
+        """Who asked for videos without the visible label, the first one first; with their hashes, as long as known."""
+        query = (
+            sa.select(_unlabelled, _made.c.sha256)
+            .join_from(_unlabelled, _made, _unlabelled.c.render_id == _made.c.render_id, isouter=True)
+            .order_by(_unlabelled.c.asked_at)
+        )
+        with self._db.connect() as db:
+            return [Unlabelled(**row) for row in db.execute(query).mappings()]
+
+    def forget_labels(self, made_before: datetime, asked_before: datetime) -> None:
+        """The hashes of older videos, and older requests for no visible label."""
+        with self._db.begin() as db:
+            db.execute(_made.delete().where(_made.c.made_at < made_before))
+            db.execute(_unlabelled.delete().where(_unlabelled.c.asked_at < asked_before))
+
     def stamp(self) -> int:
         """Another one after each change of what tasks look like. Does not block."""
         return self._recent.stamp()
@@ -439,6 +487,9 @@ def _store_claim(db: sa.Connection, task: Task) -> None:
         if task.idempotency_key is None:
             raise
         raise KeyTaken from error
+    if task.unlabelled_for is not None:
+        asked = {"task_id": task.id, "render_id": task.render.id, "asked_at": task.created_at, "owner": task.owner}
+        db.execute(_unlabelled.insert().values(asked | {"address": task.unlabelled_for}))
     if task.callback_url:
         callback = {"task_id": task.id, "url": task.callback_url, "attempts": 0, "due_at": task.created_at}
         db.execute(_callbacks.insert().values(callback))
@@ -461,6 +512,7 @@ def _to_task(row: sa.RowMapping) -> Task:
 def _to_render(row: sa.RowMapping) -> Render:
     values = {column.name: row[column.name] for column in _renders.c}
     values |= {"options": RenderOptions.model_validate(row["options"]), "status": TaskStatus(row["status"])}
+    values |= {"labels": LabelOptions.model_validate(row["labels"])}
     return Render(**values)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from dice_talk.labels import LabelOptions, signature
 from dice_talk.options import RenderOptions
 
 
@@ -72,6 +73,7 @@ class Render:
     finished_at: datetime | None = None
     result: dict[str, Any] = field(default_factory=dict)  # of a finished one: what the file holds
     pixels: int = 0  # of the video, a frame; 0 where an earlier release did not note it
+    labels: LabelOptions = field(default_factory=LabelOptions)  # that the video carries, or will
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Task:
     idempotency_key: str | None = None  # the client's own name for the request that made it
     request_hash: str | None = None  # of that request's body
     warnings: list[dict[str, Any]] = field(default_factory=list)  # about what was sent, as preflight has them
+    unlabelled_for: str | None = None  # address of a client that asked for no visible label; told to the store once
     callback_url: str | None = None  # told to the store once, and by it to `api.webhooks` only
 
     def as_told(self) -> "Task":
@@ -152,12 +155,31 @@ class Callback:
     attempts: int  # that failed
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """A request for a video without the visible label."""
+
+    task_id: str
+    render_id: str
+    asked_at: datetime
+    owner: str | None
+    address: str
+    sha256: str | None  # of the video; None where it was not made, or that is forgotten
+
+
 def request_hash(image_hash: str, audio_hash: str, fields: dict[str, Any]) -> str:
     """Equal for requests of equal bodies: same bytes, same fields as they were sent."""
     return hashlib.sha256(json.dumps([image_hash, audio_hash, fields], sort_keys=True).encode()).hexdigest()
 
 
-def cache_key(image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str) -> str:
-    """Equal for requests that must give the same video: same bytes, full set of options, engine and weights."""
-    parts = [image_hash, audio_hash, options.model_dump(mode="json"), engine, fingerprint]
+def cache_key(
+    image_hash: str, audio_hash: str, options: RenderOptions, engine: str, fingerprint: str, labels: LabelOptions
+) -> str:
+    """Equal for requests that must give the same video: same bytes, full set of options, engine, weights and labels.
+
+    Blocking.
+    """
+    drawn = [labels.visible_label, labels.words, labels.visible_label_corner] if labels.words else []
+    marks = [labels.content_producer, *drawn, signature.identity(labels)]
+    parts = [image_hash, audio_hash, options.model_dump(mode="json"), engine, fingerprint, marks]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,13 +1,18 @@
-"""Hashes and sizes of a finished render's files: `python -m dice_talk.digest IMAGE AUDIO VIDEO`, one JSON line each."""
+"""Hashes and sizes of a finished render's files: `python -m dice_talk.digest IMAGE AUDIO VIDEO`, one JSON line each.
+
+With the video's come its labels.
+"""
 
 import hashlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from dice_talk import priority
 from dice_talk.audio import describe
 from dice_talk.child import confine, missing_files_told, say
 from dice_talk.image import load_portrait
+from dice_talk.labels import reading
 
 
 def digest(path: Path) -> dict[str, str | int]:
@@ -25,7 +30,7 @@ def main() -> None:
         height, width, _ = load_portrait(image).shape
         say(image={**digest(image), "width": width, "height": height})
         say(audio={**digest(audio), "seconds": round(describe(audio).seconds, 3)})
-        say(video=digest(video))
+        say(video=digest(video), labels=asdict(reading.read(video)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from dice_talk import __version__
 from dice_talk.diffusion.files import INSIGHTFACE, NEEDED_FILES, YOLOFACE, weights_label
 from dice_talk.errors import EngineUnavailable
+from dice_talk.labels import UNNAMED, Labels
 from dice_talk.options import RenderOptions
 
 
@@ -29,6 +30,7 @@ class RenderJob:
     output: Path  # written whole by the engine; the caller renames it into place
     options: RenderOptions  # `seed` is set
     state: Path | None = None  # where an engine may note how far it is, and goes on from; the caller deletes it
+    labels: Labels = UNNAMED  # for `VideoWriter`
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class EngineSpec:
     extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
     one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
     remedy: str
+    source_type: str  # of its videos: a term of IPTC's DigitalSourceType
     tunable: bool = False  # its `load` takes a `Tuning` too
     revision: int = 1  # raised when the same request could give another video; see scripts/revisions.py
 
@@ -128,6 +131,7 @@ ENGINES = {
             extras=(YOLOFACE, INSIGHTFACE),
             one_process=True,
             remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
+            source_type="compositeWithTrainedAlgorithmicMedia",
             tunable=True,
             revision=1,
         ),
@@ -152,6 +156,7 @@ ENGINES = {
             one_process=False,  # Python's threads would share one core
             remedy="Run: .venv/bin/pip install --force-reinstall -r requirements_api.txt"
             " && .venv/bin/python -m dice_talk.lite.sphinx",
+            source_type="compositeSynthetic",
             revision=1,
         ),
     )

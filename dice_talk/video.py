@@ -1,4 +1,4 @@
-"""Writing the finished file frame by frame, and reading back what it holds, or one picture of it.
+"""Writing the finished file frame by frame with its labels, and reading back what it holds, or one picture of it.
 
 PyAV (FFmpeg's libraries inside a wheel) encodes in this process: no system ffmpeg, no shell, exact time stamps.
 """
@@ -21,9 +21,12 @@ from PIL import Image
 
 from dice_talk import __version__
 from dice_talk.audio import Samples
-from dice_talk.engine import RenderResult
+from dice_talk.engine import RenderJob, RenderResult
 from dice_talk.errors import RenderFailed
 from dice_talk.image import Pixels
+from dice_talk.labels import AIGC, UNNAMED, Labels, reading, signature, xmp
+from dice_talk.labels.boxes import moov_first
+from dice_talk.labels.stamp import Stamp
 
 CRF = "17"
 """x264 quality: visually lossless for faces at these sizes."""
@@ -38,6 +41,9 @@ AUDIO_BITRATE = 128_000
 """Of each channel."""
 AUDIO_CODER = "fast"
 """FFmpeg's quantiser search: half the time of the default one, whose first second is poor in some recordings."""
+_MOVFLAGS = "+faststart+use_metadata_tags"
+"""Without the latter, FFmpeg drops AIGC without a word: it is no field of iTunes'. See decision 0020."""
+_QUICKTIME = "com.apple.quicktime."
 _AAC_FRAME = 1024
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix
@@ -66,13 +72,18 @@ class VideoWriter:
         sound: Samples,
         rate: int,
         metadata: Mapping[str, object],
+        labels: Labels = UNNAMED,
     ) -> None:
         """`sound`: `(n, 1)` or `(n, 2)` at `rate` Hz. `metadata`: JSON for the comment; the version is added."""
+        self._path, self._labels = path, labels
+        self._stamp = Stamp(labels, width=width, height=height, fps=fps)
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
         self._pieces = _pieces(sound, rate, _sound_length(frames, fps))
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        self._container.metadata["title"] = "DICE-Talk"
-        self._container.metadata["comment"] = json.dumps({**metadata, "version": __version__})
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": _MOVFLAGS})
+        comment = json.dumps({**metadata, "version": __version__, **labels.noted})
+        for name, text in (("title", "DICE-Talk"), ("comment", comment)):
+            self._container.metadata[name] = self._container.metadata[_QUICKTIME + name] = text
+        self._container.metadata[AIGC] = labels.aigc
         self._video: VideoStream = self._container.add_stream("libx264", rate=fps)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         self._video.options = {"crf": CRF, "preset": PRESET, "x264-params": TUNING}
@@ -98,9 +109,12 @@ class VideoWriter:
             self._container.mux(self._video.encode())
             self._container.mux(self._audio.encode())
         self._container.close()
+        if kind is None:
+            xmp.append(self._path, self._labels.source_type)
 
     def write(self, frame: Pixels) -> None:
-        """Appends one RGB frame `(H, W, 3)`."""
+        """Appends one RGB frame `(H, W, 3)`, with the visible label where there is to be one."""
+        frame = self._stamp.on(frame, self._written)
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(frame, format="rgb24"),
             format="yuv420p",
@@ -166,6 +180,13 @@ class VideoInfo:
     metadata: dict[str, str]
 
 
+def finish(job: RenderJob, result: RenderResult, engine: str) -> None:
+    """What comes after an engine: the signature, where there is to be one, and the check. Raises `RenderFailed`."""
+    if job.labels.signed:
+        signature.sign(job.output, job.labels, job.image, engine, result.versions.get(f"{engine}-engine", ""))
+    verify(job.output, result, job.labels)
+
+
 def probe(path: Path) -> VideoInfo:
     """Reads streams and every packet, decoding nothing. Raises `RenderFailed` when it is no video with sound."""
     try:
@@ -186,15 +207,15 @@ def probe(path: Path) -> VideoInfo:
                 video_start=_seconds(video.start_time, video.time_base),
                 video_seconds=_seconds(video.duration, video.time_base),
                 audio_seconds=_seconds(audio.duration, audio.time_base),
-                faststart=_moov_first(path),
+                faststart=_starts_fast(path),
                 metadata=dict(container.metadata),
             )
     except (av.FFmpegError, IndexError) as error:
         raise RenderFailed("The finished file is not a video with sound") from error
 
 
-def verify(path: Path, promised: RenderResult) -> None:
-    """Raises `RenderFailed` unless the file holds what the engine says it made: a wrong file is no result."""
+def verify(path: Path, promised: RenderResult, labels: Labels = UNNAMED) -> None:
+    """Raises `RenderFailed` unless the file holds what the engine says it made, and carries its labels."""
     info = probe(path)
     found = {
         "codecs": ((info.video_codec, info.audio_codec, info.pixel_format), ("h264", "aac", "yuv420p")),
@@ -211,6 +232,7 @@ def verify(path: Path, promised: RenderResult) -> None:
     wrong = [f"{what}: {got} instead of {wanted}" for what, (got, wanted) in found.items() if got != wanted]
     if wrong:
         raise RenderFailed("The finished video is not what was promised", "; ".join(wrong))
+    reading.check(path, labels)
 
 
 def poster(path: Path) -> bytes:
@@ -232,14 +254,6 @@ def _seconds(ticks: int | None, base: Fraction | None) -> float:
     return float((ticks or 0) * (base or 0))
 
 
-def _moov_first(path: Path) -> bool:
-    """Whether an MP4's index precedes its media, so that players can start while they download."""
+def _starts_fast(path: Path) -> bool:
     with path.open("rb") as file:
-        while len(header := file.read(8)) == 8:
-            size, kind = int.from_bytes(header[:4], "big"), header[4:]
-            if kind in (b"moov", b"mdat"):
-                return kind == b"moov"
-            if size < 8:
-                return False
-            file.seek(size - 8, 1)
-    return False
+        return moov_first(file)

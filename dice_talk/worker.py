@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from dice_talk import priority
 from dice_talk.engine import Engine, Progress, RenderJob, Tuning, load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
+from dice_talk.labels import Labels
 from dice_talk.options import RenderOptions
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def encode_job(number: int, job: RenderJob) -> Message:
     """The message that asks a worker for `job`; `number` (from 1) is repeated in all that it says about it."""
     paths = {"image": str(job.image), "audio": str(job.audio), "output": str(job.output)}
     state = str(job.state) if job.state else None
-    return {"job": number, "render": {**paths, "options": job.options.model_dump(mode="json"), "state": state}}
+    options, labels = (one.model_dump(mode="json") for one in (job.options, job.labels))
+    return {"job": number, "render": {**paths, "options": options, "state": state, "labels": labels}}
 
 
 def encode_cancel(number: int) -> Message:
@@ -56,6 +58,7 @@ def decode_job(message: Message) -> RenderJob:
         output=Path(message["output"]),
         options=RenderOptions.model_validate(message["options"]),
         state=Path(message["state"]) if message["state"] else None,
+        labels=Labels.model_validate(message["labels"]),
     )
 
 
@@ -101,10 +104,10 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
         say({"job": number, "event": "progress", **asdict(progress)})
 
     try:
-        from dice_talk.video import verify  # the service reads this module too, and has no use for a codec
+        from dice_talk.video import finish  # the service reads this module too, and has no use for a codec
 
         result = engine.render(job, report)
-        verify(job.output, result)
+        finish(job, result, engine.name)
         outcome = {"event": "done", **asdict(result)}
     except DiceTalkError as error:
         outcome = {"event": "failed", "error": str(error), "detail": error.detail}

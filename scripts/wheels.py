@@ -24,10 +24,10 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
     "macOS x86-64": "x86_64-apple-darwin",
 }
-LOCKS = ("api", "dev", "diffusion")
+LOCKS = ("api", "c2pa", "dev", "diffusion")
 FETCHED = f"pocketsphinx=={sphinx.RELEASE}"
-ABSENT = {("macOS x86-64", "diffusion"): "torch"}
-"""What a platform will never get: torch ended its wheels for it."""
+ABSENT = {("macOS x86-64", "diffusion"): "torch", ("macOS x86-64", "c2pa"): "cryptography"}
+"""What a platform will never get: these have ended their wheels for it."""
 
 
 def main() -> None:

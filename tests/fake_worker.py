@@ -89,6 +89,7 @@ class FakeEngine:
             sound=speech.stereo,
             rate=speech.rate,
             metadata={"engine": self.name, "seed": job.options.seed},
+            labels=job.labels,
         ) as writer:
             for number in range(frames):
                 writer.write(np.full((128, 128, 3), number % 256, np.uint8))

@@ -99,6 +99,7 @@ export const receipt = (id, signal) => json(`${BASE}/${id}/receipt`, { signal })
 export const remove = (id) => call(`${BASE}/${id}`, { method: "DELETE" });
 export const cancel = (id) => json(`${BASE}/${id}/cancel`, { method: "POST" });
 export const preflight = (body, signal) => json("api/v1/preflight", { method: "POST", body, signal });
+export const verify = (body, signal) => json("api/v1/verify", { method: "POST", body, signal });
 export const retry = (id, body) => json(`${BASE}/${id}/retry`, { method: "POST", body });
 
 // Elements such as <video> can't send a key; with one, their source is fetched here and handed over as a blob.

@@ -16,6 +16,7 @@ import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
+import * as verification from "./verification.js";
 import { currentLanguage, durationRange, emotionName, fromServer, sentences, switchLanguage, t, translate } from "./texts.js";
 
 const FIRST_EMOTION = "happy";
@@ -274,6 +275,7 @@ async function connect() {
     drawSubmit();
   });
   show(byId("key-button"), api.takesKeys());
+  show(byId("verify"), api.offers("verify", "post"));
   if (api.takesKeys() && !api.hasKey()) keys.ask();
 }
 
@@ -296,6 +298,7 @@ function speak() {
   portraits.draw();
   speeches.draw();
   shelf.draw();
+  verification.draw();
   drawStage();
   drawSubmit();
   health.draw();
@@ -340,6 +343,7 @@ async function main() {
     speeches.lookAgain();
     await shelf.refresh();
   });
+  verification.setUp();
   acceptDrops();
   drawEmotion();
   health.watch();

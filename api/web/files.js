@@ -7,6 +7,7 @@ import { portrait } from "./portrait.js";
 import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
 import { t } from "./texts.js";
+import * as verification from "./verification.js";
 
 const isPicture = (file) => file.type.startsWith("image/");
 // Some systems know no type for what phones record; and many call it a video.
@@ -35,7 +36,9 @@ export function acceptDrops() {
     event.preventDefault();
     mark(-depth);
     complain("drop-error", null);
-    takeFiles([...event.dataTransfer.files]);
+    const files = [...event.dataTransfer.files];
+    if (event.target.closest?.("#verify")) verification.take(files[0]);
+    else takeFiles(files);
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];

@@ -4,7 +4,7 @@ import { byId, complain, element, show } from "./page.js";
 import { currentLanguage, known, t } from "./texts.js";
 
 // Chosen elsewhere on the page, or not for people who have a page.
-const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url"]);
+const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url", "visible_label"]);
 
 let fields = [];
 let changed = () => {};

@@ -95,6 +95,8 @@ function draw(state) {
   show(byId("running"), running);
   show(byId("video"), status === "COMPLETED");
   show(byId("result"), status === "COMPLETED");
+  byId("label-note").textContent = state.visible_label ?? "";
+  show(byId("label-note"), Boolean(state.visible_label));
   const over = !running && status !== "COMPLETED";
   show(byId("failed"), over);
   byId("task-findings").replaceChildren(...warnings(state));

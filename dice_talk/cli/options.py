@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from dice_talk.engine import ENGINES
 from dice_talk.options import RenderOptions
 
+Model = TypeVar("Model", bound=BaseModel)
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SHORT = {"emotion": "-e"}
 _NUMBERS: dict[str, type[click.IntRange] | type[click.FloatRange]] = {
@@ -71,8 +72,13 @@ def _kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]
 
 def render_options(given: Mapping[str, object]) -> RenderOptions:
     """What was typed, checked once more by the model itself."""
+    return checked(RenderOptions, given)
+
+
+def checked(model: type[Model], given: Mapping[str, object]) -> Model:
+    """A model of what was typed. Raises `UsageError`."""
     try:
-        return RenderOptions.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"

@@ -2,6 +2,7 @@
 
 import importlib
 import secrets
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,10 +12,11 @@ from typing import Any
 import click
 
 from dice_talk.cli.batch import STREAM, Results, Video, planned, video_arguments
-from dice_talk.cli.options import CHECKPOINTS, render_options
+from dice_talk.cli.options import CHECKPOINTS, checked, options_of, render_options
 from dice_talk.cli.screen import Bars, complain, quiet, silence_libraries
 from dice_talk.client import KEY_VARIABLE, SERVER, SERVER_VARIABLE, Client, ClientError, ServerUnreachable, TaskFailed
-from dice_talk.engine import Engine, Progress, RenderJob, choose_engine, load_engine
+from dice_talk.engine import ENGINES, Engine, Progress, RenderJob, choose_engine, load_engine
+from dice_talk.labels import LabelOptions, Labels, signature
 from dice_talk.options import MAX_SEED, RenderOptions
 
 _TOGETHER = 16
@@ -23,6 +25,7 @@ _TOGETHER = 16
 
 @click.command
 @video_arguments
+@options_of(LabelOptions)
 @CHECKPOINTS
 def render(
     files: tuple[str, ...],
@@ -37,7 +40,12 @@ def render(
 
     Every portrait (JPEG, PNG) is rendered with every speech (WAV, MP3); - takes one of them from standard input.
     """
+    labels = checked(LabelOptions, {name: given.pop(name) for name in LabelOptions.model_fields})
     options = _wanted(given, output, as_json)
+    try:
+        signature.refuse_unusable(labels)
+    except signature.SigningError as error:
+        raise click.UsageError(str(error)) from error
     silence_libraries()
     with planned(files, options.emotion, output, force=force) as videos, Bars() as bars:
         results = Results(bars, options.emotion, as_json=as_json)
@@ -47,11 +55,13 @@ def render(
             loaded = load_engine(choose_engine(engine, checkpoints), checkpoints)
         for video in videos:
             with results.of(video) as facts:
-                facts |= _rendered(loaded, video, options, bars)
+                facts |= _rendered(loaded, video, options, labels, bars)
         return results.code
 
 
-def _rendered(engine: Engine, video: Video, options: RenderOptions, bars: Bars) -> dict[str, object]:
+def _rendered(
+    engine: Engine, video: Video, options: RenderOptions, chosen: LabelOptions, bars: Bars
+) -> dict[str, object]:
     if options.seed is None:
         options = options.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
 
@@ -59,9 +69,11 @@ def _rendered(engine: Engine, video: Video, options: RenderOptions, bars: Bars) 
         bars.show(video.name, progress.fraction, progress.message)
 
     with video.place() as path, quiet():
-        result = engine.render(RenderJob(video.portrait.path, video.speech.path, path, options), report)
+        labels = Labels.of(chosen, str(uuid.uuid4()), ENGINES[engine.name].source_type)
+        job = RenderJob(video.portrait.path, video.speech.path, path, options, labels=labels)
+        result = engine.render(job, report)
         # Not imported above: the other commands need none of the packages that read and write video.
-        importlib.import_module("dice_talk.video").verify(path, result)
+        importlib.import_module("dice_talk.video").finish(job, result, engine.name)
     return {"engine": engine.name, "seed": options.seed, **asdict(result)}
 
 

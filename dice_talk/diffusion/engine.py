@@ -216,6 +216,7 @@ class DiffusionEngine:
             sound=speech.stereo,
             rate=speech.rate,
             metadata=metadata,
+            labels=job.labels,
         )
         with writer as video, Background(video.write) as write:  # the device makes the next frames meanwhile
             for number, frame in enumerate(chain((first,), smooth)):

@@ -97,6 +97,7 @@ def film(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, rep
         sound=speech.stereo,
         rate=speech.rate,
         metadata=_metadata(options),
+        labels=job.labels,
     ) as writer:
         for i, frame in enumerate(frames(rig, performance)):
             if i % every == 0:

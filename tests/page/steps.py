@@ -68,6 +68,7 @@ FURTHER = (
     "/api/v1/synthesis/{task_id}/poster",
     "/api/v1/synthesis/{task_id}/receipt",
     "/api/v1/preflight",
+    "/api/v1/verify",
 )
 
 

@@ -21,10 +21,12 @@ SPEAKING = [
     *("api/access.py", "api/children.py", "api/dispatcher.py", "api/inspection.py", "api/places.py", "api/service.py"),
     *("dice_talk/audio.py", "dice_talk/face.py", "dice_talk/image.py", "dice_talk/image_file.py", "dice_talk/video.py"),
     *("dice_talk/diffusion/engine.py", "dice_talk/lite/models.py"),
+    *("dice_talk/labels/reading.py", "dice_talk/labels/signature.py"),
 ]
 """Who explains to people what is wrong with their files, or became of their tasks."""
 ERRORS = {
     *("InvalidImage", "InvalidAudio", "InvalidOptions", "NoFaceFound", "RenderFailed", "_too_many"),
+    *("InvalidValue", "InvalidVideo", "SigningError"),
     *("Forbidden", "QueueFull", "TooManyRequests", "Unauthorized", "Unavailable"),
 }
 HAN = re.compile(r"[\u4e00-\u9fff]")

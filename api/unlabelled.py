@@ -1,0 +1,27 @@
+"""Who asked for videos without the visible label: `python -m api.unlabelled`, as CSV. Kept for six months."""
+
+import csv
+import sys
+from dataclasses import asdict
+
+from api.server import StartError, load_settings
+from api.store import StoreError, TaskStore, sqlite_url
+
+COLUMNS = ("asked_at", "task_id", "render_id", "owner", "address", "sha256")
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        settings = load_settings()
+        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
+    except (StartError, StoreError) as error:
+        sys.exit(str(error))
+    rows = csv.DictWriter(sys.stdout, COLUMNS)
+    rows.writeheader()
+    rows.writerows(asdict(one) for one in store.unlabelled())
+    store.close()
+
+
+if __name__ == "__main__":
+    main()

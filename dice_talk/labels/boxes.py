@@ -1,0 +1,43 @@
+"""The boxes that an MP4 is made of, at its top level."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+HEADER = 8
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a box lies in its file, in bytes."""
+
+    kind: bytes  # four letters
+    start: int  # of its content
+    end: int
+
+
+def boxes(file: BinaryIO) -> Iterator[Box]:
+    """From the first on. Ends where the file does, or makes no sense any more."""
+    size = file.seek(0, 2)
+    place = 0
+    while place + HEADER <= size:
+        file.seek(place)
+        header = file.read(HEADER)
+        length, kind, start = int.from_bytes(header[:4], "big"), header[4:], place + HEADER
+        if length == 1:
+            length, start = int.from_bytes(file.read(8), "big"), start + 8
+        end = size if length == 0 else place + length
+        if end < start or end > size:
+            return
+        yield Box(kind, start, end)
+        place = end
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """A box of that kind."""
+    return (HEADER + len(content)).to_bytes(4, "big") + kind + content
+
+
+def moov_first(file: BinaryIO) -> bool:
+    """Whether an MP4's index precedes its media, so that players can start while they download."""
+    return next((one.kind == b"moov" for one in boxes(file) if one.kind in (b"moov", b"mdat")), False)

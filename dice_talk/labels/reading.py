@@ -1,0 +1,107 @@
+"""Finds the labels of an MP4, whoever made it, and compares those of our own with what was promised."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from dice_talk.errors import DiceTalkError, RenderFailed
+from dice_talk.labels import AIGC, Labels, signature, xmp
+from dice_talk.labels.boxes import boxes
+
+MAX_CHARACTERS = 2000
+"""Of a field that is repeated to whoever asks."""
+
+
+class InvalidVideo(DiceTalkError):
+    """The file is no MP4 video."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The labels of a file; None for what it doesn't carry. `visible_label` is what our own files note of it."""
+
+    aigc: dict[str, str] | str | None  # text where it is no JSON object of texts
+    digital_source_type: str | None
+    visible_label: dict[str, str] | None
+    c2pa: dict[str, Any] | None
+
+
+def read(path: Path) -> Found:
+    """Raises `InvalidVideo`."""
+    with path.open("rb") as file:
+        metadata = _metadata(file)
+        return Found(
+            aigc=_texts(metadata[AIGC]) if AIGC in metadata else None,
+            digital_source_type=_short(xmp.source_type(file)),
+            visible_label=_noted(metadata.get("comment", "")),
+            c2pa=signature.found(file),
+        )
+
+
+def check(path: Path, labels: Labels) -> None:
+    """Raises `RenderFailed` unless a file of ours carries these labels, and carries them so that they are found."""
+    found = asdict(read(path))
+    signed = found.pop("c2pa")
+    wanted = {
+        "aigc": json.loads(labels.aigc),
+        "digital_source_type": labels.source_type,
+        "visible_label": labels.noted.get("visible_label"),
+    }
+    wrong = [f"{name}: {found[name]} instead of {wanted[name]}" for name in wanted if found[name] != wanted[name]]
+    if isinstance(found["aigc"], dict) and list(found["aigc"]) != list(wanted["aigc"]):
+        wrong.append("aigc: keys in another order")
+    if labels.signed and (signed is None or signed["state"] not in ("valid", "trusted")):
+        wrong.append(f"signature: {signed}")
+    if wrong:
+        raise RenderFailed("The finished video lacks its labels", "; ".join(wrong))
+
+
+def _metadata(file: Any) -> dict[str, str]:
+    """FFmpeg is told what it reads, and may open nothing else and decode nothing."""
+    if next((one.kind for one in boxes(file)), None) != b"ftyp":
+        raise InvalidVideo("The file is not an MP4 video", "Send an MP4, as this service makes them.")
+    file.seek(0)
+    try:
+        options = {"protocol_whitelist": "", "codec_whitelist": "none"}
+        with av.open(file, "r", format="mov", options=options, metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise InvalidVideo("There is no picture in the file", "Send an MP4 video.")
+            return dict(container.metadata)
+    except av.FFmpegError as error:
+        raise InvalidVideo("The video can't be read", "The file is damaged or incomplete. Send a whole MP4.") from error
+
+
+def _texts(text: str) -> dict[str, str] | str:
+    """A JSON object of texts, as the standard asks for; else `text` itself."""
+    members = _object(text)
+    if not all(isinstance(value, str) for value in members.values()) or not members:
+        return text[:MAX_CHARACTERS]
+    return {_encodable(name): _encodable(value) for name, value in members.items()}
+
+
+def _noted(comment: str) -> dict[str, str] | None:
+    noted = _object(comment).get("visible_label")
+    if not isinstance(noted, dict) or not all(isinstance(noted.get(name), str) for name in ("text", "shown")):
+        return None
+    return {name: _encodable(noted[name]) for name in ("text", "shown")}
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Empty for what is none."""
+    try:
+        value = json.loads(text) if len(text) <= MAX_CHARACTERS else None
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def _encodable(text: str) -> str:
+    """JSON can name halves of characters, which no answer could hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _short(text: str | None) -> str | None:
+    return text[:MAX_CHARACTERS] if text else None

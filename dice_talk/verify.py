@@ -1,0 +1,24 @@
+"""Finds the labels of a video, in a process of its own: `python -m dice_talk.verify VIDEO`. One JSON line."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from dice_talk import priority
+from dice_talk.child import confine, say
+from dice_talk.errors import DiceTalkError
+from dice_talk.labels import reading
+
+
+def main() -> None:
+    """Entry point; exit code 0 also when the file is refused."""
+    confine()
+    priority.give_way(priority.INTAKE)
+    try:
+        say(labels=asdict(reading.read(Path(sys.argv[1]))))
+    except DiceTalkError as error:
+        say(error=str(error), detail=error.detail)
+
+
+if __name__ == "__main__":
+    main()
