@@ -12,7 +12,7 @@ from dice_talk.engine import ENGINES, SHARED_DISTRIBUTIONS
 from scripts import revisions
 
 ROOT = Path(__file__).parent.parent
-DRAW_NOTHING = {"pydantic"}
+DRAW_NOTHING = {"c2pa", "cryptography", "pydantic"}
 """Packages that engines import and whose releases change no video."""
 
 
