@@ -168,7 +168,7 @@ class Receipts:
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
             measured=found.get("measured"),
-            labels=_labels(found.get("labels"), task),
+            labels=_labels(found.get("labels")),
         )
 
     async def _found(self, render: Render) -> dict[str, Any]:
@@ -249,11 +249,11 @@ def poster_of(folder: Path) -> bytes:
         raise TaskNotFound from None
 
 
-def _labels(found: dict[str, Any] | None, task: Task) -> FoundLabels | None:
-    """Without the ProduceID where that is the id of another's task, with which this one shares the video."""
+def _labels(found: dict[str, Any] | None) -> FoundLabels | None:
+    """Without the ProduceID: of those who share a video, all but the first would learn of another's task."""
     labels = FoundLabels.model_validate(found) if found else None
-    if labels and isinstance(labels.aigc, dict) and task.id != task.render.id:
-        del labels.aigc["ProduceID"]
+    if labels and isinstance(labels.aigc, dict):
+        labels.aigc.pop("ProduceID", None)
     return labels
 
 

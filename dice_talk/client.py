@@ -79,6 +79,7 @@ class TaskState:
     eta_seconds: Mapping[str, float] | None = None  # low, high
     cancelled: bool = False
     warnings: Sequence[Mapping[str, Any]] = ()  # code, message, blocking
+    visible_label: str | None = None  # what is drawn into the video
 
     @property
     def ended(self) -> bool:

@@ -219,6 +219,8 @@ export const zh = {
 
 // What the server says, in Chinese. It speaks English only; a sentence that is not here is shown as it came.
 export const zhServer = [
+  [/^Too many of your uploads at the same time/, "您同时上传的文件太多"],
+  [/^At most (\d+) of one client are taken\./, "每个客户端最多同时上传 $1 个。"],
   [/^The file is not an MP4 video/, "这不是 MP4 视频"],
   [/^Send an MP4, as this service makes them\./, "请发送 MP4 文件，例如本服务生成的视频。"],
   [/^There is no picture in the file/, "文件中没有画面"],

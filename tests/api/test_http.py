@@ -264,6 +264,7 @@ def test_openapi_documents_every_route(real_service: Any) -> None:
         "/api/ready": {"500", "503"},
         "/metrics": {"500"},
         "/api/v1/synthesis/start": {"400", "408", "409", "413", "422", "500", "503"},
+        "/api/v1/verify": {"400", "408", "413", "422", "500", "503"},
         "/api/v1/synthesis": {"400", "422", "500"},
         "/api/v1/synthesis/{task_id}": {"404", "500"},
         "/api/v1/synthesis/{task_id}/events": {"404", "500"},
