@@ -205,7 +205,9 @@ def _worker_command(settings: Settings) -> Command:
 def _claim(data_dir: Path) -> IO[str]:
     """Holds the data folder until closed: two servers in one folder would remove each other's files."""
     try:
-        (data_dir / "tasks").mkdir(parents=True, exist_ok=True)
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, exist_ok=True)  # portraits and voices are no other user's business
+        (data_dir / "tasks").mkdir(exist_ok=True)
         lock = (data_dir / "lock").open("w")
     except OSError as error:
         raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from error

@@ -20,11 +20,11 @@ from dice_talk.cli.options import ENGINE, JSON, Command, options_of
 from dice_talk.cli.screen import Bars, complain, explain, tell
 from dice_talk.client import ServerUnreachable
 from dice_talk.errors import DiceTalkError
+from dice_talk.kinds import HEAD_BYTES, Family, kind_of
 from dice_talk.options import RenderOptions
 from dice_talk.whole import written_whole
 
 STREAM = "-"
-_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _DECORATORS: tuple[Callable[[Any], Any], ...] = (
     click.argument("files", nargs=-1, required=True, metavar="PORTRAIT... SPEECH..."),
     click.option(
@@ -89,12 +89,12 @@ class Video:
 def planned(files: Sequence[str], emotion: str, output: str | None, *, force: bool) -> Iterator[list[Video]]:
     """Every portrait with every speech. Raises `UsageError` before anything is begun.
 
-    A file that begins like a JPEG or PNG is a portrait, whatever its name; every other one is a speech.
+    A file that begins like a picture of any kind is a portrait, whatever its name; every other one is a speech.
     """
     with tempfile.TemporaryDirectory() as folder:
         portraits, speeches = sorted_out(files, Path(folder))
         if not portraits:
-            raise click.UsageError("A portrait is missing: none of the files is a JPEG or PNG")
+            raise click.UsageError("A portrait is missing: none of the files is a picture")
         if not speeches:
             raise click.UsageError("A speech recording is missing: all of the files are pictures")
         pairs = [(portrait, speech) for portrait in portraits for speech in speeches]
@@ -128,7 +128,8 @@ def _from_stdin(folder: Path) -> Path:
 def _is_picture(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(8).startswith(_PICTURES)
+            kind = kind_of(file.read(HEAD_BYTES))
+            return kind is not None and kind.family is Family.PICTURE
     except OSError as error:
         raise click.UsageError(explain(error)) from error
 

@@ -118,6 +118,13 @@ def test_what_makes_no_sense(arguments: list[object], words: str, tmp_path: Path
     assert not list(tmp_path.glob("*.mp4"))
 
 
+def test_a_picture_of_another_kind_is_called_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "portrait.jpg").write_bytes(b"RIFF\x24\0\0\0WEBPVP8 " + bytes(32))
+    done = typed(tmp_path, "render", "portrait.jpg", SPEECH, *SHORT)
+    assert done.returncode != 0
+    assert "The file is a WebP picture. Make a JPEG of it" in said(done)[-1]
+
+
 def test_no_engine_and_no_server(tmp_path: Path) -> None:
     done = typed(tmp_path, "render", PORTRAIT, SPEECH, *SHORT, "--engine", "diffusion")
     assert (done.returncode, len(said(done)), "Missing: " in said(done)[0]) == (3, 1, True)
