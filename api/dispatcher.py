@@ -35,19 +35,20 @@ STATE_FILE = "state"
 """In a render's folder: how far its engine is, so that a later attempt can go on from there."""
 WORDS = {
     Loss.CRASH: (
-        "The server could not render this picture; its log says more. Tried {tried} times; last: {reason}",
+        "The server could not render this picture; its log says more. Last: {reason}",
         "This is a fault of the server, not of your files. Tell its operator, or use another picture.",
     ),
     Loss.MEMORY: (
-        "The server's memory ran out, as it seems. Tried {tried} times; last: {reason}",
+        "The server's memory ran out, as it seems. Last: {reason}",
         "Try a smaller min_resolution or a shorter duration. If it goes on, the server's log says more.",
     ),
     Loss.SILENCE: (
-        "The server took too long over this video. Tried {tried} times; last: {reason}",
+        "The server took too long over this video. Last: {reason}",
         "The server may be overloaded. Try again later. If it goes on, the server's log says more.",
     ),
 }
-"""Message and detail of a task whose attempts are used up, by why the last one was lost."""
+"""Message and detail of a task whose attempts are used up, by why the last one was lost. A task that joined the render
+later is told of no attempts before, so the message does not count them."""
 RESTARTED = "Waiting in queue again after a restart"
 QUEUED: dict[str, Any] = {"stage": "queued", "step": 0, "steps": 0}
 
@@ -297,7 +298,7 @@ class Dispatcher:
         if tried >= self._attempts:
             self._metrics.note_failure(render.engine, "gave_up")
             message, detail = WORDS[reason.loss]
-            message = message.format(tried=tried, reason=reason)
+            message = message.format(reason=reason)
             await self._finish(render, TaskStatus.FAILED, message=message, detail=detail)
             return
         message = f"Waiting for another attempt: {reason}"

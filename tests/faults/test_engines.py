@@ -93,7 +93,7 @@ def test_a_task_that_fails_three_times_says_why(
     service = serve(kind, stall_seconds=1)
     state = service.wait(service.submit(portrait, speech))
     assert (state["status"], state["attempts"]) == ("FAILED", 3)
-    assert state["message"].endswith(f"Tried 3 times; last: {reason}")
+    assert state["message"].endswith(f"Last: {reason}")
     said = f"{state['message']} {state['detail']}"
     assert "log says more" in said
     assert ("smaller min_resolution" in said) == (loss is Loss.MEMORY)
