@@ -28,14 +28,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_missing_packages_and_files(tmp_path: Path) -> None:
     spec = EngineSpec(
-        "x", "dice_talk.lite.engine", ("no_such_package", "numpy"), (), (), ("a/b.pth", "c"), (), False, "Do it."
+        "x", "dice_talk.lite.engine", ("no_such_package", "numpy"), (), (), ("a/b.pth", "c"), (), False, "Do it.", "x"
     )
     (tmp_path / "c").mkdir()
     assert spec.missing(tmp_path) == ["Python package no_such_package", "checkpoint a/b.pth"]
 
 
 def test_fingerprint_follows_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy",), (), ("weights",), ("extra",), False, "")
+    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy",), (), ("weights",), ("extra",), False, "", "x")
     monkeypatch.setitem(ENGINES, "x", spec)
     (tmp_path / "weights").mkdir()
     empty = fingerprint("x", tmp_path)
@@ -62,7 +62,7 @@ def test_fingerprint_follows_the_revision_and_not_the_release(
 
 
 def test_packages_that_are_not_installed_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy", "no-such-package"), (), (), (), False, "")
+    spec = EngineSpec("x", "dice_talk.lite.engine", (), ("numpy", "no-such-package"), (), (), (), False, "", "x")
     monkeypatch.setitem(ENGINES, "x", spec)
     assert "no-such-package" not in fingerprint("x", tmp_path)
     assert versions("x")["numpy"] == version("numpy")

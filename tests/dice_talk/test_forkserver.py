@@ -5,11 +5,13 @@ import sys
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from dice_talk.child import CPU_SECONDS, End
 from dice_talk.forkserver import OUT_OF_MEMORY, judge
+from dice_talk.video import VideoWriter
 from tests.conftest import ROOT
 
 
@@ -43,7 +45,7 @@ print(*sorted(set(sys.modules) - before))
 """
 ARGUMENTS = {
     "dice_talk.intake": ("{image}", "{audio}", "300"),
-    "dice_talk.digest": ("{image}", "{audio}", "{audio}"),
+    "dice_talk.digest": ("{image}", "{audio}", "{video}"),
     "dice_talk.preflight": ("lite", json.dumps({"emotion": "happy"}), "{image}", "{audio}"),
 }
 
@@ -56,7 +58,12 @@ def test_a_look_imports_nothing(tmp_path: Path, module: str, suffix: str) -> Non
     with wave.open(str(audio), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(bytes(64000))
-    given = [{"{image}": str(image), "{audio}": str(audio)}.get(one, one) for one in ARGUMENTS[module]]
+    video = tmp_path / "video.mp4"
+    sound = np.zeros((800, 1), np.float32)
+    with VideoWriter(video, width=128, height=128, fps=20, frames=1, sound=sound, rate=16000, metadata={}) as writer:
+        writer.write(np.zeros((128, 128, 3), np.uint8))
+    files = {"{image}": str(image), "{audio}": str(audio), "{video}": str(video)}
+    given = [files.get(one, one) for one in ARGUMENTS[module]]
     done = subprocess.run([sys.executable, "-c", LOOK, module, *given], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == ""
