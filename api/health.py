@@ -4,7 +4,7 @@ import json
 import sys
 import urllib.request
 
-from api.server import StartError, load_settings
+from api.settings import StartError, load_settings
 
 
 def main() -> None:

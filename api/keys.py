@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from api.files import write_private
+from api.settings import StartError, load_settings
+from api.storage.durable import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,8 @@ def revoke(path: Path, name: str) -> None:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    write_private(path, "".join(f"{line}\n" for line in lines))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
 
 
 def _version(path: Path) -> tuple[int, int, int]:
@@ -126,8 +128,6 @@ def _today() -> str:
 
 def main() -> None:
     """Entry point. The key goes to standard output, all other words to standard error."""
-    from api.server import StartError, load_settings  # the server, in turn, imports this module
-
     parser = argparse.ArgumentParser(prog="python -m api.keys", description="API keys of this server")
     commands = parser.add_subparsers(dest="command", required=True)
     for command, words in (("add", "make a key and show it, once"), ("revoke", "refuse a key from now on")):

@@ -4,29 +4,18 @@ import json
 import logging
 import logging.handlers
 import re
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from time import perf_counter
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from api.metrics import Metrics
 from api.settings import Settings
 
 log = logging.getLogger(__name__)
 
 LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
-REQUEST_ID = "X-Request-ID"
-SANE_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,128}")
-"""What is taken over from a client: nothing that could pass for another line or field of the log."""
 TASK_ID = re.compile(r"[0-9a-f-]{36}")
-MAX_PATH = 300
-"""Characters of a path that are logged."""
 INDISCREET = ("httpcore2", "python_multipart")
 """At DEBUG they tell of addresses and contents that are none of the log's business."""
 
@@ -34,9 +23,13 @@ _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
 
 
-def new_request_id() -> str:
-    """For a request that brings none."""
-    return uuid.uuid4().hex
+def begin_request(request_id: str) -> None:
+    """From here on, log lines of the running request carry its id.
+
+    It is not reset at the end, because the server logs what was raised. The next request on the connection begins anew.
+    """
+    _request_id.set(request_id)
+    _task_id.set(None)
 
 
 def about(task_id: str) -> None:
@@ -105,51 +98,3 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=handlers)
     for name in INDISCREET:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-class RequestLog:
-    """Gives each request its id, which the answer tells too, and logs and counts how it ended."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        sent = Headers(scope=scope).getlist(REQUEST_ID)
-        request_id = sent[0] if len(sent) == 1 and SANE_ID.fullmatch(sent[0]) else new_request_id()
-        # Not reset at the end, for the server logs what was raised. The next request on the connection begins anew.
-        _request_id.set(request_id)
-        _task_id.set(None)
-        began, status = perf_counter(), 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        finally:
-            self._note(scope, status, perf_counter() - began)
-
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        """`status`: 0 where nobody was there any more to be answered."""
-        self._metrics.note_request(scope["method"], getattr(scope.get("route"), "path", None), status, seconds)
-        client = scope["client"] or ("", 0)
-        # Neither the query nor any header: they may hold what is nobody's business. Raw: a decoded path can hold lines.
-        path = scope["raw_path"].decode("ascii", "backslashreplace")[:MAX_PATH]
-        fields = {
-            "client": client[0],
-            "method": scope["method"],
-            "path": path,
-            "status": status,
-            "duration_ms": round(seconds * 1000, 1),
-            "key": scope.get("state", {}).get("owner"),
-        }
-        words = (f"{client[0]}:{client[1]}", scope["method"], path, status, seconds * 1000)
-        log.info("%s %s %s: %d, %.1f ms", *words, extra={"fields": fields})

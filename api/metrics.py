@@ -1,7 +1,7 @@
 """What Prometheus reads at /metrics: counts since the server's start, and how it stands at the moment."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +43,14 @@ class Load:
     slots: int
     slots_busy: int
     uploads: int
-    engine_pids: list[int]
 
 
 class Metrics:
     """One per server. Every label has few values, whatever clients send."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine_pids: Callable[[], list[int]]) -> None:
+        """`engine_pids`: returns the ids of the engine processes on this machine."""
+        self._engine_pids = engine_pids
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)  # memory, CPU time, open files; where there is a /proc
         Info("dice_talk", "What is running.", registry=registry).info({"version": __version__})
@@ -136,8 +137,9 @@ class Metrics:
         """All of it in Prometheus' text format 0.0.4. Blocking."""
         for name in ("queue_length", "queue_size", "slots", "slots_busy", "uploads"):
             self._load[name].set(getattr(load, name))
-        self._load["engine_processes"].set(len(load.engine_pids))
-        self._load["engine_memory_bytes"].set(_memory(load.engine_pids))
+        pids = self._engine_pids()
+        self._load["engine_processes"].set(len(pids))
+        self._load["engine_memory_bytes"].set(_memory(pids))
         return generate_latest(self._registry)
 
 

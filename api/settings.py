@@ -7,7 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from dice_talk.engine import EngineChoice
@@ -23,6 +23,14 @@ SUB_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 """Characters that mean the same to every proxy, encoded or not; no `.` and `..`."""
 OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-docs", "web")
 """What the service's own paths begin with. Below one, nobody could tell whether a proxy has removed the prefix."""
+
+
+OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
+"""Of the same family, but read elsewhere."""
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one line for the operator."""
 
 
 class Settings(BaseSettings, LabelOptions):
@@ -181,3 +189,24 @@ class Settings(BaseSettings, LabelOptions):
 
 def _split(text: str) -> list[str]:
     return [item for part in text.split(",") if (item := part.strip())]
+
+
+def load_settings() -> Settings:
+    """From `config.toml` and the environment. Raises `StartError` that names what is wrong."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        reasons = [
+            f"there is no setting {item['loc'][0]}"
+            if item["type"] == "extra_forbidden"
+            else f"{item['loc'][0]}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise StartError(f"wrong setting: {'; '.join(reasons)}") from error
+    except ValueError as error:
+        raise StartError(f"the settings file cannot be read: {error}") from error
+    known = {f"DICE_TALK_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith("DICE_TALK_") and name not in known)
+    if unknown:
+        raise StartError(f"there is no setting {', '.join(unknown)}; config.toml lists all")
+    return settings

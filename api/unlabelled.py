@@ -4,8 +4,9 @@ import csv
 import sys
 from dataclasses import asdict
 
-from api.server import StartError, load_settings
-from api.store import StoreError, TaskStore, sqlite_url
+from api.settings import StartError, load_settings
+from api.tasks.store import TaskStore, sqlite_url
+from api.tasks.tables import StoreError
 
 COLUMNS = ("asked_at", "task_id", "render_id", "owner", "address", "sha256")
 

@@ -13,8 +13,9 @@ import pytest
 import requests
 from fastapi import FastAPI
 
-from api.server import create_app, http_server
-from api.service import Synthesis
+from api.app import create_app
+from api.server import http_server
+from api.service.synthesis import Synthesis
 from api.settings import Settings
 from tests.waiting import wait_for
 
@@ -145,7 +146,7 @@ def running(
     thread.start()
     try:
         wait_for(lambda: server.started or not thread.is_alive())
-        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", settings, app.state.synthesis, app)
+        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", settings, app.state.services.synthesis, app)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api import keys
-from api.server import create_app
+from api.app import create_app
 from api.settings import Settings
 from tests.conftest import ROOT
 

@@ -13,11 +13,11 @@ import pytest
 import requests
 
 from api import keys
-from api.access import Access
+from api.app import create_app
 from api.errors import TooManyRequests
+from api.http.access import Access
 from api.keys import KeyFile
-from api.server import StartError, create_app
-from api.settings import Settings
+from api.settings import Settings, StartError
 from tests.api.test_http import error_of
 from tests.conftest import ROOT, Service, running
 from tests.forms import END, HEADERS, part

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from api.children import Children
+from api.inspection.children import Children
 from api.settings import Settings
 from tests.forms import HEADERS
 

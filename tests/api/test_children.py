@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from api import children, processes
+from api import processes
+from api.inspection import children
 from dice_talk.errors import DiceTalkError
 from tests.waiting import wait_for
 

@@ -98,16 +98,16 @@ def test_a_waiting_task_is_cancelled_at_once(serve: Any, portrait: Path, speech:
 def test_a_running_task_stops_and_its_process_goes_on(
     serve: Any, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.engines.CANCEL_SECONDS", 600)
+    monkeypatch.setattr("api.rendering.engine_process.CANCEL_SECONDS", 600)
     service = serve("gated")
     calls = Calls(service)
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
-    pids = service.synthesis._dispatcher.engines.pids()
+    pids = service.synthesis._dispatcher.slots[0]._engines.pids()
     check_cancelled(calls.cancel(task).json())
     wait_for(lambda: idle(service))
     assert sorted(service.files()) == [f"tasks/{task}", f"tasks/{task}/audio", f"tasks/{task}/image"]
-    assert service.synthesis._dispatcher.engines.pids() == pids
+    assert service.synthesis._dispatcher.slots[0]._engines.pids() == pids
     (tmp_path / "gate").touch()
     assert service.wait(service.submit(portrait, speech))["status"] == "COMPLETED"
     check_cancelled(service.status(task))
@@ -159,7 +159,7 @@ def test_cancelled_stays_cancelled_over_a_restart(portrait: Path, speech: Path, 
 def test_an_engine_that_does_not_listen_is_replaced(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.engines.CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr("api.rendering.engine_process.CANCEL_SECONDS", 0.3)
     service = serve("hangs")
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")
@@ -228,8 +228,8 @@ def test_a_shared_video_stays_for_the_others(serve: Any, portrait: Path, speech:
 def test_removing_what_hangs_goes_at_once_and_its_files_later(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.service.RELEASE_S", 0.1)
-    monkeypatch.setattr("api.engines.CANCEL_SECONDS", 2)
+    monkeypatch.setattr("api.service.synthesis.RELEASE_S", 0.1)
+    monkeypatch.setattr("api.rendering.engine_process.CANCEL_SECONDS", 2)
     service = serve("hangs", sweep_seconds=0.2)
     task = service.submit(portrait, speech)
     service.wait(task, "PROCESSING")

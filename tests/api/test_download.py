@@ -217,7 +217,8 @@ def test_head_wherever_get(service: Service, task: str) -> None:
     files = re.findall(r'"/?(web/[^"]+)"', requests.get(service.url, timeout=60).text)
     paths = [*PAGES, *CALLS, *(f"/{file}" for file in files)]
     paths += [f"/api/v1/synthesis/{one}/{what}" for one in (task, "x") for what in OF_A_TASK]
-    raw_head(service, f"/api/v1/synthesis/{task}/receipt", "GET")  # measured by now
+    receipt = f"{service.url}/api/v1/synthesis/{task}/receipt"
+    wait_for(lambda: requests.get(receipt, timeout=60).json()["measured"])  # it grows until then
     for path in paths:
         status, headers, body = raw_head(service, path)
         expected, expected_headers, content = raw_head(service, path, "GET")

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from api.eta import NEAREST, Forecast, Size, Span, Timing, estimate, remaining
-from api.tasks import Render, TaskStatus
+from api.tasks.forecast import NEAREST, Forecast, Span, Timing, Workload, estimate, remaining
+from api.tasks.model import Render, TaskStatus
 from dice_talk.options import RenderOptions
 from tests.waiting import wait_for
 
 NOW = datetime(2030, 1, 1)
-SMALL, LARGE = Size("lite", 256 * 256, 200, 1), Size("lite", 512 * 512, 200, 1)
+SMALL, LARGE = Workload("lite", 256 * 256, 200, 1), Workload("lite", 512 * 512, 200, 1)
 
 
 def render(number: int, status: TaskStatus = TaskStatus.PENDING, **changes: Any) -> Render:
@@ -43,7 +43,7 @@ def test_other_sizes_widen_the_range() -> None:
 
 
 def test_nothing_known() -> None:
-    assert estimate(Size("diffusion", 512 * 512, 100, 20), [Timing(SMALL, 2.0)]).high == math.inf
+    assert estimate(Workload("diffusion", 512 * 512, 100, 20), [Timing(SMALL, 2.0)]).high == math.inf
     assert 0 < estimate(SMALL, []).low < estimate(SMALL, []).high < 60, "lite has something to start from"
 
 
@@ -52,7 +52,7 @@ def test_four_of_five_are_right_where_the_cost_has_a_fixed_part() -> None:
     drawn = random.Random(1)
 
     def draw() -> Timing:
-        size = Size("lite", drawn.choice([256, 384, 512]) ** 2, drawn.randrange(20, 600), 1)
+        size = Workload("lite", drawn.choice([256, 384, 512]) ** 2, drawn.randrange(20, 600), 1)
         return Timing(size, (0.3 + 1e-7 * size.work) * drawn.uniform(0.8, 1.2))
 
     past = [draw() for _ in range(200)]
@@ -108,5 +108,5 @@ def test_real_renders_teach(serve: Any, portrait: Path, speech: Path) -> None:
     service.wait(tasks[2])
     assert service.status(tasks[2])["eta_seconds"] is None
     for task in (*lessons, *tasks):
-        service.synthesis._store.remove(store.standing(task).task, NOW)
+        service.synthesis._store.remove(store.snapshot(task).task, NOW)
     assert len(store.timings()) == 7, "what was learnt outlives the tasks"

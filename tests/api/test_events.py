@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from api.events import MAX_EVENTS, Events, Feed
-from api.schemas import TaskState
+from api.schemas.tasks import TaskState
+from api.service.events import MAX_EVENTS, Events, Feed
 from api.settings import Settings
 from tests.api.test_control import Calls
 from tests.api.test_http import error_of
@@ -172,7 +172,7 @@ def test_a_server_that_stops_closes_the_stream_without_an_end(portrait: Path, sp
 
 
 def test_only_so_much_is_kept(real_service: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.events.MAX_FEEDS", 3)
+    monkeypatch.setattr("api.service.events.MAX_FEEDS", 3)
     state = TaskState(**real_service.status(real_service.submit(portrait, speech)))
     feed = Feed()
     for step in range(MAX_EVENTS + 10):

@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from api import keys
+from api.app import create_app
 from api.clock import Clock
-from api.server import StartError, create_app
-from api.service import UNLABELLED_KEPT
-from api.settings import Settings
+from api.service.synthesis import UNLABELLED_KEPT
+from api.settings import Settings, StartError
 from dice_talk.labels import reading
 from tests.api.test_http import error_of
 from tests.certificates import make_chain
@@ -68,7 +68,7 @@ def test_other_labels_are_another_video_and_what_waits_keeps_its_own(
     service = serve("gated", content_producer="first", queue_size=9)
     tasks = [service.submit(portrait, speech, seed=5)]
     service.wait(tasks[0], "PROCESSING")
-    service.synthesis.settings = service.settings.model_copy(update={"content_producer": "second"})
+    service.synthesis._admission._settings = service.settings.model_copy(update={"content_producer": "second"})
     tasks += [service.submit(portrait, speech, seed=5) for _ in range(2)]
     (tmp_path / "gate").touch()
     found = [labels_of(service, task, tmp_path).aigc for task in tasks]

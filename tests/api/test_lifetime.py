@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from api.clock import Clock
-from api.dispatcher import ProgressLog
+from api.rendering.progress import ProgressLog
 from api.settings import Settings
-from api.store import TaskStore, sqlite_url
-from api.tasks import Render, Task, TaskStatus
+from api.tasks.model import Render, Task, TaskStatus
+from api.tasks.store import TaskStore, sqlite_url
 from dice_talk.engine import Progress
 from dice_talk.options import RenderOptions
 from tests.conftest import running
@@ -67,7 +67,7 @@ def test_a_slot_survives_an_engine_that_could_not_be_started(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve(workers=2)
-    pool = service.synthesis._dispatcher.engines
+    pool = service.synthesis._dispatcher.slots[0]._engines
     good = pool._command
     monkeypatch.setattr(pool, "_command", lambda engine: ["/no/such/program"])
     for pid in wait_for(lambda: pids if len(pids := pool.pids()) == 2 else None):

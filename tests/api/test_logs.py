@@ -58,7 +58,7 @@ def test_each_line_names_its_request_and_task(
     accepted, ended = (line for line in logged if line.get("request_id") == "from:the-client/1")
     assert accepted["message"] == f"task {task} of alice: lite, 0.5 s"
     assert accepted["task_id"] == ended["task_id"] == task
-    assert (ended["logger"], ended["level"]) == ("api.logs", "INFO")
+    assert (ended["logger"], ended["level"]) == ("api.http.request_log", "INFO")
     assert (ended["method"], ended["path"], ended["status"]) == ("POST", "/api/v1/synthesis/start", 200)
     assert (ended["client"], ended["key"]) == ("127.0.0.1", "alice")
     assert 0 < ended["duration_ms"] < 30_000
@@ -110,7 +110,9 @@ def test_text_is_one_line_that_no_client_can_break(tmp_path: Path) -> None:
         requests.get(service.url + path, headers={"X-Request-ID": "mine"}, timeout=60)
         log = service.settings.log_dir / "api.log"  # written to after the answer is sent
         line = wait_for(lambda: next((line for line in log.read_text().splitlines() if "forged" in line), None))
-    assert re.search(rf" INFO    api\.logs: 127\.0\.0\.1:\d+ GET {path}: 404, \d+\.\d ms \[request_id=mine\]$", line)
+    assert re.search(
+        rf" INFO    api\.http\.request_log: 127\.0\.0\.1:\d+ GET {path}: 404, \d+\.\d ms \[request_id=mine\]$", line
+    )
 
 
 def test_an_unforeseen_error_is_found_by_the_id_of_its_answer(

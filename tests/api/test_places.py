@@ -11,9 +11,11 @@ import requests
 from PIL import Image
 from requests.adapters import HTTPAdapter
 
-from api import keys, places
+from api import keys
+from api.caller import caller, client_of
 from api.errors import QueueFull
-from api.places import Places, caller, client_of
+from api.inspection import semaphore
+from api.inspection.semaphore import FairSemaphore
 from tests.conftest import Service
 from tests.hostile.samples import encode
 from tests.waiting import wait_for
@@ -25,14 +27,14 @@ def taking(order: Sequence[str]) -> list[str]:
     """In which order clients get a place who ask for one in the given order, each place held for a moment."""
     got = []
 
-    async def look(place: Places, name: str) -> None:
+    async def look(place: FairSemaphore, name: str) -> None:
         caller.set(name.rstrip("0123456789"))
-        async with place.one():
+        async with place.acquire():
             got.append(name)
             await asyncio.sleep(0.01)
 
     async def crowd() -> None:
-        place = Places()
+        place = FairSemaphore()
         await asyncio.gather(*(look(place, name) for name in order))
         assert not place._held
         assert not place._waiting
@@ -50,16 +52,16 @@ def test_clients_take_turns() -> None:
 
 
 def test_who_waits_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "WAIT_S", 0.05)
+    monkeypatch.setattr(semaphore, "WAIT_S", 0.05)
 
     async def crowd() -> None:
-        place = Places()
-        async with place.one(), place.one():
+        place = FairSemaphore()
+        async with place.acquire(), place.acquire():
             with pytest.raises(QueueFull) as refused:
-                async with place.one():
+                async with place.acquire():
                     pass
             assert refused.value.headers == {"Retry-After": "30"}
-        async with place.one(), place.one():
+        async with place.acquire(), place.acquire():
             pass
 
     asyncio.run(crowd())
@@ -67,10 +69,10 @@ def test_who_waits_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_place_is_not_lost_when_its_turn_comes_as_it_is_cancelled() -> None:
     async def crowd() -> None:
-        place = Places()
+        place = FairSemaphore()
         for pause in range(5):
-            async with place.one(), place.one():
-                waiting = asyncio.create_task(place._take(""))
+            async with place.acquire(), place.acquire():
+                waiting = asyncio.create_task(place._wait(""))
                 await asyncio.sleep(0)
                 waiting.cancel()
             for _ in range(pause):
@@ -85,10 +87,10 @@ def test_a_place_is_not_lost_when_its_turn_comes_as_it_is_cancelled() -> None:
 
 def test_a_place_is_not_lost_when_the_one_who_gets_it_is_cancelled() -> None:
     async def crowd() -> None:
-        place = Places()
-        async with place.one():
-            async with place.one():
-                waiting = asyncio.create_task(place._take(""))
+        place = FairSemaphore()
+        async with place.acquire():
+            async with place.acquire():
+                waiting = asyncio.create_task(place._wait(""))
                 await asyncio.sleep(0)
             waiting.cancel()  # granted, but not told yet
             await asyncio.wait([waiting])
@@ -162,7 +164,7 @@ def test_one_client_does_not_take_all_uploads(serve: Any, portrait: Path, speech
     with ThreadPoolExecutor(FLOOD) as pool:
         slow = large(0)[:-1]
         flood = [pool.submit(start, service, slow + b"%d" % number, speech, "127.0.0.2") for number in range(FLOOD)]
-        wait_for(lambda: service.synthesis._uploads == 3)
+        wait_for(lambda: service.synthesis._admission.uploads == 3)
         assert start(service, portrait.read_bytes(), speech, "127.0.0.3").status_code == 200
         answers = [one.result() for one in flood]
     refused = [answer for answer in answers if answer.status_code != 200]

@@ -120,7 +120,7 @@ def test_a_picture_that_takes_too_long_is_refused(
     python.write_text("#!/bin/sh\nexec sleep 1000\n")
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
-    monkeypatch.setattr("api.preflight.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("api.inspection.preflight.TIMEOUT_S", 0.3)
     answer = preflight(service, image=portrait)
     assert answer.json() == {
         "error": "The image can't be decoded",

@@ -12,10 +12,12 @@ import requests
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from api.proxies import ClientAddress, mapped
+from api.http.proxies import ClientAddress, mapped
 from api.settings import OWN_PATHS, Settings
 from tests.conftest import Service
 from tests.waiting import wait_for
+
+LOGGER = "api.http.request_log"
 
 PREFIXES = pytest.mark.parametrize("sent", ["/talk", ""], ids=["kept", "removed"])
 
@@ -92,10 +94,12 @@ def test_only_addresses_and_networks_are_trusted(proxies: str) -> None:
 def seen(service: Service, caplog: pytest.LogCaptureFixture, forwarded: str) -> str:
     """The client in the log's line of a request with that X-Forwarded-For."""
     caplog.clear()
-    with caplog.at_level(logging.INFO, "api.logs"):
+    with caplog.at_level(logging.INFO, LOGGER):
         headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https"}
         assert requests.get(f"{service.url}/api/live", headers=headers, timeout=30).status_code == 200
-        line = wait_for(lambda: next((record for record in caplog.records if record.name == "api.logs"), None))
+        line = wait_for(
+            lambda: next((record for record in caplog.records if record.name == "api.http.request_log"), None)
+        )
     return str(line.__dict__["fields"]["client"])
 
 

@@ -18,8 +18,8 @@ import pytest
 import requests
 from PIL import Image
 
-from api import children
 from api.clock import Clock
+from api.inspection import children
 from api.settings import Settings
 from dice_talk import __version__
 from dice_talk.engine import ENGINES
@@ -153,7 +153,7 @@ def test_what_is_not_known_is_not_vouched_for(serve: Any, portrait: Path, speech
 def test_nobody_waits_long_for_what_is_being_measured(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.receipts.PATIENCE_S", 0.0)
+    monkeypatch.setattr("api.inspection.receipts.PATIENCE_S", 0.0)
     service = serve("quick")
     task = service.submit(portrait, speech)
     service.wait(task)
@@ -169,7 +169,7 @@ def test_measuring_that_is_cut_off_is_begun_again(
     task = service.submit(portrait, speech)
     service.wait(task)
     with monkeypatch.context() as patch:
-        patch.setattr("api.receipts.MEASURE_S", 0.01)
+        patch.setattr("api.inspection.receipts.MEASURE_S", 0.01)
         assert ask(service, task).json()["measured"] is None
     assert receipt_of(service, task)["measured"]["frames"] == 12
 
@@ -198,7 +198,7 @@ def test_who_waits_for_a_figure_does_not_keep_the_server_from_stopping(
     tmp_path: Path, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An endless child stands for one that gives way to everything else on the machine."""
-    monkeypatch.setattr("api.receipts.PATIENCE_S", 600.0)
+    monkeypatch.setattr("api.inspection.receipts.PATIENCE_S", 600.0)
     settings = Settings(data_dir=tmp_path / "data", shutdown_seconds=0.1)
     with ThreadPoolExecutor(1) as pool:
         with running(settings, "quick", tmp_path / "gate") as service:
@@ -228,13 +228,13 @@ def test_a_video_that_goes_while_it_is_looked_at(serve: Any, portrait: Path, spe
 def test_a_task_that_is_removed_while_it_is_measured(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("api.receipts.PATIENCE_S", 0.0)
+    monkeypatch.setattr("api.inspection.receipts.PATIENCE_S", 0.0)
     service = serve("quick")
     task = service.submit(portrait, speech)
     service.wait(task)
     assert ask(service, task).json()["measured"] is None
     assert requests.delete(f"{service.url}/api/v1/synthesis/{task}", timeout=30).status_code == 204
     assert ask(service, task).status_code == 404
-    measuring = service.app.state.receipts._measuring
+    measuring = service.app.state.services.receipts._measuring
     wait_for(lambda: not measuring, 60)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

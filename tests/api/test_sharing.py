@@ -13,7 +13,7 @@ import requests
 
 from api import keys
 from api.clock import Clock
-from api.tasks import WAITING, Render, Task, TaskStatus
+from api.tasks.model import WAITING, Render, Task, TaskStatus
 from dice_talk.options import RenderOptions
 from tests.waiting import wait_for
 
@@ -79,7 +79,7 @@ def test_a_result_whose_file_is_gone_is_rendered_again(serve: Any, portrait: Pat
     service = serve()
     first = service.submit(portrait, speech, seed=5)
     service.wait(first)
-    service.synthesis.result_file(first).unlink()
+    (service.settings.data_dir / "tasks" / first / "result.mp4").unlink()
     assert service.download(first).status_code == 404
     second = service.submit(portrait, speech, seed=5)
     assert service.wait(second)["status"] == "COMPLETED"
@@ -105,7 +105,7 @@ def test_the_second_owner_is_told_of_no_earlier_time(serve: Any, portrait: Path,
     wait_for(lambda: ask(alice, f"/{first}/status").json()["status"] == "COMPLETED")
     told = ask(alice, f"/{first}/status").json()
     assert told["attempts"] == 2
-    video = service.synthesis.result_file(first)
+    video = service.settings.data_dir / "tasks" / first / "result.mp4"
     os.utime(video, (video.stat().st_mtime - 400 * 86_400,) * 2)
     late = timedelta()
     second = requests.post(f"{base}/start", files=files, data=data, headers=bob, timeout=60).json()

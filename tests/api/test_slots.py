@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from api.engines import EngineLost, EnginePool, NoRoom, TaskFailed
-from api.slots import Slot
-from dice_talk.engine import Progress, RenderJob
+from api.rendering.local import EnginePool, LocalSlot, local_slots
+from api.rendering.slots import EngineLost, NoRoom, RenderRefused, SlotJob
+from api.storage.files import Attempt
+from dice_talk.engine import Progress
+from dice_talk.labels import UNNAMED
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe
 
@@ -24,18 +26,23 @@ def make_pool(kind: str, gate: Path = Path("/nonexistent"), stall_seconds: float
 
 
 @pytest.fixture
-def job(tmp_path: Path, portrait: Path, speech: Path) -> RenderJob:
+def job(tmp_path: Path, portrait: Path, speech: Path) -> SlotJob:
     options = RenderOptions(emotion="happy", duration=0.5, seed=1)
-    return RenderJob(portrait, speech, tmp_path / "result.part", options)
+    files = Attempt("", portrait, speech, tmp_path / "result.part", tmp_path / "state")
+    return SlotJob(ENGINE, options, UNNAMED, files)
+
+
+def first_slot(pool: EnginePool) -> LocalSlot:
+    return local_slots(1, pool)[0]
 
 
 async def ignore(progress: Progress) -> None:
     pass
 
 
-async def run_once(pool: EnginePool, job: RenderJob) -> None:
+async def run_once(pool: EnginePool, job: SlotJob) -> None:
     try:
-        await Slot(1, pool).run(ENGINE, job, ignore)
+        await first_slot(pool).render(job, ignore)
     finally:
         await pool.close()
 
@@ -45,7 +52,7 @@ async def file_appears(path: Path) -> None:
         await asyncio.sleep(0.02)
 
 
-def test_renders_and_reports_progress(job: RenderJob) -> None:
+def test_renders_and_reports_progress(job: SlotJob) -> None:
     seen: list[float] = []
 
     async def note(progress: Progress) -> None:
@@ -53,13 +60,13 @@ def test_renders_and_reports_progress(job: RenderJob) -> None:
 
     async def scenario() -> None:
         pool = make_pool("quick")
-        slot = Slot(1, pool)
-        result = await slot.run(ENGINE, job, note)
+        slot = first_slot(pool)
+        result = await slot.render(job, note)
         assert (result.width, result.fps, result.frames) == (128, 24, 12)
-        assert probe(job.output).frames == 12
+        assert probe(job.attempt.output).frames == 12
         assert seen == [0.1, 0.5]
         pids = pool.pids()
-        await slot.run(ENGINE, job, note)
+        await slot.render(job, note)
         assert pool.pids() == pids, "a healthy process is kept"
         assert pool.ready(ENGINE)
         await pool.close()
@@ -68,17 +75,17 @@ def test_renders_and_reports_progress(job: RenderJob) -> None:
     asyncio.run(scenario())
 
 
-def test_refusal_is_told_and_keeps_the_process(job: RenderJob) -> None:
+def test_refusal_is_told_and_keeps_the_process(job: SlotJob) -> None:
     async def scenario() -> None:
         pool = make_pool("refuses")
-        with pytest.raises(TaskFailed, match="No face was found") as caught:
-            await Slot(1, pool).run(ENGINE, job, ignore)
+        with pytest.raises(RenderRefused, match="No face was found") as caught:
+            await first_slot(pool).render(job, ignore)
         assert caught.value.detail == "Send a clear portrait."
         assert len(pool.pids()) == 1
         await pool.close()
 
     asyncio.run(scenario())
-    assert not job.output.exists()
+    assert not job.attempt.output.exists()
 
 
 @pytest.mark.parametrize(
@@ -93,70 +100,70 @@ def test_refusal_is_told_and_keeps_the_process(job: RenderJob) -> None:
         ("half", "killed by SIGKILL"),
     ],
 )
-def test_crash_is_named(kind: str, words: str, job: RenderJob) -> None:
+def test_crash_is_named(kind: str, words: str, job: SlotJob) -> None:
     with pytest.raises(EngineLost, match=words) as caught:
         asyncio.run(run_once(make_pool(kind), job))
     assert "secret" not in str(caught.value)
 
 
-def test_a_program_that_is_not_there_is_an_engine_lost(job: RenderJob) -> None:
+def test_a_program_that_is_not_there_is_an_engine_lost(job: SlotJob) -> None:
     pool = EnginePool(lambda engine: ["/no/such/program"], load_seconds=5, stall_seconds=5)
     with pytest.raises(EngineLost, match="could not be started: No such file"):
         asyncio.run(run_once(pool, job))
 
 
-def test_a_full_disk_is_told_as_such(job: RenderJob) -> None:
+def test_a_full_disk_is_told_as_such(job: SlotJob) -> None:
     with pytest.raises(NoRoom):
         asyncio.run(run_once(make_pool("full"), job))
 
 
-def test_a_crash_leaves_its_words_in_the_log(job: RenderJob, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_crash_leaves_its_words_in_the_log(job: SlotJob, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(EngineLost):
         asyncio.run(run_once(make_pool("raises"), job))
     assert "ZeroDivisionError: secret of the server" in caplog.text
 
 
-def test_a_file_that_is_not_what_was_promised_is_a_failure(job: RenderJob) -> None:
-    with pytest.raises(TaskFailed, match="not what was promised"):
+def test_a_file_that_is_not_what_was_promised_is_a_failure(job: SlotJob) -> None:
+    with pytest.raises(RenderRefused, match="not what was promised"):
         asyncio.run(run_once(make_pool("lies"), job))
-    assert not job.output.exists()
+    assert not job.attempt.output.exists()
 
 
-def test_hang_is_ended(job: RenderJob) -> None:
+def test_hang_is_ended(job: SlotJob) -> None:
     with pytest.raises(EngineLost, match=r"said nothing for 0\.5 seconds"):
         asyncio.run(run_once(make_pool("hangs", stall_seconds=0.5), job))
 
 
-def test_kill_is_noticed_and_the_slot_works_again(job: RenderJob, tmp_path: Path) -> None:
+def test_kill_is_noticed_and_the_slot_works_again(job: SlotJob, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 
     async def scenario() -> None:
         pool = make_pool("gated", gate)
-        slot = Slot(1, pool)
-        running = asyncio.create_task(slot.run(ENGINE, job, ignore))
-        await file_appears(job.output)
+        slot = first_slot(pool)
+        running = asyncio.create_task(slot.render(job, ignore))
+        await file_appears(job.attempt.output)
         assert slot.busy
         os.kill(pool.pids()[0], signal.SIGKILL)
         with pytest.raises(EngineLost, match="killed by SIGKILL"):
             await running
         assert not slot.busy
         gate.touch()
-        assert (await slot.run(ENGINE, job, ignore)).frames == 12
+        assert (await slot.render(job, ignore)).frames == 12
         await pool.close()
 
     asyncio.run(scenario())
 
 
-def test_calling_off_a_render_stops_it_and_keeps_the_process(job: RenderJob) -> None:
+def test_calling_off_a_render_stops_it_and_keeps_the_process(job: SlotJob) -> None:
     async def scenario() -> None:
         pool = make_pool("gated")
-        running = asyncio.create_task(Slot(1, pool).run(ENGINE, job, ignore))
-        await file_appears(job.output)
+        running = asyncio.create_task(first_slot(pool).render(job, ignore))
+        await file_appears(job.attempt.output)
         pids = pool.pids()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert not job.output.exists()
+        assert not job.attempt.output.exists()
         assert pool.pids() == pids
         await pool.close()
         with pytest.raises(ProcessLookupError):
@@ -165,13 +172,13 @@ def test_calling_off_a_render_stops_it_and_keeps_the_process(job: RenderJob) -> 
     asyncio.run(scenario())
 
 
-def test_a_render_that_cannot_be_called_off_is_killed(job: RenderJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.engines.CANCEL_SECONDS", 0.3)
+def test_a_render_that_cannot_be_called_off_is_killed(job: SlotJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.rendering.engine_process.CANCEL_SECONDS", 0.3)
 
     async def scenario() -> None:
         pool = make_pool("hangs")
-        running = asyncio.create_task(Slot(1, pool).run(ENGINE, job, ignore))
-        await file_appears(job.output)
+        running = asyncio.create_task(first_slot(pool).render(job, ignore))
+        await file_appears(job.attempt.output)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -183,19 +190,21 @@ def test_a_render_that_cannot_be_called_off_is_killed(job: RenderJob, monkeypatc
 
 @pytest.mark.parametrize(("engine", "processes"), [("lite", 2), ("diffusion", 1)])
 def test_slots_share_a_process_where_the_weights_are_to_be_held_once(
-    job: RenderJob, tmp_path: Path, engine: str, processes: int
+    job: SlotJob, tmp_path: Path, engine: str, processes: int
 ) -> None:
     gate = tmp_path / "gate"
-    other = replace(job, output=tmp_path / "other" / "result.part")
-    other.output.parent.mkdir()
+    job = replace(job, engine=engine)
+    other = replace(job, attempt=replace(job.attempt, output=tmp_path / "other" / "result.part"))
+    other.attempt.output.parent.mkdir()
 
     async def scenario() -> None:
         pool = make_pool("gated", gate)
+        slots = local_slots(2, pool)
         renders = [
-            asyncio.create_task(Slot(number, pool).run(engine, each, ignore)) for number, each in ((1, job), (2, other))
+            asyncio.create_task(slot.render(each, ignore)) for slot, each in zip(slots, (job, other), strict=True)
         ]
-        await file_appears(job.output)
-        await file_appears(other.output)
+        await file_appears(job.attempt.output)
+        await file_appears(other.attempt.output)
         assert len(pool.pids()) == processes
         renders[0].cancel()
         gate.touch()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from api.clock import Clock
-from api.eta import Size, Timing
-from api.store import MAX_TIMINGS, MIGRATIONS, SCHEMA_VERSION, KeyTaken, TaskStore, sqlite_url
-from api.tasks import Render, Task, TaskStatus
+from api.tasks.forecast import Timing, Workload
+from api.tasks.model import Render, Task, TaskStatus
+from api.tasks.store import MAX_TIMINGS, KeyTaken, TaskStore, sqlite_url
+from api.tasks.tables import MIGRATIONS, SCHEMA_VERSION
 from dice_talk.options import RenderOptions
 
 NOW = Clock()
@@ -65,7 +66,7 @@ def test_a_database_of_version_1_is_taken_over(file: Path, tmp_path: Path) -> No
         database.executescript(VERSION_1)
     for _ in range(2):  # and once more, as each start does
         store = TaskStore(sqlite_url(file))
-        standing = store.standing("old")
+        standing = store.snapshot("old")
         assert standing
         assert (standing.task.owner, standing.task.render.number, standing.ahead) == (None, 7, 0)
         assert standing.task.warnings == []
@@ -94,8 +95,8 @@ def test_a_database_of_version_2_is_taken_over(file: Path, tmp_path: Path) -> No
     assert (standing.task.cancelled_at, standing.task.render.steps, standing.task.render.pixels) == (None, 0, 0)
     assert store.cancel(standing.task, NOW())
     store.add(make_task("new", "alice"))
-    store.learn(Timing(Size("lite", 1, 2, 3), 4.0))
-    assert store.timings() == [Timing(Size("lite", 1, 2, 3), 4.0)]
+    store.add_timing(Timing(Workload("lite", 1, 2, 3), 4.0))
+    assert store.timings() == [Timing(Workload("lite", 1, 2, 3), 4.0)]
     store.close()
     TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
     assert schema(file) == schema(tmp_path / "fresh.db")
@@ -128,16 +129,16 @@ def test_a_database_of_version_3_with_repeated_keys_is_taken_over(file: Path, tm
             )
         database.commit()
     store = TaskStore(sqlite_url(file))
-    found = {(owner, key): store.keyed(owner, key) for owner in (None, "alice", "bob") for key in "kl"}
+    found = {(owner, key): store.with_idempotency_key(owner, key) for owner in (None, "alice", "bob") for key in "kl"}
     assert {who: task.id for who, task in found.items() if task} == {
         (None, "k"): "a",
         ("alice", "k"): "c",
         ("bob", "k"): "e",
         (None, "l"): "f",
     }
-    standings = [store.standing(row[0]) for row in rows]
+    standings = [store.snapshot(row[0]) for row in rows]
     assert all(standings)
-    told = standings[0].task.as_told()  # type: ignore[union-attr]
+    told = standings[0].task.as_seen_by_client()  # type: ignore[union-attr]
     assert (told.attempts, told.started_at) == (2, datetime(2024, 1, 16))
     store.close()
     TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
@@ -155,12 +156,12 @@ def test_two_tasks_cannot_have_one_key(file: Path, owner: str | None) -> None:
         stores[1].add(second)
     with pytest.raises(KeyTaken):
         stores[1].join(replace(third, render=first.render))
-    assert stores[1].standing("b") is stores[1].standing("c") is None
+    assert stores[1].snapshot("b") is stores[1].snapshot("c") is None
     assert stores[1].render_ids() == {"a"}, "nor is there half of one"
     stores[1].add(replace(other, owner="bob"))
     stores[1].add(make_task("e", owner))
     stores[1].add(make_task("f", owner))
-    assert [stores[0].keyed(owner, "k").id, stores[0].keyed("bob", "k").id] == ["a", "d"]  # type: ignore[union-attr]
+    assert [stores[0].with_idempotency_key(owner, "k").id, stores[0].with_idempotency_key("bob", "k").id] == ["a", "d"]  # type: ignore[union-attr]
     for store in stores:
         store.close()
 
@@ -168,7 +169,7 @@ def test_two_tasks_cannot_have_one_key(file: Path, owner: str | None) -> None:
 def test_only_the_last_timings_are_kept(file: Path) -> None:
     store = TaskStore(sqlite_url(file))
     for seconds in range(MAX_TIMINGS + 5):
-        store.learn(Timing(Size("lite", 1, 1, 1), seconds))
+        store.add_timing(Timing(Workload("lite", 1, 1, 1), seconds))
     assert [timing.seconds for timing in store.timings()] == list(range(5, MAX_TIMINGS + 5))
     store.close()
 
@@ -191,9 +192,9 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
         fresh = TaskStore(sqlite_url(file))
         answers = []
         for name in names:
-            truth, said = fresh.standing(name), store.recall(name) or store.standing(name)
+            truth, said = fresh.snapshot(name), store.cached_snapshot(name) or store.snapshot(name)
             assert said == truth
-            assert store.recall(name) == truth
+            assert store.cached_snapshot(name) == truth
             answers.append(truth and (name, truth.task.render.status, truth.task.render.progress, truth.ahead))
         fresh.close()
         return answers
@@ -202,7 +203,7 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
     for name in "abc":
         store.add(make_task(name))
         told()
-    store.join(Task("d", NOW(), store.standing("b").task.render, "alice"))  # type: ignore[union-attr]
+    store.join(Task("d", NOW(), store.snapshot("b").task.render, "alice"))  # type: ignore[union-attr]
     assert [answer and answer[3] for answer in told()] == [0, 1, 2, 1]
     store.update("a", TaskStatus.PROCESSING, updated_at=NOW())
     assert [answer and answer[3] for answer in told()] == [0, 0, 1, 0]
@@ -215,7 +216,7 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
         store.update(name, TaskStatus.COMPLETED, progress=1.0, finished_at=NOW())
         assert not store.update(name, TaskStatus.FAILED), "final"
         told()
-    standing = store.standing("c")
+    standing = store.snapshot("c")
     assert standing
     store.join(Task("e", NOW(), standing.task.render))
     names.append("e")
@@ -223,10 +224,10 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
     assert store.cancel(standing.task, NOW())
     assert not store.cancel(standing.task, NOW()), "once is enough"
     assert [answer and answer[1] for answer in told()][2:] == ["PENDING", "COMPLETED", "PENDING"], "the render goes on"
-    assert store.recall("c").task.as_told().render.status is TaskStatus.FAILED  # type: ignore[union-attr]
+    assert store.cached_snapshot("c").task.as_seen_by_client().render.status is TaskStatus.FAILED  # type: ignore[union-attr]
     store.remove(standing.task, NOW())
     assert [answer and answer[1] for answer in told()][2:] == [None, "COMPLETED", "PENDING"]
-    last = store.standing("e")
+    last = store.snapshot("e")
     assert last
     assert store.cancel(last.task, NOW())
     assert told()[4][1] is TaskStatus.FAILED, "nobody wants it any more"  # type: ignore[index]
@@ -238,11 +239,11 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
 def test_what_was_read_before_a_write_is_not_remembered_after_it(file: Path) -> None:
     store = TaskStore(sqlite_url(file))
     store.add(make_task("a"))
-    recent = store._recent
-    stamp = recent.stamp()
-    before = store.standing("a")
+    cache = store._cache
+    generation = cache.generation()
+    before = store.snapshot("a")
     assert before
     store.update("a", TaskStatus.PROCESSING, updated_at=NOW())
-    recent.keep(before.task, [1], stamp)  # a reader that was held up meanwhile
-    assert store.recall("a") is None
+    cache.put(before.task, [1], generation)  # a reader that was held up meanwhile
+    assert store.cached_snapshot("a") is None
     store.close()

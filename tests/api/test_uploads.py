@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from api.children import Children
-from api.middleware import LINGER_BYTES
-from api.uploads import StoredFile
+from api.http.middleware import LINGER_BYTES
+from api.http.uploads import StoredFile
+from api.inspection.children import Children
 from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 
@@ -133,7 +133,7 @@ def test_what_a_disk_takes_in_parts_is_written_whole(tmp_path: Path) -> None:
 def test_files_that_are_known_are_not_read_again(
     serve: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.inspection.REMEMBERED", 2)
+    monkeypatch.setattr("api.inspection.intake.REMEMBERED", 2)
     service = serve()
     pairs = [(portrait.read_bytes() + bytes(number), speech) for number in range(3)]
     looked, ask = [], Children.ask

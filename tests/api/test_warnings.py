@@ -8,7 +8,7 @@ import pytest
 import requests
 from sqlalchemy import create_engine, text
 
-from api.store import sqlite_url
+from api.tasks.store import sqlite_url
 from dice_talk.client import Client
 from dice_talk.speech_check import SILENT
 from tests.conftest import Service

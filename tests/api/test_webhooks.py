@@ -15,10 +15,12 @@ import pytest
 import requests
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api import keys, webhooks
-from api.outbound import AddressRefused, GuardedBackend, is_allowed
-from api.server import StartError, create_app
-from api.settings import Settings
+from api import keys
+from api.app import create_app
+from api.callbacks import delivery as webhooks
+from api.callbacks import signing
+from api.callbacks.outbound import AddressRefused, GuardedBackend, is_allowed
+from api.settings import Settings, StartError
 from tests.api.test_access import Client, command
 from tests.api.test_http import error_of
 from tests.conftest import Service, running
@@ -153,12 +155,12 @@ def test_keys_have_secrets_of_their_own(
 
 def test_a_secret_is_made_once(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    secret = webhooks.load_secret(settings)
-    assert (len(secret), webhooks.load_secret(settings)) == (32, secret)
+    secret = signing.load_secret(settings)
+    assert (len(secret), signing.load_secret(settings)) == (32, secret)
     assert (tmp_path / "webhook_secret").stat().st_mode & 0o777 == 0o600
     shown = command(tmp_path, module="api.webhooks", DICE_TALK_DATA_DIR=str(tmp_path))
-    assert shown.stdout == webhooks.show(secret) + "\n"
-    assert webhooks.load_secret(Settings(data_dir=tmp_path, webhook_secret=SECRET)) == b"0123456789abcdef" * 2
+    assert shown.stdout == signing.show(secret) + "\n"
+    assert signing.load_secret(Settings(data_dir=tmp_path, webhook_secret=SECRET)) == b"0123456789abcdef" * 2
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "whsec_c2hvcnQ=", "whsec_" + "A" * 33])

@@ -24,6 +24,8 @@ from tests.conftest import ROOT
 from tests.deploy.conftest import Front
 from tests.waiting import wait_for
 
+LOGGER = "api.http.request_log"
+
 ELSEWHERE = "127.0.0.5"
 """A client's address that is not the proxy's own: all of 127.0.0.0/8 is this machine."""
 
@@ -136,9 +138,11 @@ def test_ranges_posters_and_receipts(front: Front, web: requests.Session, portra
 def test_the_log_names_clients_whatever_they_claim(
     front: Front, web: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "api.logs"):
+    with caplog.at_level(logging.INFO, LOGGER):
         web.get(f"{front.url}/api/live?who", headers={"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "ftp"})
-        line = wait_for(lambda: next((record for record in caplog.records if record.name == "api.logs"), None))
+        line = wait_for(
+            lambda: next((record for record in caplog.records if record.name == "api.http.request_log"), None)
+        )
     fields = line.__dict__["fields"]
     assert (fields["client"], fields["path"]) == (ELSEWHERE, "/talk/api/live")
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from api import keys
-from api.schemas import Health as HealthSchema
-from api.schemas import TaskCreated as TaskCreatedSchema
-from api.schemas import TaskState as TaskStateSchema
+from api.schemas.service import Health as HealthSchema
+from api.schemas.tasks import TaskCreated as TaskCreatedSchema
+from api.schemas.tasks import TaskState as TaskStateSchema
 from dice_talk import client as module
 from dice_talk.client import (
     Client,

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from api.schemas import BOUNDS
+from api.schemas.options import BOUNDS
 from dice_talk.options import RenderOptions
 
 DOCUMENTED = {

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import requests
 
-from api.receipts import MEASURED, POSTER
 from api.settings import Settings
+from api.storage.local import KEPT
 from tests.conftest import ROOT, Service
 from tests.waiting import wait_for
 
@@ -52,7 +52,7 @@ class ServerProcess(Service):
         rows = dict(self.rows("SELECT id, status FROM renders"))
         expected = {f"tasks/{render}{file}" for render in rows for file in ("", "/image", "/audio")}
         expected |= {f"tasks/{render}/result.mp4" for render, status in rows.items() if status == "COMPLETED"}
-        on_demand = {f"tasks/{render}/{file}" for render in rows for file in (MEASURED, POSTER)}
+        on_demand = {f"tasks/{render}/{file}" for render in rows for file in KEPT.values()}
         assert set(self.files()) - on_demand == expected
         assert {render for (render,) in self.rows("SELECT render_id FROM tasks")} == set(rows)
 

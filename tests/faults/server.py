@@ -2,8 +2,8 @@
 
 import sys
 
-from api import server
+from api import app, server
 
 if __name__ == "__main__":
-    server._worker_command = lambda settings: lambda engine: [sys.executable, "-m", *sys.argv[1:]]
+    app._worker_command = lambda settings: lambda engine: [sys.executable, "-m", *sys.argv[1:]]
     server.main()

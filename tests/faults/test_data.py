@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from api.store import SCHEMA_VERSION, TaskStore, sqlite_url
+from api.tasks.store import TaskStore, sqlite_url
+from api.tasks.tables import SCHEMA_VERSION
 from tests.faults.process import server_process
 from tests.waiting import wait_for
 

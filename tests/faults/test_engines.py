@@ -17,11 +17,14 @@ import pytest
 import requests
 
 from api.clock import Clock
-from api.dispatcher import Dispatcher
-from api.engines import EnginePool, Loss
 from api.metrics import Metrics
-from api.store import TaskStore, sqlite_url
-from api.tasks import Render, Task, TaskStatus
+from api.rendering.dispatcher import Dispatcher
+from api.rendering.local import EnginePool, local_slots
+from api.rendering.slots import Loss
+from api.settings import Settings
+from api.storage.local import LocalFiles
+from api.tasks.model import Render, Task, TaskStatus
+from api.tasks.store import TaskStore, sqlite_url
 from dice_talk.options import RenderOptions
 from tests.conftest import ROOT
 from tests.faults.process import ServerProcess, server_process
@@ -115,23 +118,22 @@ def test_what_brings_a_shared_engine_down_takes_no_other_task_with_it(
 ) -> None:
     """By the dispatcher itself: the service would ask for the diffusion engine's weights first."""
     store = TaskStore(sqlite_url(tmp_path / "test.db"))
+    files = LocalFiles(Settings(data_dir=tmp_path))
     ids = {}
     for number, emotion in enumerate(("angry", "happy", "sad")):
         options = RenderOptions(emotion=emotion, seed=1, duration=0.5)
         now = datetime(2030, 1, 1)
         render = Render(f"{number}", options, "diffusion", None, 1.0, created_at=now, updated_at=now)
-        (tmp_path / render.id).mkdir()
+        (tmp_path / "tasks" / render.id).mkdir()
         for name, file in (("image", portrait), ("audio", speech)):
-            (tmp_path / render.id / name).hardlink_to(file)
+            (tmp_path / "tasks" / render.id / name).hardlink_to(file)
         ids[emotion] = store.add(Task(render.id, now, render)).id
 
     async def scenario() -> None:
         command = [sys.executable, "-m", "tests.fake_worker", "angry"]
         pool = EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30)
-        places = {"slots": 2, "queue_size": 10, "attempts": 3}
-        dispatcher = Dispatcher(
-            store, pool, lambda render: tmp_path / render, lambda: None, **places, clock=Clock(), metrics=Metrics()
-        )
+        slots, metrics = local_slots(2, pool), Metrics(pool.pids)
+        dispatcher = Dispatcher(store, files, slots, queue_size=10, attempts=3, clock=Clock(), metrics=metrics)
         await dispatcher.start("diffusion")
         while store.unfinished():
             await asyncio.sleep(0.05)

@@ -66,12 +66,12 @@ class Watch:
         self.finished = self.honest_upload()
 
     def _engines(self) -> list[int]:
-        engines = self.service.synthesis._dispatcher.engines.pids()
+        engines = self.service.synthesis._dispatcher.slots[0]._engines.pids()
         return engines if len(engines) == self.service.settings.workers else []
 
     def nothing_left(self) -> None:
         """Cheap: no file, no upload and no engine is lost, and a video can be had."""
-        wait_for(lambda: not self.staged() and not self.service.synthesis._uploads)
+        wait_for(lambda: not self.staged() and not self.service.synthesis._admission.uploads)
         assert self._engines() == self.engines, "an engine died"
         assert requests.get(f"{self.service.url}/api/health", timeout=60).json()["status"] == "healthy"
         assert len(self.service.download(self.finished).content) > 1000

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from api import protocol
+from api.http import protocol
 from tests.conftest import Service
 from tests.forms import BOUNDARY, END, HEADERS, part
 from tests.hostile.conftest import START, UPLOAD_S, Answer, connect, exchange, needs_proc, open_files, refused
@@ -357,7 +357,7 @@ def test_uploads_that_are_broken_off(
         elif way == "half closed":
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(1000) == b""
-    wait_for(lambda: server.synthesis._uploads == 0)
+    wait_for(lambda: server.synthesis._admission.uploads == 0)
     assert "Traceback" not in caplog.text
 
 
@@ -433,7 +433,7 @@ def large(server: Service, portrait: Path, speech: Path) -> Iterator[tuple[str, 
     """A finished task whose video has 64 MB, more than the system keeps for a client that does not read."""
     task = server.submit(portrait, speech, seed=2)
     server.wait(task)
-    file = server.synthesis.result(task, None)
+    file = server.settings.data_dir / "tasks" / server.synthesis.completed(task, None).render.id / "result.mp4"
     whole = file.read_bytes()
     with file.open("r+b") as video:
         video.truncate(64 * 1024 * 1024)

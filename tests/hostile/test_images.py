@@ -276,7 +276,7 @@ def test_an_inspection_that_hangs_is_ended(
     python.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
-    monkeypatch.setattr("api.inspection.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("api.inspection.intake.TIMEOUT_S", 0.5)
     unknown = portrait.read_bytes() + b"nobody sent this before"
     assert refused(upload(server, unknown, speech, "portrait.png"), 400) == DAMAGED
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
@@ -305,7 +305,7 @@ def test_metadata_never_reach_the_result(real_service: Any, portrait: Path) -> N
     ids=["26 MP", "narrow", "tiny"],
 )
 def test_extreme_pictures_harm_no_engine(real_service: Any, portrait: Path, size: Any, options: Any) -> None:
-    pool = real_service.synthesis._dispatcher.engines
+    pool = real_service.synthesis._dispatcher.slots[0]._engines
     engines = wait_for(lambda: pids if len(pids := pool.pids()) == real_service.settings.workers else None)
     picture = encode(Image.open(portrait).resize(size), "JPEG", quality=60)
     state = real_service.wait(real_service.submit(picture, wav(), duration=0.2, min_resolution=128, **options))

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from api.schemas import RenderForm
-from api.store import StoreFailure
-from api.uploads import MAX_TEXT_BYTES
+from api.http.forms import RenderForm
+from api.http.uploads import MAX_TEXT_BYTES
+from api.tasks.store import StoreFailure
 from tests.conftest import ROOT, Service
 from tests.forms import END, HEADERS, part
 from tests.hostile.conftest import START, Answer, exchange, refused
@@ -170,7 +170,7 @@ def test_what_fails_is_logged_in_one_line(server: Service, log: Any, monkeypatch
         raise StoreFailure(f"no answer about {task_id!r}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(server.synthesis._store, "standing", fail)
+        patched.setattr(server.synthesis._store, "snapshot", fail)
         address = f"/api/v1/synthesis/x%0aINFO%20{EVIL}%0d%1b%5b2J/status".encode()
         answer = exchange(server, b"GET " + address + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert isinstance(answer, Answer)

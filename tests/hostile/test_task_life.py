@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from api.clock import Clock
 from api.settings import Settings
-from api.tasks import LEGAL, TaskStatus
+from api.tasks.model import LEGAL, TaskStatus
 from tests.conftest import Service, running
 from tests.hostile.conftest import refused
 from tests.hostile.samples import pictures, sound

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from api.pages import WEB
+from api.http.pages import WEB
 from tests.conftest import ROOT, Service
 
 FILES = sorted(str(file.relative_to(WEB)) for file in WEB.rglob("*") if file.is_file())

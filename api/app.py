@@ -1,0 +1,238 @@
+"""Wires the service together: the one place where objects are made."""
+
+import asyncio
+import ipaddress
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from api import processes
+from api.callbacks.delivery import Webhooks
+from api.callbacks.signing import load_secret
+from api.clock import Clock
+from api.http import errors, routes
+from api.http.access import Access
+from api.http.middleware import (
+    ErrorForm,
+    HeadAsGet,
+    LingeringClose,
+    RelativeRedirects,
+    RequestLimits,
+    SecureHeaders,
+    UnexpectedErrors,
+)
+from api.http.proxies import ClientAddress, SubPath
+from api.http.request_log import REQUEST_ID, RequestLog
+from api.http.services import Services
+from api.inspection.children import Children
+from api.inspection.intake import Inspector
+from api.inspection.preflight import Preflight
+from api.inspection.receipts import Receipts
+from api.inspection.verification import Verification
+from api.keys import KeyFile
+from api.metrics import Metrics
+from api.rendering.dispatcher import Dispatcher
+from api.rendering.local import Command, EnginePool, local_slots
+from api.schemas.options import BOUNDS
+from api.service.admission import Admission
+from api.service.sweeper import sweep_forever
+from api.service.synthesis import Synthesis
+from api.settings import Settings, StartError
+from api.storage.local import LocalFiles, lock_data_folder
+from api.tasks.store import TaskStore, sqlite_url
+from api.tasks.tables import StoreError
+from dice_talk import __version__
+from dice_talk.device import gpu_available
+from dice_talk.engine import Tuning, choose_engine
+from dice_talk.errors import EngineUnavailable
+from dice_talk.labels import signature
+from dice_talk.worker import flags_of
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """Turns one portrait, one speech recording and one of eight emotions into a talking-head MP4.
+
+Start a task, ask for its status every few seconds, download the video when it is COMPLETED. Every error has the body
+`{"error": "...", "detail": "..."}`, where detail may be missing."""
+
+
+def create_app(
+    settings: Settings, *, clock: Callable[[], datetime] | None = None, command: Command | None = None
+) -> FastAPI:
+    """Make the service. Raises `StartError`.
+
+    `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`.
+    """
+    clock = clock or Clock()
+    engine = _check_engine(settings)
+    keys = _open_keys(settings.api_keys_file)
+    lock = lock_data_folder(settings.data_dir)
+    try:
+        secret = load_secret(settings)
+        files = LocalFiles(settings)
+        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
+    except (StoreError, OSError, ValueError) as error:
+        lock.close()
+        raise StartError(str(error)) from error
+    engines = EnginePool(
+        command or _worker_command(settings), load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds
+    )
+    metrics = Metrics(engines.pids)
+    dispatcher = Dispatcher(
+        store,
+        files,
+        local_slots(settings.workers, engines),
+        queue_size=settings.queue_size,
+        attempts=settings.attempts,
+        clock=clock,
+        metrics=metrics,
+    )
+    children = Children()
+    admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
+    synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=gpu_available())
+    webhooks = Webhooks(
+        store,
+        synthesis.status,
+        secret,
+        networks=settings.callback_allowed,
+        seconds=settings.webhook_seconds,
+        clock=clock,
+        metrics=metrics,
+    )
+    services = Services(
+        settings=settings,
+        files=files,
+        metrics=metrics,
+        access=Access(keys, settings.key_requests_per_minute),
+        admission=admission,
+        synthesis=synthesis,
+        preflight=Preflight(settings, children, synthesis.foresee),
+        receipts=Receipts(settings, files, children),
+        verification=Verification(store, children),
+    )
+    lifespan = _lifespan(services, engine, dispatcher, children, webhooks, store, lock)
+    app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.state.services = services
+    routes.install(app, keys=keys is not None)
+    errors.install(app, BOUNDS)
+    _add_middleware(app, settings, metrics)
+    return app
+
+
+def _check_engine(settings: Settings) -> str:
+    """Return the engine for requests that say auto. Raises `StartError` if it cannot run or cannot sign."""
+    try:
+        engine = choose_engine(settings.engine, settings.checkpoints_dir)
+        signature.refuse_unusable(settings)
+    except EngineUnavailable as error:
+        raise StartError(f"{error}. {error.detail}") from error
+    except signature.SigningError as error:
+        raise StartError(str(error)) from error
+    return engine
+
+
+def _open_keys(file: Path | None) -> KeyFile | None:
+    if file is None:
+        return None
+    try:
+        return KeyFile(file)
+    except OSError as error:
+        raise StartError(
+            f"the API keys in {file} cannot be read: {error.strerror}; python -m api.keys add NAME makes one"
+        ) from error
+
+
+def _worker_command(settings: Settings) -> Command:
+    flags = flags_of(Tuning(compiled=settings.compile, all_gpus=settings.all_gpus))
+    return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir), *flags]
+
+
+def _lifespan(
+    services: Services,
+    engine: str,
+    dispatcher: Dispatcher,
+    children: Children,
+    webhooks: Webhooks,
+    store: TaskStore,
+    lock: IO[str],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what starts the background tasks with the server and ends them with it."""
+    synthesis, settings = services.synthesis, services.settings
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services.files.clean_up(store.render_ids(), {render.id for render in store.unfinished()})
+        await dispatcher.start(engine)
+        await children.start()
+        sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
+        watching = asyncio.create_task(synthesis.watch())
+        delivering = asyncio.create_task(webhooks.run())
+        announce(settings, engine)
+        yield
+        sweeping.cancel()
+        await synthesis.drain()
+        await services.receipts.close()
+        watching.cancel()
+        delivering.cancel()
+        await asyncio.wait([delivering])
+        await children.close()
+        await processes.settled()
+        store.close()
+        lock.close()
+
+    return lifespan
+
+
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Each one added goes around those before it."""
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(RelativeRedirects)
+    app.add_middleware(RequestLimits)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.known_hosts, www_redirect=False)
+    app.add_middleware(LingeringClose)
+    app.add_middleware(UnexpectedErrors)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", REQUEST_ID],
+        )
+    app.add_middleware(ErrorForm)
+    app.add_middleware(SecureHeaders)
+    app.add_middleware(RequestLog, metrics=metrics)
+    if settings.root_path:
+        app.add_middleware(SubPath, root_path=settings.root_path)
+    app.add_middleware(ClientAddress, trusted=settings.proxies)
+
+
+def announce(settings: Settings, engine: str) -> None:
+    """Log where the server is, and how to use it."""
+    host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host  # noqa: S104
+    url = f"http://{host}:{settings.port}{settings.root_path}"
+    log.info(
+        "DICE-Talk Server %s listens on %s, port %d; engine: %s", __version__, settings.host, settings.port, engine
+    )
+    if settings.api_keys_file is None and not _is_loopback(settings.host):
+        log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
+    log.info("Open it in a browser: %s/ (the API: %s/docs)", url, url)
+    key = '-H "Authorization: Bearer YOUR_KEY" ' if settings.api_keys_file is not None else ""
+    sent = "-F image=@examples/portrait.jpg -F audio=@examples/speech.wav -F emotion=happy"
+    log.info("Or type: curl -X POST %s/api/v1/synthesis/start %s%s", url, key, sent)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

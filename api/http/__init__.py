@@ -1,0 +1,1 @@
+"""HTTP: routes, forms, errors, middleware. Everything that knows of requests and responses."""

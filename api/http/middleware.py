@@ -1,0 +1,255 @@
+"""What applies to every response, whatever made it. Each class is an ASGI application around another."""
+
+import asyncio
+
+import anyio
+from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.errors import name_of, respond
+
+LINGER_S = 2.0
+LINGER_BYTES = 64 * 1024 * 1024
+MAX_TARGET_BYTES = 8 * 1024
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
+"""What other servers allow. h11 has a limit of its own, but only for heads that arrive in pieces."""
+
+
+class RequestLimits:
+    """Refuses heads that no honest client sends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        answer = _refusal(scope) if scope["type"] == "http" else None
+        await (answer or self._app)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> JSONResponse | None:
+    headers, close = scope["headers"], {"Connection": "close"}
+    if not scope["http_version"].startswith("1."):  # a later 1.x is answered as 1.1 (RFC 9110, 2.5)
+        return respond(505, "This version of HTTP is not spoken", "Send HTTP/1.1.", close)
+    if scope["http_version"] > "1.1" and not any(name == b"host" for name, _ in headers):  # h11 looks at 1.1 only
+        return respond(400, "The request has no Host header", "Send one.", close)
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        return respond(414, "The address is too long", f"At most {MAX_TARGET_BYTES} bytes are allowed.", close)
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        allowed = f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes are allowed."
+        return respond(431, "The request has too many headers", allowed, close)
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
+        # A proxy may believe the one and this server the other: then a body can hide a second request (RFC 9112, 6.3).
+        return respond(400, "The request states its length twice", "Send either a length or chunks.", close)
+    return None
+
+
+PLAIN = {
+    "Invalid host header": "Use an address that this server is known by; its setting allowed_hosts lists them.",
+    "Disallowed CORS origin": "The server's setting cors_origins lists the sites whose pages may use it.",
+    "Malformed range header.": "Send bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH; several are separated by commas.",
+}
+"""What to do about errors that the framework answers with plain text."""
+
+
+class ErrorForm:
+    """Gives plain-text errors, as the framework makes them for files, hosts and origins, the documented body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        plain: Message | None = None
+
+        async def send_in_form(message: Message) -> None:
+            nonlocal plain
+            if message["type"] == "http.response.start" and _is_plain_error(message):
+                plain = message
+            elif plain is None:
+                await send(message)
+            else:  # all of the text; what else there may be of the body is empty
+                answer, plain = _in_form(plain, message["body"].decode()), None
+                start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+                await send(start)
+                await send({**message, "body": bytes(answer.body)})
+
+        await self._app(scope, receive, send_in_form)
+
+
+def _is_plain_error(start: Message) -> bool:
+    kind = MutableHeaders(scope=start).get("content-type", "")
+    return bool(start["status"] >= 400 and kind.startswith("text/plain"))
+
+
+def _in_form(start: Message, text: str) -> JSONResponse:
+    headers = MutableHeaders(scope=start)
+    kept = {
+        name: value for name, value in headers.items() if not name.startswith("content-") or name == "content-range"
+    }
+    return respond(start["status"], text or name_of(start["status"]), PLAIN.get(text), kept)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without a body. A stream ends with its head.
+
+    `Range` is left out, which has a meaning for GET only (RFC 9110, 14.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self._app(scope, receive, send)
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        inner: Scope = {**scope, "method": "GET", "headers": headers}
+        answered = False
+
+        async def receive_until_answered() -> Message:
+            return {"type": "http.disconnect"} if answered else await receive()
+
+        async def send_head(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                scope["route"] = inner.get("route")  # for the metrics
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered = True
+
+        return await self._app(inner, receive_until_answered, send_head)
+
+
+class RelativeRedirects:
+    """Redirects within this server name no host: the framework would repeat the client's Host header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def send_relative(message: Message) -> None:
+            if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
+                headers = MutableHeaders(scope=message)
+                _, _, behind_scheme = headers.get("location", "").partition("://")
+                if behind_scheme:
+                    path = behind_scheme.partition("/")[2].lstrip("/")  # two slashes would begin another host
+                    headers["location"] = f"/{path}"
+            await send(message)
+
+        await self._app(scope, receive, send_relative)
+
+
+class UnexpectedErrors:
+    """Answers where nothing else could. The exception goes on, for the server to log it.
+
+    The framework would answer outside of all middleware, without the headers that every response should have.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_start)
+        except asyncio.CancelledError:  # the server's time to shut down is over
+            if scope["type"] != "http" or started:
+                raise
+            await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
+        except Exception:
+            if scope["type"] == "http" and not started:
+                await respond(500, "Internal server error", "The server's log says more.")(scope, receive, send)
+            raise
+
+
+SECURE = {
+    "x-content-type-options": "nosniff",  # what was sent as JSON or video is never run as something else
+    "referrer-policy": "no-referrer",  # an address names a task, which is nobody else's business
+    "cross-origin-resource-policy": "same-origin",  # other sites can't show the videos; CORS can let them in
+    "cross-origin-opener-policy": "same-origin",
+}
+POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors 'none'"
+)
+"""For pages: nothing from elsewhere, no script or style but files of this server, never inside another page."""
+DOCS = frozenset(("/docs", "/redoc"))
+DOCS_POLICY = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; worker-src blob:"
+"""Swagger UI and ReDoc start with a script inside the page. Neither shows anything that clients sent."""
+
+
+class SecureHeaders:
+    """Tells browsers what the answers are not for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                policy = DOCS_POLICY if path in DOCS else POLICY
+                for name, value in (*SECURE.items(), ("content-security-policy", policy)):
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class LingeringClose:
+    """Lets a client that is still uploading read why it was refused.
+
+    A server that answers early and closes at once resets the connection, and many clients then see "connection reset"
+    in place of the answer. So the answer goes out, and for a while what still arrives is read and thrown away.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            return await self._app(scope, receive, send)
+        lengths = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
+        read_whole = not lengths or lengths == {b"content-length": b"0"}
+
+        async def receive_noting_end() -> Message:
+            nonlocal read_whole
+            message = await receive()
+            read_whole = not message.get("more_body", False)
+            return message
+
+        async def send_before_closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and not read_whole:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not last or read_whole:
+                return await send(message)
+            await send({**message, "more_body": True})
+            await drain()
+            return await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def drain() -> None:
+            dropped = 0
+            with anyio.move_on_after(LINGER_S):
+                while not read_whole and dropped < LINGER_BYTES:
+                    dropped += len((await receive_noting_end()).get("body", b""))
+
+        return await self._app(scope, receive_noting_end, send_before_closing)

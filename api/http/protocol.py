@@ -1,0 +1,124 @@
+"""HTTP/1.1 by uvicorn, and what it leaves out: an end to clients that stall, and the documented form of errors."""
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api.http.errors import respond
+from api.http.middleware import LINGER_S, SECURE
+from api.http.request_log import REQUEST_ID, new_request_id
+
+HEAD_S = 30.0
+"""How long a connection may go without a whole request head, from its start or from the end of the last answer."""
+STALL_S = 60.0
+"""How long a client may take for the 64 KB that it was sent last."""
+
+
+PIECE = 32 * 1024
+"""Bytes that h11 is given at once: what it holds of an unfinished head or chunk header it measures only in between."""
+EMPTY_LINES = re.compile(rb"(\r?\n)*")
+
+
+class Connection(h11.Connection):
+    """Skips empty lines before a request, as RFC 9112 (2.2) asks: some clients send one after a form."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """As the base class. Half an empty line is waited for."""
+        if self.their_state is h11.IDLE:
+            received, closed = self.trailing_data
+            match = EMPTY_LINES.match(received)
+            skipped = match.end() if match else 0
+            self._receive_buffer.maybe_extract_at_most(skipped)
+            if received[skipped:] == b"\r" and not closed:
+                return h11.NEED_DATA
+        return super().next_event()
+
+
+class Alarm:
+    """Calls once after some time, unless stopped before."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float, action: Callable[[], None]) -> None:
+        """Leaves an alarm that runs already as it is."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, action)
+
+    def stop(self) -> None:
+        """May be called at any time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Http(H11Protocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """From here on the first request is waited for."""
+        self._no_head, self._unread, self._refused = Alarm(), Alarm(), False
+        self.conn = Connection(h11.SERVER)
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # every byte that is left unread has its alarm, also the last one
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        """What follows a request that was refused is thrown away."""
+        for start in range(0, len(data), PIECE):
+            if not self._refused:
+                super().data_received(data[start : start + PIECE])
+                self._watch_head()
+
+    def on_response_complete(self) -> None:
+        """From here on the next request is waited for."""
+        super().on_response_complete()
+        self._watch_head()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is sent to."""
+        super().pause_writing()
+        self._unread.start(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        self._unread.stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Either side closed."""
+        super().connection_lost(exc)
+        self._no_head.stop()
+        self._unread.stop()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called in place of the app for bytes that are no HTTP."""
+        self._refuse(400, "The request is not valid HTTP", msg)
+
+    def _watch_head(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # its body's time is limited in api.uploads
+            self._no_head.stop()
+        elif not self.transport.is_closing():
+            self._no_head.start(HEAD_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._refuse(408, "The request took too long", f"Its head has to arrive within {HEAD_S:g} seconds.")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, error: str, detail: str) -> None:
+        """Answers and closes; not at once, for a client that still sends would see a reset in place of the answer."""
+        self._refused = True
+        if self.cycle is not None:  # a request whose body went wrong: nobody waits for the app's answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = respond(status, error, detail, {"Connection": "close", REQUEST_ID: new_request_id(), **SECURE})
+            head = h11.Response(status_code=status, headers=answer.raw_headers)
+            for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.abort)

@@ -1,0 +1,63 @@
+"""Every route of the API."""
+
+from typing import Any
+
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
+
+from api.http import pages
+from api.http.routes import inspection, service, synthesis, tasks
+from api.http.routes.examples import NO_KEY, REVOKED, TOO_MANY, UNEXPECTED, documented
+
+GUARDED = (
+    synthesis.uploads,
+    synthesis.tasks,
+    service.operation,
+    tasks.calls,
+    inspection.uploads,
+    inspection.videos,
+    inspection.tasks,
+)
+"""Routers whose routes need an API key, if the operator asks for keys."""
+
+
+def install(app: FastAPI, *, keys: bool) -> None:
+    """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
+    unexpected = documented({500: {"unexpected": UNEXPECTED}})
+    refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    pages.install(app)
+    app.webhooks.include_router(synthesis.callbacks)
+    app.include_router(service.public, responses=unexpected)
+    for guarded in GUARDED:
+        if keys:
+            scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+            app.include_router(guarded, responses=unexpected | refusals, dependencies=[scheme])
+        else:
+            app.include_router(guarded, responses=unexpected)
+    _tidy(app)
+
+
+def _tidy(app: FastAPI) -> None:
+    """Takes the framework's own form of errors, which is never sent, out of the OpenAPI document; puts files first."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = original()
+        paths = [*schema["paths"].values(), *schema["webhooks"].values()]
+        for operation in (operation for path in paths for operation in path.values()):
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+            for response in operation["responses"].values():  # errors of a stream are no stream
+                if misplaced := "examples" in str(response) and response["content"].pop("text/event-stream", None):
+                    response["content"]["application/json"] |= misplaced
+        schemas = schema["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for form in ("RenderForm", "PreflightForm"):
+            fields = schemas[form]["properties"]  # the files first: Swagger UI shows fields in this order
+            for field in fields.values():  # a form has no null: what is optional is left out
+                field |= field.pop("anyOf", [{}])[0]
+            schemas[form]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,49 @@
+"""Routes about the service itself: health, liveness, readiness, metrics."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from api.http.routes.base import AllServices, KeyRoute, Service
+from api.http.routes.examples import NOT_READY, QUEUE_FULL, STOPPING, documented
+from api.schemas.service import Alive, Health, Ready
+
+METRICS = 'dice_talk_queue_length 3.0\ndice_talk_video_seconds_total{engine="lite"} 182.5\n'
+public = APIRouter(prefix="/api")
+operation = APIRouter(route_class=KeyRoute)
+
+
+@public.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
+def get_health(synthesis: Service) -> Health:
+    """Answers also while all slots are busy."""
+    return synthesis.health()
+
+
+@public.get("/live", summary="Whether the process answers", tags=["Service"])
+async def live() -> Alive:
+    """For a supervisor that starts the service anew when this is not answered; it says nothing of what it can do."""
+    return Alive()
+
+
+@public.get(
+    "/ready",
+    summary="Whether a task would be taken now",
+    tags=["Service"],
+    responses=documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
+)
+def ready(synthesis: Service) -> Ready:
+    """For a load balancer. Healthy, and with room in the queue."""
+    synthesis.refuse_when_not_ready()
+    return Ready()
+
+
+@operation.get(
+    "/metrics",
+    summary="Counts and gauges for Prometheus",
+    tags=["Service"],
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {"example": METRICS}}}},
+)
+def get_metrics(services: AllServices) -> Response:
+    """Since the server's start. Where keys are needed, this needs one as well: it tells how much others do."""
+    return Response(services.metrics.text(services.synthesis.load()), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,154 @@
+"""Routes of the API document: start a task, ask for its status, download its video. No logic here."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Header, Request, Response
+from fastapi.responses import FileResponse
+
+from api.errors import TaskNotFound
+from api.http.downloads import OpenedFile
+from api.http.forms import RenderForm
+from api.http.preconditions import conditional
+from api.http.routes.base import AllServices, KeyRoute, Owner, Service, UploadRoute
+from api.http.routes.examples import (
+    ANOTHER_VERSION,
+    CALLBACK,
+    DAMAGED,
+    KEY_USED,
+    LABELLED,
+    MALFORMED,
+    NO_ENGINE,
+    NOT_COMPLETED,
+    NOT_FOUND,
+    OUT_OF_RANGE,
+    QUEUE_FULL,
+    STOPPING,
+    TIMED_OUT,
+    TOO_LARGE,
+    WRONG_TYPE,
+    documented,
+)
+from api.schemas.tasks import SynthesisEnded, TaskCreated, TaskState
+from api.service.admission import Admission
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        pattern="^[!-~]([ -~]*[!-~])?$",
+        description="Any text of your own: the same request sent again with it gives the same task, not a second one.",
+        examples=["0b7c3c1e-order-17"],
+    ),
+]
+
+
+class StartRoute(UploadRoute):
+    """Uploads that start a task."""
+
+    async def before_form(self, request: Request, admission: Admission) -> None:
+        """Refuse also what cannot find a place in the queue."""
+        await admission.refuse_before_upload(request.state.owner, request.headers.get("idempotency-key"))
+
+
+uploads = APIRouter(prefix="/api", route_class=StartRoute)
+tasks = APIRouter(prefix="/api", route_class=KeyRoute)
+callbacks = APIRouter()
+
+
+@uploads.post(
+    "/v1/synthesis/start",
+    summary="Start a talking-head task",
+    tags=["Synthesis"],
+    responses=documented(
+        {
+            400: {
+                "wrong file type": WRONG_TYPE,
+                "damaged file": DAMAGED,
+                "out of range": OUT_OF_RANGE,
+                "engine not there": NO_ENGINE,
+                "callback not allowed": CALLBACK,
+                "label is not optional": LABELLED,
+            },
+            408: {"too slow": TIMED_OUT},
+            409: {"another request": KEY_USED},
+            413: {"file too large": TOO_LARGE},
+            422: {"malformed form": MALFORMED},
+            503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
+        }
+    ),
+)
+async def start(
+    form: Annotated[RenderForm, Form(media_type="multipart/form-data")],
+    services: AllServices,
+    owner: Owner,
+    idempotency_key: IdempotencyKey = None,
+) -> TaskCreated:
+    """Checks the files, stores the task and answers at once; rendering goes on behind."""
+    return await services.admission.start(form.upload(services.files), form, owner, idempotency_key)
+
+
+@callbacks.post(
+    "synthesis-ended",
+    summary="What is sent to callback_url",
+    tags=["Synthesis"],
+    status_code=204,
+    response_description="Any 2xx: delivered. 410: not wanted. All else, redirects too: it is tried again, for a day.",
+)
+def tell_end(
+    ended: SynthesisEnded,
+    webhook_id: Annotated[str, Header(description="The task's id; the same each time the callback is tried.")],
+    webhook_timestamp: Annotated[int, Header(description="When it was sent: seconds since 1970.")],
+    webhook_signature: Annotated[str, Header(description="v1, and the HMAC-SHA256 of id.timestamp.body in base64.")],
+) -> None:
+    """Sent once the task is COMPLETED or FAILED, at least once, signed as standardwebhooks.com has it."""
+
+
+@tasks.get(
+    "/v1/synthesis/{task_id}/status",
+    summary="How a task stands",
+    tags=["Synthesis"],
+    responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
+)
+async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
+    """Ask every few seconds until `status` is COMPLETED or FAILED."""
+    return await synthesis.status(task_id, owner)
+
+
+@tasks.get(
+    "/v1/synthesis/{task_id}/download",
+    summary="Download the finished video",
+    tags=["Synthesis"],
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "The video.",
+            "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        206: {"description": "The part asked for with Range."},
+        304: {"description": "Not changed since the last download."},
+        **documented(
+            {
+                400: {"not completed": NOT_COMPLETED},
+                404: {"unknown or removed task": NOT_FOUND},
+                412: {"another version": ANOTHER_VERSION},
+                416: {"range beyond the file": {"error": "Requested Range Not Satisfiable"}},
+            }
+        ),
+    },
+)
+def download(task_id: str, request: Request, services: AllServices, owner: Owner) -> Response:
+    """Takes Range and conditional requests."""
+    task = services.synthesis.completed(task_id, owner)
+    modified = task.finished_at or task.created_at  # the file's own time may be that of somebody else's task
+    try:
+        file = services.files.open_video(task.render.id)
+    except FileNotFoundError as error:  # removed between the question and the answer
+        raise TaskNotFound from error
+    video = OpenedFile(file, media_type="video/mp4", filename="result.mp4", name=task.id, modified=modified)
+    response = None
+    try:
+        response = conditional(video, request.headers)
+    finally:
+        if response is not video:
+            video.close()
+    return response

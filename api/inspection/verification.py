@@ -1,0 +1,35 @@
+"""What labels a video carries, found by `dice_talk.verify` in a child process, and whether it was made here."""
+
+import asyncio
+from pathlib import Path
+
+from api.inspection.children import Children
+from api.inspection.semaphore import FairSemaphore
+from api.schemas.labels import Verified
+from api.tasks.store import TaskStore
+from dice_talk.errors import DiceTalkError
+
+TIMEOUT_S = 60.0
+
+
+class Verification:
+    """Looks at videos, a few at a time."""
+
+    def __init__(self, store: TaskStore, children: Children) -> None:
+        self._store, self._children = store, children
+        self._places = FairSemaphore()
+
+    async def verify(self, video: Path, sha256: str, size: int) -> Verified:
+        """Raises `DiceTalkError` for a file that is not a video, and what `FairSemaphore` and `Children` raise."""
+        async with self._places.acquire():
+            found = await self._children.ask("dice_talk.verify", str(video), seconds=TIMEOUT_S)
+        if "labels" not in found:
+            raise DiceTalkError("The video can't be read", "Reading it took too much memory or time.")
+        made_at = await asyncio.to_thread(self._store.made_at, sha256)
+        return Verified(
+            sha256=sha256,
+            bytes=size,
+            made_here=made_at is not None,
+            made_at=made_at,
+            labels=found["labels"],
+        )

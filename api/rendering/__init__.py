@@ -1,0 +1,1 @@
+"""Slots, engine processes, and the dispatcher that keeps them busy."""

@@ -1,0 +1,137 @@
+"""Slots whose engines run in child processes of this machine."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+import anyio
+
+from api.rendering.engine_process import EngineProcess
+from api.rendering.slots import EngineLost, OnProgress, RenderRefused, SlotJob
+from dice_talk.engine import ENGINES, RenderJob, RenderResult
+
+Command = Callable[[str], list[str]]
+"""The command line that serves the engine of that name."""
+
+
+class EnginePool:
+    """All engine processes: one per slot, or one for all slots where the engine's weights are to be held once."""
+
+    def __init__(self, command: Command, *, load_seconds: float, stall_seconds: float) -> None:
+        self._command, self._load_seconds, self._stall_seconds = command, load_seconds, stall_seconds
+        self._processes: dict[tuple[str, int], EngineProcess] = {}
+        self._starting: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def get(self, engine: str, slot: int) -> EngineProcess:
+        """The running process that serves this slot's tasks for that engine. Raises `EngineLost` or `RenderRefused`."""
+        key = (engine, 0 if ENGINES[engine].one_process else slot)
+        async with self._starting[key]:
+            process = self._processes.get(key)
+            if process is None or not process.alive:
+                label = f"{engine} for all slots" if key[1] == 0 else f"{engine} for slot {slot}"
+                process = self._processes[key] = await EngineProcess.start(
+                    self._command(engine), label, load_seconds=self._load_seconds, stall_seconds=self._stall_seconds
+                )
+            return process
+
+    def ready(self, engine: str) -> bool:
+        """Whether some process of that engine runs, with its models loaded. Safe from any thread, as `pids` is."""
+        return any(name == engine and process.alive for (name, _), process in list(self._processes.items()))
+
+    def pids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process.pid for process in list(self._processes.values()) if process.alive]
+
+    async def close(self) -> None:
+        """Ends all processes."""
+        await asyncio.gather(*(process.stop() for process in self._processes.values()), return_exceptions=True)
+        self._processes.clear()
+
+
+class LocalSlot:
+    """Renders in an engine process of this machine. Implements `Slot`."""
+
+    location = "local"
+
+    def __init__(self, number: int, engines: EnginePool, lock: "SharedExclusiveLock") -> None:
+        """`lock`: shared by all slots of the pool."""
+        self.name = f"slot {number}"
+        self.busy = False
+        self.broken: str | None = None
+        self._number, self._engines, self._lock = number, engines, lock
+
+    def ready(self, engine: str) -> bool:
+        """See `Slot.ready`."""
+        return self._engines.ready(engine)
+
+    async def warm_up(self, engine: str) -> None:
+        """See `Slot.warm_up`."""
+        await self._process(engine)
+
+    async def _process(self, engine: str) -> EngineProcess:
+        try:
+            process = await self._engines.get(engine, self._number)
+        except (EngineLost, RenderRefused) as error:
+            self.broken = str(error)
+            raise
+        self.broken = None
+        return process
+
+    def reserve(self, engine: str, *, alone: bool) -> AbstractAsyncContextManager[None]:
+        """See `Slot.reserve`."""
+        return self._lock.hold(exclusive=alone) if ENGINES[engine].one_process else nullcontext()
+
+    async def render(self, job: SlotJob, on_progress: OnProgress) -> RenderResult:
+        """See `Slot.render`."""
+        files = job.attempt
+        self.busy = True
+        try:
+            with anyio.CancelScope(shield=True):  # a cancelled task must not end an engine that others wait for
+                process = await self._process(job.engine)
+            paths = RenderJob(files.image, files.audio, files.output, job.options, files.state, job.labels)
+            return await process.render(paths, on_progress)
+        finally:
+            self.busy = False
+
+    async def close(self) -> None:
+        """See `Slot.close`."""
+        await self._engines.close()
+
+
+def local_slots(count: int, engines: EnginePool) -> list[LocalSlot]:
+    """Return slots that share a pool of engine processes."""
+    lock = SharedExclusiveLock()
+    return [LocalSlot(number, engines, lock) for number in range(1, count + 1)]
+
+
+class SharedExclusiveLock:
+    """Any number of holders that share it, or one that holds it exclusively. Exclusive holders go first.
+
+    When a shared engine process dies, all its renders are lost and nobody knows which one was to blame. The second
+    attempt at each is therefore made alone: what brings a process down again then costs no other render an attempt.
+    """
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._holders, self._exclusive = 0, 0  # the second counts those that wait, too
+
+    @asynccontextmanager
+    async def hold(self, *, exclusive: bool) -> AsyncIterator[None]:
+        """Wait for the lock and hold it."""
+        async with self._changed:
+            self._exclusive += exclusive
+            try:
+                await self._changed.wait_for(lambda: not (self._holders if exclusive else self._exclusive))
+            except BaseException:
+                self._exclusive -= exclusive
+                self._changed.notify_all()
+                raise
+            self._holders += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._holders -= 1
+                self._exclusive -= exclusive
+                self._changed.notify_all()

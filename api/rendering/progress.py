@@ -1,0 +1,42 @@
+"""Stores a render's progress while it runs."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+
+from api.tasks.model import TaskStatus
+from api.tasks.store import StoreFailure, TaskStore
+from dice_talk.engine import Progress
+
+PROGRESS_EVERY_S = 0.5
+"""Progress within a stage is stored this often. Clients poll every few seconds."""
+MOST = 0.99
+"""1.0 is kept for a video that is in place."""
+
+
+class ProgressLog:
+    """Stores each new stage at once, and progress within a stage twice a second."""
+
+    def __init__(self, store: TaskStore, render_id: str, clock: Callable[[], datetime]) -> None:
+        self._store, self._render_id, self._clock = store, render_id, clock
+        self._stage, self._due = "", 0.0
+
+    async def __call__(self, progress: Progress) -> None:
+        """Note one step."""
+        now = asyncio.get_running_loop().time()
+        if progress.stage == self._stage and now < self._due:
+            return
+        self._stage, self._due = progress.stage, now + PROGRESS_EVERY_S
+        with suppress(StoreFailure):  # a lost progress report matters less than the render
+            await asyncio.to_thread(
+                self._store.update,
+                self._render_id,
+                TaskStatus.PROCESSING,
+                progress=min(progress.fraction, MOST),
+                stage=progress.stage,
+                message=progress.message,
+                step=progress.step,
+                steps=progress.steps,
+                updated_at=self._clock(),
+            )

@@ -1,0 +1,87 @@
+"""The seam behind which rendering happens: a slot renders one job at a time, on this machine or elsewhere."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from api.storage.files import Attempt
+from dice_talk.engine import Progress, RenderResult
+from dice_talk.labels import Labels
+from dice_talk.options import RenderOptions
+
+OnProgress = Callable[[Progress], Awaitable[None]]
+
+
+class RenderRefused(Exception):
+    """The engine says that the input is to blame: another attempt would fail in the same way."""
+
+    def __init__(self, message: str, detail: str | None) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class Loss(Enum):
+    """Why an attempt was lost, as far as that decides what a client can do."""
+
+    CRASH = auto()
+    MEMORY = auto()
+    SILENCE = auto()
+
+
+class EngineLost(Exception):
+    """The engine crashed, hung, was killed or did not start. The message says which."""
+
+    def __init__(self, message: str, loss: Loss = Loss.CRASH) -> None:
+        super().__init__(message)
+        self.loss = loss
+
+
+class NoRoom(Exception):
+    """The video could not be written: the disk is full or read-only."""
+
+    def __init__(self) -> None:
+        super().__init__("the server's disk is full or cannot be written to")
+
+
+@dataclass(frozen=True)
+class SlotJob:
+    """One attempt at one render."""
+
+    engine: str
+    options: RenderOptions  # `seed` is set
+    labels: Labels
+    attempt: Attempt
+
+
+class Slot(Protocol):
+    """One place to render at."""
+
+    name: str  # for the log and for health
+    location: str  # "local", or the name of a node
+    busy: bool
+    broken: str | None  # why its engine could not be started the last time
+
+    def ready(self, engine: str) -> bool:
+        """Whether the engine's models are in memory."""
+        ...
+
+    async def warm_up(self, engine: str) -> None:
+        """Start the engine, if it does not run. Raises `EngineLost` or `RenderRefused`."""
+        ...
+
+    def reserve(self, engine: str, *, alone: bool) -> AbstractAsyncContextManager[None]:
+        """Wait until the slot may render. `alone`: no other render may share the engine's process meanwhile."""
+        ...
+
+    async def render(self, job: SlotJob, on_progress: OnProgress) -> RenderResult:
+        """Render a job to its attempt's output. Cancelling stops the render.
+
+        Raises `RenderRefused`, `EngineLost` or `NoRoom`; the next call finds a working engine.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what the slot has started."""
+        ...

@@ -1,0 +1,65 @@
+"""What a client may ask for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, HttpUrl, ValidationError
+
+from api.tasks.model import Render
+from dice_talk.engine import EngineChoice
+from dice_talk.options import LEFT_EMPTY, Flag, RenderOptions
+
+MAX_PAGE = 100
+
+
+class TaskOptions(RenderOptions):
+    """Every option of `RenderOptions`, and what renders."""
+
+    engine: EngineChoice = Field(
+        "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
+    )
+    callback_url: HttpUrl | None = Field(
+        None,
+        json_schema_extra=LEFT_EMPTY,
+        description="Is told how the task ended, by a signed POST (Standard Webhooks); a public http or https address.",
+    )
+
+    visible_label: Flag = Field(
+        True, description="false: without the visible label; only where whoever runs the server allows that."
+    )
+
+    def options(self) -> RenderOptions:
+        """Those that engines know."""
+        return RenderOptions(**{name: getattr(self, name) for name in RenderOptions.model_fields})
+
+    @classmethod
+    def of(cls, render: Render, changes: Mapping[str, object]) -> "TaskOptions":
+        """A render's, with changes. A seed that was drawn is drawn anew. Raises `RequestValidationError`."""
+        kept = {**render.options.model_dump(), "engine": render.engine}
+        if render.cache_key is None:
+            kept["seed"] = None
+        try:
+            return cls.model_validate({**kept, **changes})
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+
+
+def _bounds(schema: dict[str, Any]) -> tuple[float, float] | None:
+    number = schema.get("anyOf", [schema])[0]
+    return (number["minimum"], number["maximum"]) if "minimum" in number else None
+
+
+BOUNDS = {
+    name: bounds
+    for name, schema in RenderOptions.model_json_schema()["properties"].items()
+    if (bounds := _bounds(schema))
+} | {"limit": (1, MAX_PAGE)}
+"""Lowest and highest value by field name, for error messages."""
+
+MAY_BE_EMPTY = frozenset(
+    name
+    for name, schema in TaskOptions.model_json_schema()["properties"].items()
+    if not {"$ref", "enum"} & schema.keys()
+)
+"""Options that a form may leave empty, as browsers send what was not filled in. A choice is made or left out."""

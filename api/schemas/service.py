@@ -1,0 +1,36 @@
+"""The service itself."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.tasks import WEIGHTS
+from dice_talk import __version__
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """A task that is started now is taken."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Health(BaseModel):
+    """Whether the service can take and render tasks."""
+
+    status: Literal["healthy", "unhealthy"]
+    gpu_available: bool
+    model_loaded: bool = Field(description="Whether the engine in use has its models in memory.")
+    version: str = Field(examples=[__version__])
+    engine: str | None = Field(description="Engine for requests that say auto; null when none can run.")
+    weights: str | None = Field(description=WEIGHTS, examples=[None])
+    queue_length: int = Field(description="Tasks that wait.")
+    queue_size: int = Field(description="Tasks that may wait.")
+    slots: int = Field(description="Tasks that can be rendered at the same time.")
+    slots_busy: int = Field(description="Tasks being rendered.")
+    detail: str | None = Field(None, description="Of an unhealthy service: what is wrong.")

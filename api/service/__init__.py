@@ -1,0 +1,1 @@
+"""What the routes call: accepts requests, reports on tasks, hands out results, ends and removes tasks."""

@@ -1,0 +1,223 @@
+"""Reports on tasks, hands out results, cancels and removes tasks."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import anyio
+
+from api.errors import Conflict, TaskNotCompleted, Unavailable
+from api.metrics import Load
+from api.rendering.dispatcher import Dispatcher
+from api.schemas.service import Health
+from api.schemas.tasks import SecondsRange, TaskPage, TaskState
+from api.service.admission import RETRY_LATER, Admission
+from api.service.describe import describe_span, describe_task
+from api.service.events import TICK_S, Events, Feed
+from api.service.lookup import TaskLookup, visible
+from api.settings import Settings
+from api.storage.files import RenderFiles
+from api.tasks.cache import TaskSnapshot
+from api.tasks.cursor import decode_cursor, encode_cursor
+from api.tasks.forecast import Forecast, Workload
+from api.tasks.model import FINAL, Task, TaskStatus
+from api.tasks.store import StoreFailure, TaskStore
+from dice_talk import __version__
+from dice_talk.engine import choose_engine, weights_of
+from dice_talk.errors import EngineUnavailable
+
+log = logging.getLogger(__name__)
+
+UNLABELLED_KEPT = timedelta(days=184)
+"""At least six months: how long requests for a video without the visible label are kept."""
+RELEASE_S = 10.0
+"""How long removing a running task waits for its engine. After that, the files go with the next sweep."""
+
+
+class Synthesis:
+    """Everything that clients do with tasks once `Admission` has accepted them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: TaskStore,
+        files: RenderFiles,
+        dispatcher: Dispatcher,
+        admission: Admission,
+        *,
+        clock: Callable[[], datetime],
+        gpu: bool,
+    ) -> None:
+        self._settings, self._store, self._files, self._clock, self._gpu = settings, store, files, clock, gpu
+        self._dispatcher, self._admission, self._lookup = dispatcher, admission, TaskLookup(store)
+        self._forecast = Forecast()
+        self._events = Events(self._look)
+
+    def stop(self) -> None:
+        """Accept nothing from now on. A second call ends the time that running tasks are given."""
+        if self._admission.closed:
+            self._dispatcher.end_grace()
+        self._admission.closed = True
+        self._dispatcher.start_draining()
+
+    async def drain(self) -> None:
+        """Give running tasks their time to end, and leave the rest to the next start. Further calls do nothing."""
+        self._admission.closed = True
+        await self._dispatcher.stop(self._settings.shutdown_seconds)
+        with suppress(StoreFailure):
+            await self._events.update()  # tells the ends of those that made it
+        self._events.close()
+
+    async def status(self, task_id: str, owner: str | None) -> TaskState:
+        """Return a task's state. Raises `TaskNotFound`."""
+        return self._describe(visible(await self._lookup.snapshot(task_id), owner))
+
+    async def _look(self, task_id: str) -> TaskState | None:
+        snapshot = await self._lookup.snapshot(task_id)
+        return self._describe(replace(snapshot, task=snapshot.task.as_seen_by_client())) if snapshot else None
+
+    def _describe(self, snapshot: TaskSnapshot) -> TaskState:
+        return describe_task(snapshot, self._forecast, self._clock(), self._settings.checkpoints_dir)
+
+    def foresee(self, workload: Workload) -> SecondsRange | None:
+        """Return how long a render of that size would take once it has begun; None if that is not known."""
+        return describe_span(self._forecast.foresee(workload))
+
+    def page(self, owner: str | None, statuses: Collection[TaskStatus], limit: int, cursor: str | None) -> TaskPage:
+        """Some of an owner's tasks, newest first. Blocking. Raises `InvalidValue` for a cursor that is none."""
+        after = decode_cursor(cursor) if cursor else None
+        found = self._store.page(owner, statuses, limit + 1, after)
+        more = encode_cursor(found[limit - 1].task) if len(found) > limit else None
+        return TaskPage(
+            tasks=[self._describe(visible(snapshot, owner)) for snapshot in found[:limit]], next_cursor=more
+        )
+
+    async def feed(self, task_id: str, owner: str | None) -> Feed:
+        """What happens to a task. Raises `TaskNotFound`."""
+        return self._events.feed(await self.status(task_id, owner))
+
+    async def watch(self) -> None:
+        """Keep forecasts and feeds up to date until cancelled."""
+        generation = None
+        while True:
+            try:
+                if generation != (generation := self._store.generation()):
+                    await asyncio.to_thread(self._foresee)
+                await self._events.update()
+            except Exception:
+                log.exception("Tasks could not be looked at")
+            await asyncio.sleep(TICK_S)
+
+    def _foresee(self) -> None:
+        self._forecast.renew(self._store.unfinished(), self._store.timings(), self._settings.workers, self._clock())
+
+    async def cancel(self, task_id: str, owner: str | None) -> TaskState:
+        """End a task. Its render goes on if other tasks share it. Raises `TaskNotFound` or `Conflict`."""
+        async with self._admission.lock:
+            task = await self._lookup.find(task_id, owner)
+            if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
+                raise Conflict("The task has ended already")
+            await self._cancel_unwanted(task.render.id)
+        log.info("task %s cancelled", task_id)
+        return await self.status(task_id, owner)
+
+    async def remove(self, task_id: str, owner: str | None) -> None:
+        """Forget a task at once, and remove its files unless other tasks share them. Raises `TaskNotFound`."""
+        async with self._admission.lock:
+            task = await self._lookup.find(task_id, owner)
+            await asyncio.to_thread(self._store.remove, task, self._clock())
+            unwanted = await self._cancel_unwanted(task.render.id)
+        log.info("task %s removed by its client", task_id)
+        if unwanted:
+            with anyio.move_on_after(RELEASE_S):
+                await self._dispatcher.wait_released(task.render.id)
+        await self.sweep()
+
+    async def _cancel_unwanted(self, render_id: str) -> bool:
+        """Cancel a render if the store ended it with its last task. Returns whether it did."""
+        render = await asyncio.to_thread(self._store.render, render_id)
+        if render is None or render.status is not TaskStatus.FAILED:
+            return False
+        self._dispatcher.cancel(render_id)
+        return True
+
+    def completed(self, task_id: str, owner: str | None) -> Task:
+        """Return a task whose video is finished. Blocking. Raises `TaskNotFound` or `TaskNotCompleted`."""
+        task = visible(self._store.snapshot(task_id), owner).task
+        render = task.render
+        if render.status is not TaskStatus.COMPLETED:
+            detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
+            raise TaskNotCompleted("Task not completed yet", detail)
+        return task
+
+    def load(self) -> Load:
+        """Return how busy the service is."""
+        return Load(
+            queue_length=self._dispatcher.waiting,
+            queue_size=self._settings.queue_size,
+            slots=len(self._dispatcher.slots),
+            slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
+            uploads=self._admission.uploads,
+        )
+
+    def refuse_when_not_ready(self) -> None:
+        """Raises `QueueFull` or `Unavailable` if no task can be accepted now. Blocking."""
+        health = self.health()
+        if health.status != "healthy":
+            raise Unavailable("The service is not ready", health.detail, RETRY_LATER)
+        self._admission.refuse_when_closed()
+        self._admission.refuse_when_full()
+
+    def health(self) -> Health:
+        """Return whether the service can accept and render tasks. Blocking."""
+        slots, engine, problem = self._dispatcher.slots, None, None
+        try:
+            engine = choose_engine(self._settings.engine, self._settings.checkpoints_dir)
+        except EngineUnavailable as error:
+            problem = f"{error}. {error.detail}"
+        if not self._store.ping():
+            problem = "The database does not answer"
+        elif problem is None and all(slot.broken for slot in slots):
+            problem = f"No engine process can be started: {slots[0].broken}"
+        elif self._admission.closed:
+            problem = "The server is shutting down"
+        else:
+            problem = problem or self._files.problem()
+        return Health(
+            status="unhealthy" if problem else "healthy",
+            gpu_available=self._gpu,
+            model_loaded=engine is not None and any(slot.ready(engine) for slot in slots),
+            version=__version__,
+            engine=engine,
+            weights=weights_of(engine, self._settings.checkpoints_dir) if engine else None,
+            queue_length=self._dispatcher.waiting,
+            queue_size=self._settings.queue_size,
+            slots=len(slots),
+            slots_busy=sum(slot.busy for slot in slots),
+            detail=problem,
+        )
+
+    async def sweep(self) -> int:
+        """Remove tasks that ended longer ago than the retention time, and renders without a task, with their files.
+
+        Returns the number of renders.
+        """
+        cutoff = self._clock() - timedelta(hours=self._settings.retention_hours)
+        async with self._admission.lock:
+            expired = await asyncio.to_thread(self._store.expired, cutoff)
+            gone = [render_id for render_id in expired if not self._dispatcher.is_held(render_id)]
+            # Before the rows: on a full disk, the database has no room to forget them. A folder that is still written
+            # to may survive this; its row then stays for the next sweep.
+            removed = [one for one in gone if await asyncio.to_thread(self._files.remove, one)]
+            await asyncio.to_thread(self._store.purge, cutoff, removed)
+        await asyncio.to_thread(
+            self._store.forget_labels,
+            made_before=min(cutoff, self._clock() - timedelta(days=self._settings.verify_days)),
+            asked_before=self._clock() - UNLABELLED_KEPT,
+        )
+        if removed:
+            log.info("%d renders removed that are too old or belong to no task", len(removed))
+        return len(removed)

@@ -1,0 +1,159 @@
+"""Files in the data folder of this machine."""
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from api.settings import MEGABYTE, Settings, StartError
+from api.storage.durable import rename_durably, sha256_of, write_atomically
+from api.storage.files import Attempt, Kept, RenderPaths, Upload
+
+log = logging.getLogger(__name__)
+
+IMAGE, AUDIO, VIDEO, STATE, PART = "image", "audio", "result.mp4", "state", ".part"
+KEPT: dict[Kept, str] = {"poster": "poster.jpg", "receipt": "measured.json"}
+
+
+def lock_data_folder(data_dir: Path) -> IO[str]:
+    """Create and lock the data folder until the file is closed: two servers would remove each other's files.
+
+    Raises `StartError`.
+    """
+    try:
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, exist_ok=True)  # portraits and voices are private
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise StartError(f"another server uses the data folder {data_dir}; set DICE_TALK_DATA_DIR") from error
+    return lock
+
+
+class LocalFiles:
+    """Implements `RenderFiles` below the data folder: a folder per render in `tasks`, one per upload in `incoming`.
+
+    Both lie in one file system, so that an upload is accepted, and linked again for a retry, without copying a byte.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `OSError` if the folders cannot be created."""
+        self._data, self._min_free = settings.data_dir, settings.min_free_mb * MEGABYTE
+        self._renders, self._incoming = settings.data_dir / "tasks", settings.data_dir / "incoming"
+        # A new database, perhaps by a mistyped URL, is no reason to remove anybody's videos.
+        self._keep_unknown = settings.database_url is not None
+        self._renders.mkdir(exist_ok=True)
+
+    def _folder(self, render_id: str) -> Path:
+        return self._renders / render_id
+
+    def problem(self) -> str | None:
+        """See `RenderFiles.problem`."""
+        if not os.access(self._data, os.W_OK):
+            return "The server cannot write to its data folder"
+        if shutil.disk_usage(self._data).free < self._min_free:
+            return "The server has too little room on its disk"
+        return None
+
+    def clean_up(self, known: Collection[str], unfinished: Collection[str]) -> None:
+        """See `RenderFiles.clean_up`."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        if not known and self._keep_unknown:
+            return
+        for folder in self._renders.iterdir():
+            if folder.name not in known:
+                log.warning("removing %s: no task refers to it", folder.name)
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            for part in folder.glob(f"*{PART}"):
+                part.unlink(missing_ok=True)
+            if folder.name not in unfinished:
+                (folder / STATE).unlink(missing_ok=True)
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """See `RenderFiles.staging`."""
+        folder = self._incoming / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def upload(self, folder: Path, image_hash: str, audio_hash: str) -> Upload:
+        """See `RenderFiles.upload`."""
+        return Upload(folder, folder / IMAGE, folder / AUDIO, image_hash, audio_hash)
+
+    def stage_again(self, render_id: str, folder: Path) -> Upload:
+        """See `RenderFiles.stage_again`. The files get a second name: no bytes are copied."""
+        for name in (IMAGE, AUDIO):
+            (folder / name).hardlink_to(self._folder(render_id) / name)
+        return self.upload(folder, sha256_of(folder / IMAGE), sha256_of(folder / AUDIO))
+
+    def accept(self, upload: Upload, render_id: str) -> None:
+        """See `RenderFiles.accept`."""
+        rename_durably(upload.folder, self._folder(render_id))
+
+    def begin(self, render_id: str) -> Attempt:
+        """See `RenderFiles.begin`."""
+        folder = self._folder(render_id)
+        output = folder / f"{secrets.token_hex(8)}{PART}"
+        return Attempt(render_id, folder / IMAGE, folder / AUDIO, output, folder / STATE)
+
+    def commit(self, attempt: Attempt) -> str:
+        """See `RenderFiles.commit`."""
+        sha256 = sha256_of(attempt.output)
+        rename_durably(attempt.output, self._folder(attempt.render_id) / VIDEO)
+        return sha256
+
+    def abandon(self, attempt: Attempt) -> None:
+        """See `RenderFiles.abandon`."""
+        attempt.output.unlink(missing_ok=True)
+
+    def drop_state(self, render_id: str) -> None:
+        """See `RenderFiles.drop_state`."""
+        (self._folder(render_id) / STATE).unlink(missing_ok=True)
+
+    def drop_video(self, render_id: str) -> None:
+        """See `RenderFiles.drop_video`."""
+        (self._folder(render_id) / VIDEO).unlink(missing_ok=True)
+
+    def has_video(self, render_id: str) -> bool:
+        """See `RenderFiles.has_video`."""
+        return (self._folder(render_id) / VIDEO).exists()
+
+    def open_video(self, render_id: str) -> BinaryIO:
+        """See `RenderFiles.open_video`."""
+        return (self._folder(render_id) / VIDEO).open("rb")
+
+    @contextmanager
+    def paths(self, render_id: str) -> Iterator[RenderPaths]:
+        """See `RenderFiles.paths`."""
+        folder = self._folder(render_id)
+        yield RenderPaths(folder / IMAGE, folder / AUDIO, folder / VIDEO)
+
+    def load(self, render_id: str, kept: Kept) -> bytes | None:
+        """See `RenderFiles.load`."""
+        try:
+            return (self._folder(render_id) / KEPT[kept]).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep(self, render_id: str, kept: Kept, data: bytes) -> None:
+        """See `RenderFiles.keep`."""
+        write_atomically(self._folder(render_id) / KEPT[kept], data)
+
+    def remove(self, render_id: str) -> bool:
+        """See `RenderFiles.remove`."""
+        shutil.rmtree(self._folder(render_id), ignore_errors=True)
+        return not self._folder(render_id).exists()

@@ -1,0 +1,1 @@
+"""Tasks and renders, and the database that holds them."""

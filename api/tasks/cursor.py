@@ -1,0 +1,29 @@
+"""Where a page of tasks ended, in a form that clients only hand back."""
+
+import base64
+import binascii
+from datetime import datetime
+
+from api.errors import InvalidValue
+from api.tasks.model import Task
+
+Place = tuple[datetime, str]
+"""Birth and id of a task."""
+
+
+def encode_cursor(task: Task) -> str:
+    """For the tasks after that one."""
+    return base64.urlsafe_b64encode(f"{task.created_at.isoformat()} {task.id}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> Place:
+    """Raises `InvalidValue`."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        born, _, task_id = text.partition(" ")
+        time = datetime.fromisoformat(born)
+        if time.tzinfo or not task_id:
+            raise ValueError
+    except (ValueError, binascii.Error) as error:
+        raise InvalidValue("The cursor is not one of this server", "Send next_cursor as it was given.") from error
+    return time, task_id

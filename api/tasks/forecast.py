@@ -1,0 +1,166 @@
+"""How long until a video is there, as a range, from how long past renders took on this machine.
+
+What of a render's time is fixed and what grows with its size is not known. So a past render of another size says only
+that the time grows with its square root at least, and in proportion at most: the range is narrow for what is rendered
+often, and honest about what never was.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from statistics import quantiles
+
+from api.tasks.model import Render, TaskStatus
+from dice_talk.diffusion.reuse import WORK
+from dice_talk.options import RenderOptions
+
+NEAREST = 20
+"""Of the past renders, how many most similar ones are asked."""
+BY_PROGRESS, MIN_PROGRESS = 1.3, 0.1
+"""How wrong the time left may be, as a factor, when told from what is done so far; and how much has to be done."""
+STEPPED = frozenset({"diffusion"})
+"""Engines for which `inference_steps` means anything."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a render's time depends on."""
+
+    engine: str
+    pixels: int  # of a frame
+    frames: int
+    steps: int  # for each frame, in full; 1 where there are none
+
+    @classmethod
+    def of(cls, engine: str, options: RenderOptions, pixels: int, seconds: float) -> "Workload":
+        """Of a video of that many pixels a frame that lasts `seconds`."""
+        steps = max(1, round(options.inference_steps * WORK[options.quality])) if engine in STEPPED else 1
+        return cls(engine, pixels, max(1, round(seconds * options.fps)), steps)
+
+    @classmethod
+    def of_render(cls, render: Render) -> "Workload":
+        """Of what that render makes."""
+        pixels = render.pixels or render.options.min_resolution**2
+        return cls.of(render.engine, render.options, pixels, render.seconds)
+
+    @property
+    def work(self) -> int:
+        """In proportion to what there is to do."""
+        return self.pixels * self.frames * self.steps
+
+    @cached_property
+    def _place(self) -> tuple[float, float, float]:
+        return math.log(self.pixels), math.log(self.frames), math.log(self.steps)
+
+    def distance(self, other: "Workload") -> float:
+        """0 for an equal one, and 1 more for each e-fold in pixels, frames or steps."""
+        mine, its = self._place, other._place
+        return abs(mine[0] - its[0]) + abs(mine[1] - its[1]) + abs(mine[2] - its[2])
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a past render took."""
+
+    size: Workload
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """Seconds: with luck, and without."""
+
+    low: float
+    high: float
+
+    def after(self, seconds: float) -> "Span":
+        """What is left of it then."""
+        return Span(max(0.0, self.low - seconds), max(0.0, self.high - seconds))
+
+
+UNKNOWN = Span(0.0, math.inf)
+PRIOR = {"lite": [Timing(Workload("lite", 256 * 256, 198, 1), seconds) for seconds in (0.5, 6.0)]}
+"""For a machine's first renders: from a fast one to a slow one."""
+
+
+def estimate(size: Workload, past: Iterable[Timing]) -> Span:
+    """How long a render of that size takes, to be right four times out of five."""
+    known = [timing for timing in past if timing.size.engine == size.engine] or PRIOR.get(size.engine, [])
+    lows, highs = [], []
+    for timing in heapq.nsmallest(NEAREST, known, key=lambda timing: timing.size.distance(size)):
+        ratio = size.work / timing.size.work
+        lows.append(timing.seconds * min(ratio, math.sqrt(ratio)))
+        highs.append(timing.seconds * max(ratio, math.sqrt(ratio)))
+    if not lows:
+        return UNKNOWN
+    doubt = 1 + 1 / len(lows) - 1 / NEAREST  # few of them say little: one, that it may take half as long or twice
+    return Span(_quantile(lows, 0.1) / doubt, _quantile(highs, 0.9) * doubt)
+
+
+def _quantile(values: list[float], share: float) -> float:
+    if len(values) == 1:
+        return values[0]
+    return quantiles(values, n=100, method="inclusive")[round(100 * share) - 1]
+
+
+def remaining(render: Render, whole: Span, now: datetime) -> Span:
+    """Until the end of a render that waits for nobody: as foreseen at first, more and more by what is done."""
+    if render.status is TaskStatus.PENDING or render.started_at is None:
+        return whole
+    elapsed = max(0.0, (now - render.started_at).total_seconds())
+    done = render.progress if render.attempts == 1 else 0.0  # of another attempt, it may be
+    foreseen = Span(max(0.0, whole.low - elapsed), max(elapsed / 4, whole.high - elapsed))  # late ones go on being late
+    if done < MIN_PROGRESS:
+        return foreseen
+    left = elapsed * (1 - done) / done
+    seen = Span(left / BY_PROGRESS, left * BY_PROGRESS)
+    if math.isinf(foreseen.high):
+        return seen
+    return Span(_mix(foreseen.low, seen.low, done), _mix(foreseen.high, seen.high, done))
+
+
+def _mix(before: float, after: float, share: float) -> float:
+    return (1 - share) * before + share * after
+
+
+class Forecast:
+    """How long all that waits or runs still takes; renewed now and then, and ageing in between."""
+
+    def __init__(self) -> None:
+        self._past: list[Timing] = []
+        self._estimates: dict[Workload, Span] = {}  # true for that past
+        self._spans: dict[str, Span] = {}
+        self._made = datetime.min
+
+    def renew(self, unfinished: Sequence[Render], past: list[Timing], slots: int, now: datetime) -> None:
+        """`unfinished`: in the order of their acceptance. Takes some milliseconds after each new `past`."""
+        if past != self._past:
+            self._past, self._estimates = past, {}
+        spans = {render.id: remaining(render, self._estimate(Workload.of_render(render)), now) for render in unfinished}
+        lows, highs = [0.0] * slots, [0.0] * slots  # when each slot is free, with luck and without
+        for status in (TaskStatus.PROCESSING, TaskStatus.PENDING):
+            for render in unfinished:
+                if render.status is status:
+                    span = spans[render.id]
+                    spans[render.id] = Span(heapq.heappop(lows) + span.low, heapq.heappop(highs) + span.high)
+                    heapq.heappush(lows, spans[render.id].low)
+                    heapq.heappush(highs, spans[render.id].high)
+        self._spans, self._made = spans, now
+
+    def foresee(self, size: Workload) -> Span | None:
+        """How long a render of that size would take once it has begun; None where nobody knows."""
+        span = estimate(size, self._past)
+        return None if math.isinf(span.high) else span
+
+    def _estimate(self, size: Workload) -> Span:
+        if size not in self._estimates:
+            self._estimates[size] = estimate(size, self._past)
+        return self._estimates[size]
+
+    def find(self, render_id: str, now: datetime) -> Span | None:
+        """How long that render still takes; None where nobody knows."""
+        span = self._spans.get(render_id, UNKNOWN)
+        return None if math.isinf(span.high) else span.after(max(0.0, (now - self._made).total_seconds()))

@@ -1,0 +1,193 @@
+"""Tables and their migrations, for SQLite and PostgreSQL."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine as Database
+
+SCHEMA_VERSION = 4
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE tasks ADD COLUMN owner VARCHAR(64)",
+        "CREATE INDEX ix_tasks_owner ON tasks (owner)",
+    ),
+    2: (
+        "ALTER TABLE renders ADD COLUMN step INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE renders ADD COLUMN steps INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE renders ADD COLUMN pixels INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN cancelled_at TIMESTAMP",
+        "ALTER TABLE tasks ADD COLUMN cancelled_progress FLOAT NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN idempotency_key VARCHAR(255)",
+        "ALTER TABLE tasks ADD COLUMN request_hash VARCHAR(64)",
+        "CREATE INDEX ix_tasks_created_at ON tasks (created_at)",
+        "CREATE INDEX ix_tasks_idempotency_key ON tasks (idempotency_key)",
+    ),
+    3: (
+        "ALTER TABLE tasks ADD COLUMN warnings JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE tasks ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN cancelled_attempts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN cancelled_started_at TIMESTAMP",
+        "UPDATE tasks SET cancelled_attempts = (SELECT attempts FROM renders WHERE renders.id = render_id),"
+        " cancelled_started_at = (SELECT started_at FROM renders WHERE renders.id = render_id)"
+        " WHERE cancelled_at IS NOT NULL",
+        # Of several tasks with one key, the first keeps it: the others stay, but no request finds them by it.
+        "UPDATE tasks SET idempotency_key = NULL, request_hash = NULL WHERE EXISTS (SELECT 1 FROM tasks AS first"
+        " WHERE first.idempotency_key = tasks.idempotency_key"
+        " AND COALESCE(first.owner, '') = COALESCE(tasks.owner, '')"
+        " AND (first.created_at < tasks.created_at OR (first.created_at = tasks.created_at AND first.id < tasks.id)))",
+        "DROP INDEX ix_tasks_idempotency_key",
+        "CREATE UNIQUE INDEX uq_tasks_idempotency_key ON tasks (idempotency_key, (COALESCE(owner, '')))",
+        "ALTER TABLE renders ADD COLUMN labels JSON NOT NULL DEFAULT '{}'",
+    ),
+}
+"""By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak. New tables need no word."""
+
+metadata = sa.MetaData()
+schema = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
+renders = sa.Table(
+    "renders",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(36), unique=True, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("engine", sa.String(32), nullable=False),
+    sa.Column("cache_key", sa.String(64), index=True),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+    sa.Column("status", sa.String(16), index=True, nullable=False),
+    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("stage", sa.String(32), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.DateTime),
+    sa.Column("finished_at", sa.DateTime),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("pixels", sa.Integer, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice, also not after rows were removed
+)
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("render_id", sa.String(36), sa.ForeignKey("renders.id"), index=True, nullable=False),
+    sa.Column("created_at", sa.DateTime, index=True, nullable=False),
+    sa.Column("owner", sa.String(64), index=True),
+    sa.Column("cancelled_at", sa.DateTime),
+    sa.Column("cancelled_progress", sa.Float, nullable=False),
+    sa.Column("cancelled_attempts", sa.Integer, nullable=False),
+    sa.Column("cancelled_started_at", sa.DateTime),
+    sa.Column("attempts_before", sa.Integer, nullable=False),
+    sa.Column("idempotency_key", sa.String(255)),
+    sa.Column("request_hash", sa.String(64)),
+    sa.Column("warnings", sa.JSON, nullable=False),
+)
+sa.Index(  # one NULL is never equal to another, so that two tasks without an owner could have the same key
+    "uq_tasks_idempotency_key",
+    tasks.c.idempotency_key,
+    sa.func.coalesce(tasks.c.owner, sa.literal_column("''")),
+    unique=True,
+)
+callbacks = sa.Table(
+    "callbacks",  # that were not delivered yet; they go with their task
+    metadata,
+    sa.Column("task_id", sa.String(36), sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.DateTime, index=True, nullable=False),
+)
+timings = sa.Table(  # how long renders took; kept when these are removed
+    "timings",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("engine", sa.String(32), nullable=False),
+    sa.Column("pixels", sa.Integer, nullable=False),
+    sa.Column("frames", sa.Integer, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+made = sa.Table(  # finished videos by their hash; kept when these are removed
+    "made",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sha256", sa.String(64), index=True, nullable=False),
+    sa.Column("render_id", sa.String(36), index=True, nullable=False),
+    sa.Column("made_at", sa.DateTime, index=True, nullable=False),
+)
+unlabelled = sa.Table(  # who asked for a video without the visible label; kept when the task is removed
+    "unlabelled",
+    metadata,
+    sa.Column("task_id", sa.String(36), primary_key=True),
+    sa.Column("render_id", sa.String(36), nullable=False),
+    sa.Column("asked_at", sa.DateTime, index=True, nullable=False),
+    sa.Column("owner", sa.String(64)),
+    sa.Column("address", sa.String(64), nullable=False),
+)
+
+
+class StoreError(Exception):
+    """The database cannot be used; the message is one line for the operator."""
+
+
+def open_database(url: str | sa.URL) -> Database:
+    """Open a database, check it, and bring its tables to this version. Raises `StoreError`."""
+    try:
+        database: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, values are not
+    except (sa.exc.ArgumentError, ImportError) as error:
+        raise StoreError(f"wrong setting: database_url: {error}") from error
+    if database.dialect.name == "sqlite":
+        sa.event.listen(database, "connect", _configure_sqlite)
+    try:
+        _prepare(database)
+    except BaseException as error:
+        database.dispose()
+        if isinstance(error, sa.exc.DBAPIError):
+            raise StoreError(f"the database cannot be opened: {error.orig}") from error
+        raise
+    return database
+
+
+def _prepare(database: Database) -> None:
+    with database.begin() as db:
+        if database.dialect.name == "sqlite":
+            if (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
+                raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
+            db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+        if sa.inspect(db).has_table(schema.name):
+            _refuse_unknown(db.scalar(sa.select(schema.c.version)))
+        metadata.create_all(db)
+        _migrate(db)
+
+
+def _refuse_unknown(version: int | None) -> None:
+    """Before anything is written to the database of another release."""
+    if version not in (None, SCHEMA_VERSION, *MIGRATIONS):
+        raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
+
+
+def _migrate(db: sa.Connection) -> None:
+    """Brings the tables to this release's version, all or nothing."""
+    found = version = db.scalar(sa.select(schema.c.version))
+    if found is None:
+        db.execute(schema.insert().values(version=SCHEMA_VERSION))
+        return
+    while version in MIGRATIONS:
+        for statement in MIGRATIONS[version]:
+            db.exec_driver_sql(statement)
+        version += 1
+    if version != found:
+        db.execute(schema.update().values(version=version))
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # an accepted task outlives a power cut
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
