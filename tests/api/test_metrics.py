@@ -8,8 +8,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.test_http import error_of
 from tests.conftest import Service
+from tests.features.test_documented_api import error_of
 from tests.waiting import wait_for
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -14,9 +14,9 @@ import requests
 from api.schemas.tasks import TaskState
 from api.service.events import MAX_EVENTS, Events, Feed
 from api.settings import Settings
-from tests.api.test_control import Calls
-from tests.api.test_http import error_of
 from tests.conftest import Service, running
+from tests.features.test_control import Calls
+from tests.features.test_documented_api import error_of
 from tests.waiting import wait_for
 
 

@@ -24,8 +24,8 @@ from api.settings import Settings
 from dice_talk import __version__
 from dice_talk.engine import ENGINES
 from dice_talk.options import RenderOptions
-from tests.api.test_http import error_of
 from tests.conftest import Service, running
+from tests.features.test_documented_api import error_of
 from tests.waiting import wait_for
 
 PROMPTLY = """

@@ -18,8 +18,8 @@ from api.errors import TooManyRequests
 from api.http.access import Access
 from api.keys import KeyFile
 from api.settings import Settings, StartError
-from tests.api.test_http import error_of
 from tests.conftest import ROOT, Service, running
+from tests.features.test_documented_api import error_of
 from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 

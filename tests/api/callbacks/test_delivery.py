@@ -21,10 +21,10 @@ from api.callbacks import delivery as webhooks
 from api.callbacks import signing
 from api.callbacks.outbound import AddressRefused, GuardedBackend, is_allowed
 from api.settings import Settings, StartError
-from tests.api.test_access import Client, command
-from tests.api.test_http import error_of
+from tests.api.http.test_access import Client, command
 from tests.conftest import Service, running
 from tests.faults.process import server_process
+from tests.features.test_documented_api import error_of
 from tests.receiver import Receiver, receiving
 from tests.waiting import wait_for
 

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from api.settings import Settings
-from tests.api.test_http import error_of
 from tests.conftest import ROOT, Service
+from tests.features.test_documented_api import error_of
 
 EVIL = {"Host": "evil.example"}
 

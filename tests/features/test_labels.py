@@ -16,9 +16,9 @@ from api.clock import Clock
 from api.service.synthesis import UNLABELLED_KEPT
 from api.settings import Settings, StartError
 from dice_talk.labels import reading
-from tests.api.test_http import error_of
 from tests.certificates import make_chain
 from tests.conftest import ROOT, Service
+from tests.features.test_documented_api import error_of
 
 
 class Ahead(Clock):

@@ -9,8 +9,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.api.test_http import error_of
 from tests.conftest import Service
+from tests.features.test_documented_api import error_of
 from tests.waiting import wait_for
 
 

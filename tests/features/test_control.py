@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from api.settings import Settings
-from tests.api.test_http import error_of
 from tests.conftest import Service, running
+from tests.features.test_documented_api import error_of
 from tests.waiting import wait_for
 
 JSON = {"content-type": "application/json"}
