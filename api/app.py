@@ -22,9 +22,9 @@ from api.clock import Clock
 from api.http import errors, routes
 from api.http.access import Access
 from api.http.middleware import (
-    ErrorForm,
     HeadAsGet,
     LingeringClose,
+    PlainTextErrors,
     RelativeRedirects,
     RequestLimits,
     SecureHeaders,
@@ -185,7 +185,7 @@ def _lifespan(
         delivering.cancel()
         await asyncio.wait([delivering])
         await children.close()
-        await processes.settled()
+        await processes.wait_for_starts()
         store.close()
         lock.close()
 
@@ -208,7 +208,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
             allow_headers=["*"],
             expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", REQUEST_ID],
         )
-    app.add_middleware(ErrorForm)
+    app.add_middleware(PlainTextErrors)
     app.add_middleware(SecureHeaders)
     app.add_middleware(RequestLog, metrics=metrics)
     if settings.root_path:

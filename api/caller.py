@@ -1,19 +1,19 @@
-"""For whom the running request is served."""
+"""Who sent the running request."""
 
 from contextvars import ContextVar
 from ipaddress import IPv6Address, ip_address
 
 IPV6_NETWORK = 64
-"""Bits: a subscriber has all addresses of such a network."""
+"""Prefix length: a subscriber usually owns all addresses of such a network."""
 
 caller: ContextVar[str] = ContextVar("caller", default="")
-"""For whom this request is served: the name of a key, or where none is needed, an address."""
+"""The name of the request's API key, or the client's address if no key is needed."""
 address: ContextVar[str] = ContextVar("address", default="")
-"""Where this request comes from."""
+"""The address that the request comes from."""
 
 
 def client_of(owner: str | None, host: str | None) -> str:
-    """What `caller` is set to."""
+    """Return the value for `caller`."""
     if owner is not None or host is None:
         return owner or ""
     try:

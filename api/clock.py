@@ -1,15 +1,15 @@
-"""What time it is, for tasks."""
+"""The clock that tasks go by."""
 
 import time
 from datetime import UTC, datetime, timedelta
 
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, where there is one
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, if there is one
 
 
 class Clock:
-    """Naive UTC, as the machine's clock showed it when this one was made, and all time gone by since.
+    """Naive UTC: the machine's clock when this one was made, plus the time that has passed since.
 
-    It does not follow when somebody sets the machine's clock: a day forth would make every video a day too old at once.
+    It does not follow later changes of the machine's clock: a jump by a day would make every video expire at once.
     """
 
     def __init__(self) -> None:
@@ -17,5 +17,5 @@ class Clock:
         self._started = time.clock_gettime(_STEADY)
 
     def __call__(self) -> datetime:
-        """Now."""
+        """Return the time."""
         return self._start + timedelta(seconds=time.clock_gettime(_STEADY) - self._started)

@@ -1,4 +1,4 @@
-"""Asks a running server how it is: `python -m api.health`. Exit code 0 when it is healthy."""
+"""Asks a running server for its health: `python -m api.health`. Exit code 0 if it is healthy."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from api.settings import StartError, load_settings
 
 
 def main() -> None:
-    """Prints the answer of /api/health."""
+    """Print the response of /api/health."""
     try:
         settings = load_settings()
     except StartError as error:

@@ -1,8 +1,8 @@
 """API keys and the file that holds them: `python -m api.keys add NAME`, `revoke NAME` or `list`.
 
-One key a line: its name, its SHA-256, the day it was made and, of a revoked one, the day of that. The key itself is
-shown once and kept nowhere. It is 256 random bits, which nobody can guess or try out, so a plain hash keeps it secret;
-slow hashes are for passwords that people choose, and would cost every request a tenth of a second.
+The file has one key a line: name, SHA-256, the day it was made and, for a revoked key, the day of that. The key itself
+is shown once and not stored. It consists of 256 random bits, which nobody can guess, so a plain hash protects it. Slow
+hashes are meant for passwords that people choose, and would cost every request a tenth of a second.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from api.storage.durable import write_atomically
 log = logging.getLogger(__name__)
 
 PREFIX = "dtk_"
-"""Lets people, and programs that look for leaked secrets, see what it is."""
+"""Lets people, and programs that search for leaked secrets, recognise a key."""
 NAME = r"[A-Za-z0-9._@-]{1,64}"
 _LINE = re.compile(rf"(?P<name>{NAME})\s+(?P<digest>[0-9a-f]{{64}})\s+(?P<made>\S+)(\s+(?P<revoked>\S+))?")
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key. Its name owns the tasks made with it."""
+    """One line of the file. The key's name owns the tasks made with it."""
 
     name: str
     digest: str  # SHA-256 in hex
@@ -38,21 +38,21 @@ class Key:
 
 
 class KeyFile:
-    """The keys in a file. Read again when it has changed, so that a revoked key is refused at once."""
+    """The keys in a file. It is read again when it changes, so a revoked key is refused at once."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `OSError` when the file can't be read."""
+        """Raises `OSError` if the file cannot be read."""
         self._path = path
         self._keys = read_keys(path)
         self._seen: tuple[int, int, int] | None = _version(path)
 
     @property
     def empty(self) -> bool:
-        """Whether no key is of any use."""
+        """Whether no key is valid."""
         return all(key.revoked for key in self._keys)
 
     def find(self, secret: str) -> Key | None:
-        """The key that `secret` is. Compares with all of them, in a time that tells nothing."""
+        """Return the key for a secret. The time it takes does not depend on the secret."""
         self._refresh()
         digest, found = _digest(secret), None
         for key in self._keys:
@@ -73,7 +73,7 @@ class KeyFile:
 
 
 def read_keys(path: Path) -> list[Key]:
-    """All keys in a file. Lines that are none are named in the log and passed over."""
+    """Return all keys in a file. Invalid lines are logged and skipped."""
     keys = []
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         if match := _LINE.fullmatch(line.strip()):
@@ -84,7 +84,7 @@ def read_keys(path: Path) -> list[Key]:
 
 
 def add(path: Path, name: str) -> str:
-    """Makes a key, stores its hash and gives it. Raises `ValueError`, `OSError`."""
+    """Make a key, store its hash and return it. Raises `ValueError`, `OSError`."""
     if not re.fullmatch(NAME, name):
         raise ValueError("a name has 1 to 64 letters, digits or any of . _ @ -")
     lines = path.read_text().splitlines() if path.exists() else []
@@ -96,7 +96,7 @@ def add(path: Path, name: str) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Revokes a name's key. Raises `ValueError`, `OSError`."""
+    """Revoke the key of that name. Raises `ValueError`, `OSError`."""
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
         match = _LINE.fullmatch(line.strip())
@@ -113,7 +113,7 @@ def _write(path: Path, lines: list[str]) -> None:
 
 
 def _version(path: Path) -> tuple[int, int, int]:
-    """Another one after each change, also two within a second."""
+    """Return a value that changes with the file, even twice within a second."""
     state = path.stat()
     return state.st_mtime_ns, state.st_ino, state.st_size
 
@@ -127,7 +127,7 @@ def _today() -> str:
 
 
 def main() -> None:
-    """Entry point. The key goes to standard output, all other words to standard error."""
+    """Run the command. The key goes to standard output, everything else to standard error."""
     parser = argparse.ArgumentParser(prog="python -m api.keys", description="API keys of this server")
     commands = parser.add_subparsers(dest="command", required=True)
     for command, words in (("add", "make a key and show it, once"), ("revoke", "refuse a key from now on")):

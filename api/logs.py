@@ -1,4 +1,4 @@
-"""The log: which request and which task a line is about, as text or as JSON, and one line for each request."""
+"""The log: text or JSON lines, each with the request and the task that it is about."""
 
 import json
 import logging
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 5
 TASK_ID = re.compile(r"[0-9a-f-]{36}")
-INDISCREET = ("httpcore2", "python_multipart")
-"""At DEBUG they tell of addresses and contents that are none of the log's business."""
+QUIET_LOGGERS = ("httpcore2", "python_multipart")
+"""At DEBUG, these would log addresses and contents that do not belong in the log."""
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
@@ -33,14 +33,14 @@ def begin_request(request_id: str) -> None:
 
 
 def about(task_id: str) -> None:
-    """From here on, what the running request logs is about that task. What can be no task's id is passed over."""
+    """From here on, log lines of the running request carry that task's id. Invalid ids are ignored."""
     if TASK_ID.fullmatch(task_id):
         _task_id.set(task_id)
 
 
 @contextmanager
 def working_on(task_id: str) -> Iterator[None]:
-    """What is logged meanwhile is about that task."""
+    """Log lines written meanwhile carry that task's id."""
     token = _task_id.set(task_id)
     try:
         yield
@@ -49,7 +49,7 @@ def working_on(task_id: str) -> Iterator[None]:
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass."""
+    """A filter that lets every record pass."""
     record.ids = {name: id_ for name, var in (("request_id", _request_id), ("task_id", _task_id)) if (id_ := var.get())}
     return True
 
@@ -61,16 +61,16 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - so it is called
-        """Before any traceback."""
+        """Return the line that precedes any traceback."""
         ids = " ".join(f"{name}={id_}" for name, id_ in record.__dict__["ids"].items())
         return f"{super().formatMessage(record)} [{ids}]" if ids else super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """For programs: one JSON object a line. What a call gives as `extra={"fields": {...}}` is part of it."""
+    """For programs: one JSON object a line. A call can add members with `extra={"fields": {...}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """All of it."""
+        """Return the line."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -85,7 +85,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(settings: Settings) -> None:
-    """Everything goes to standard error and to a rotating `api.log`. Raises `OSError`."""
+    """Log to standard error and to a rotating `api.log`. Raises `OSError`."""
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     file = logging.handlers.RotatingFileHandler(
         settings.log_dir / "api.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
@@ -96,5 +96,5 @@ def configure(settings: Settings) -> None:
         handler.addFilter(_add_ids)
         handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level, handlers=handlers)
-    for name in INDISCREET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: counts since the server's start, and how it stands at the moment."""
+"""Metrics for Prometheus: counts since the server's start, and the present load."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -24,9 +24,9 @@ from dice_talk.engine import ENGINES
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, that nobody reads
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""A client may send any other word as well: that must not make a new series each."""
+"""Clients may send any other word as a method. That must not make a new series each."""
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-"""Seconds; an upload may take 300."""
+"""Seconds. An upload may take 300."""
 RENDER_BUCKETS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 """Seconds: from a short video by lite to a long one by diffusion."""
 
@@ -46,13 +46,13 @@ class Load:
 
 
 class Metrics:
-    """One per server. Every label has few values, whatever clients send."""
+    """The metrics of one server. Every label has few values, whatever clients send."""
 
     def __init__(self, engine_pids: Callable[[], list[int]]) -> None:
         """`engine_pids`: returns the ids of the engine processes on this machine."""
         self._engine_pids = engine_pids
         self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)  # memory, CPU time, open files; where there is a /proc
+        ProcessCollector(registry=registry)  # memory, CPU time, open files; needs /proc
         Info("dice_talk", "What is running.", registry=registry).info({"version": __version__})
         self._requests = Counter(
             "dice_talk_requests",
@@ -105,7 +105,7 @@ class Metrics:
         self._begin()
 
     def _begin(self) -> None:
-        """With zeros: Prometheus can't tell how much a series grew to its first value."""
+        """Start every series at zero: Prometheus cannot tell how much a series grew to its first value."""
         for engine in ENGINES:
             self._render_seconds.labels(engine)
             self._video_seconds.labels(engine)
@@ -115,26 +115,26 @@ class Metrics:
             self._callbacks.labels(outcome)
 
     def note_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """`route`: template of the path; None where none matched."""
+        """`route`: template of the path; None if no route matched."""
         method, route = method if method in METHODS else "other", route or "other"
         self._requests.labels(method, route, status).inc()
         self._request_seconds.labels(method, route).observe(seconds)
 
     def note_render(self, engine: str, seconds: float, video_seconds: float) -> None:
-        """A video was finished."""
+        """Count a finished video."""
         self._render_seconds.labels(engine).observe(seconds)
         self._video_seconds.labels(engine).inc(video_seconds)
 
     def note_failure(self, engine: str, kind: Failure) -> None:
-        """A task or an attempt failed."""
+        """Count a failed task or attempt."""
         self._failures.labels(engine, kind).inc()
 
     def note_callback(self, outcome: Delivery) -> None:
-        """A callback was sent, or not."""
+        """Count an attempt to deliver a callback."""
         self._callbacks.labels(outcome).inc()
 
     def text(self, load: Load) -> bytes:
-        """All of it in Prometheus' text format 0.0.4. Blocking."""
+        """Return all metrics in Prometheus' text format 0.0.4. Blocking."""
         for name in ("queue_length", "queue_size", "slots", "slots_busy", "uploads"):
             self._load[name].set(getattr(load, name))
         pids = self._engine_pids()
@@ -144,7 +144,7 @@ class Metrics:
 
 
 def _memory(pids: Iterable[int]) -> int:
-    """Resident bytes of processes; one that has ended meanwhile counts for nothing."""
+    """Return the resident bytes of processes. A process that has ended counts as 0."""
     pages = 0
     for pid in pids:
         with suppress(OSError):

@@ -1,8 +1,8 @@
-"""Child processes that start and end whole, whatever is cancelled meanwhile.
+"""Starts and ends child processes completely, even if the caller is cancelled meanwhile.
 
-When the server stops, requests are cancelled, and soon after that everything that is left. asyncio can then wait for
-ever: cancelled while it starts a process, it waits for pipes that it never connected. And an event loop that closes
-while a process is still its own leaves that process and its pipes behind.
+When the server stops, requests are cancelled, and soon after that everything else. asyncio can then wait for ever: if
+it is cancelled while it starts a process, it waits for pipes that it never connected. And an event loop that closes
+while it still owns a process leaves that process and its pipes behind.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ _starting: set[asyncio.Task[Process]] = set()
 
 
 async def start(command: list[str], *, stdin: int, **options: Any) -> Process:
-    """Starts a process in a session of its own, with pipes for what it says. Raises `OSError`.
+    """Start a process in a session of its own, with pipes for its output. Raises `OSError`.
 
-    The session: Ctrl-C in the terminal is the service's to handle; and there is one group to kill.
+    The session keeps Ctrl-C in the terminal from reaching the process, and makes it one group to kill.
     """
     start = asyncio.create_subprocess_exec(
         *command, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True, **options
@@ -29,7 +29,7 @@ async def start(command: list[str], *, stdin: int, **options: Any) -> Process:
     starting = asyncio.create_task(start)
     _starting.add(starting)
     starting.add_done_callback(_starting.discard)
-    cancelled = await _insist(lambda: asyncio.wait([starting]))
+    cancelled = await _wait_to_the_end(lambda: asyncio.wait([starting]))
     if cancelled:
         if not starting.exception():
             await end(starting.result())
@@ -38,26 +38,26 @@ async def start(command: list[str], *, stdin: int, **options: Any) -> Process:
 
 
 async def end(process: Process) -> None:
-    """Kills a process, with any that it has started, and waits for its end."""
+    """Kill a process, with any that it has started, and wait for its end."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    if cancelled := await _insist(process.wait):
+    if cancelled := await _wait_to_the_end(process.wait):
         raise cancelled
 
 
-async def settled() -> None:
-    """Waits until none is being started. Before the event loop ends, which cancels what nobody waits for."""
+async def wait_for_starts() -> None:
+    """Wait until no process is being started. Needed before the event loop ends, which cancels forgotten tasks."""
     while _starting:
         await asyncio.wait(set(_starting))
 
 
-async def _insist(wait: Callable[[], Awaitable[object]]) -> asyncio.CancelledError | None:
-    """Waits to the end, again after each time it is cancelled; gives the last time."""
+async def _wait_to_the_end(wait: Callable[[], Awaitable[object]]) -> asyncio.CancelledError | None:
+    """Wait to the end, again after each cancellation. Returns the last cancellation."""
     cancelled = None
     while True:
         try:
-            with anyio.CancelScope(shield=True):  # anyio cancels again and again
+            with anyio.CancelScope(shield=True):  # anyio repeats cancellations
                 await wait()
             return cancelled
         except asyncio.CancelledError as error:

@@ -27,7 +27,7 @@ GRACEFUL_S = 5
 
 
 def configure_logging(settings: Settings) -> None:
-    """See `logs.configure`. Raises `StartError`."""
+    """Set up the log. Raises `StartError`."""
     try:
         logs.configure(settings)
     except OSError as error:
@@ -35,7 +35,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """A bound socket, so that a busy port is found before anything is loaded."""
+    """Return a bound socket, so that a busy port is found before anything is loaded."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With the protocol named, asyncio sets TCP_NODELAY; without it, each answer on a kept connection takes 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -53,19 +53,19 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Goes on answering while running tasks are given time to end: uvicorn itself closes the door first."""
+    """Goes on answering while running tasks are given time to end. uvicorn itself would close the port first."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self._services = services
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called for each signal; the second one is impatient."""
+        """Handle a signal. A second one ends the time that running tasks are given."""
         self._services.synthesis.stop()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called once `handle_exit` was."""
+        """Shut down after a signal."""
         log.info(
             "Shutting down: running tasks may go on for %g s, what is left goes on at the next start; Ctrl-C to hurry",
             self._services.settings.shutdown_seconds,
@@ -76,14 +76,14 @@ class Server(uvicorn.Server):
 
 
 def _allow_many_connections() -> None:
-    """As many open files as the system grants: shells and service managers often start programs with 1024 of them."""
+    """Raise the limit of open files as far as allowed: shells and service managers often set it to 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # macOS says that there is no limit, and then has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def http_server(app: FastAPI) -> uvicorn.Server:
-    """What serves an app made by `create_app`."""
+    """Return the server for an app made by `create_app`."""
     config = uvicorn.Config(
         app,
         http=Http,
@@ -98,7 +98,7 @@ def http_server(app: FastAPI) -> uvicorn.Server:
 
 
 def main() -> None:
-    """Runs the service until SIGTERM, SIGINT or the terminal's end. Exit code 1 when it cannot start."""
+    """Run the service until SIGTERM, SIGINT or the terminal's end. Exit code 1 if it cannot start."""
     try:
         settings = load_settings()
         listener = _listen(settings)

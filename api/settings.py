@@ -1,4 +1,4 @@
-"""Everything an operator may set: `config.toml`, overridden by environment variables named DICE_TALK_*."""
+"""The operator's settings: `config.toml`, overridden by environment variables named DICE_TALK_*."""
 
 import os
 import re
@@ -16,25 +16,25 @@ from dice_talk.labels import LabelOptions
 CONFIG_FILE = "config.toml"
 MEGABYTE = 1024 * 1024
 ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
-"""As browsers send it. A star stands for any."""
+"""An origin as browsers send it. A star matches any."""
 HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
-"""As in a Host header, without a port; IPv6 in brackets. A star stands for any name, or for any below a domain."""
+"""A name as in a Host header, without a port; IPv6 in brackets. A star matches any name, or any below a domain."""
 SUB_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
-"""Characters that mean the same to every proxy, encoded or not; no `.` and `..`."""
+"""Only characters that mean the same to every proxy, encoded or not, and no `.` or `..` segments."""
 OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-docs", "web")
-"""What the service's own paths begin with. Below one, nobody could tell whether a proxy has removed the prefix."""
+"""First segments of the service's own paths. Below one, it would be unclear whether a proxy removed the prefix."""
 
 
 OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
-"""Of the same family, but read elsewhere."""
+"""Variables with this prefix that other parts of the project read."""
 
 
 class StartError(Exception):
-    """The service cannot start; the message is one line for the operator."""
+    """The service cannot start. The message is one line for the operator."""
 
 
 class Settings(BaseSettings, LabelOptions):
-    """Built once, in `api.server.main`, and passed down. Relative folders are relative to the working directory."""
+    """Made once, in `api.server.main`, and passed down. Relative paths are relative to the working directory."""
 
     model_config = SettingsConfigDict(env_prefix="DICE_TALK_", extra="forbid", frozen=True)
 
@@ -43,56 +43,66 @@ class Settings(BaseSettings, LabelOptions):
     root_path: str = Field("", description="Path below which a proxy serves the service, such as /talk; default: none.")
     trusted_proxies: str = Field(
         "",
-        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto count: 127.0.0.1, 10.1.0.0/16; default: none.",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto apply: 127.0.0.1, 10.1.0.0/16; default: none.",
     )
     data_dir: Path = Field(Path("data"), description="Uploads, results and the database.")
     checkpoints_dir: Path = Field(Path("checkpoints"), description="Weights of the diffusion engine.")
     log_dir: Path = Field(Path("logs"), description="Holds api.log.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
-    log_format: Literal["text", "json"] = Field("text", description="Lines of the log: for people, or JSON objects.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the log: lines for people, or JSON objects."
+    )
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
     engine: EngineChoice = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
-    queue_size: int = Field(100, ge=1, description="Tasks that may wait; more are answered with 503.")
+    queue_size: int = Field(100, ge=1, description="Tasks that may wait; further ones are answered with 503.")
     retention_hours: float = Field(24.0, gt=0, le=87_600, description="How long uploads and results are kept.")
-    sweep_seconds: float = Field(60.0, gt=0, description="How often what is too old is removed.")
+    sweep_seconds: float = Field(60.0, gt=0, description="How often expired tasks are removed.")
     max_image_mb: float = Field(10.0, gt=0, description="Largest image file, in MiB.")
     max_audio_mb: float = Field(50.0, gt=0, description="Largest audio file, in MiB.")
     max_video_mb: float = Field(500.0, gt=0, description="Largest video file to be verified, in MiB.")
-    uploads: int = Field(128, ge=1, description="Uploads taken at the same time; more are answered with 503.")
-    min_free_mb: float = Field(200.0, ge=0, description="With less room on the disk, in MiB, no tasks are accepted.")
+    uploads: int = Field(128, ge=1, description="Uploads at the same time; further ones are answered with 503.")
+    min_free_mb: float = Field(200.0, ge=0, description="Free disk space, in MiB, below which no tasks are accepted.")
     upload_seconds: float = Field(300.0, gt=0, description="How long one upload may take.")
-    attempts: int = Field(3, ge=1, description="How often a task is tried when its engine process crashes or hangs.")
-    stall_seconds: float = Field(120.0, gt=0, description="An engine silent for so long is taken to hang.")
-    compile: bool = Field(False, description="Compile the diffusion engine's UNet at the start; for NVIDIA's GPUs.")
-    all_gpus: bool = Field(False, description="Denoise each video on all GPUs of one make, not on the first alone.")
+    attempts: int = Field(3, ge=1, description="How often a task is tried if its engine process crashes or hangs.")
+    stall_seconds: float = Field(
+        120.0, gt=0, description="An engine process that reports nothing for so long is restarted."
+    )
+    compile: bool = Field(False, description="Compile the diffusion engine's UNet at the start; for NVIDIA GPUs.")
+    all_gpus: bool = Field(
+        False, description="Denoise each video on all GPUs of the same model, not on the first alone."
+    )
     load_seconds: float = Field(600.0, gt=0, description="How long an engine may take to load its models.")
-    api_keys_file: Path | None = Field(None, description="Made with python -m api.keys; with it, a key is needed.")
-    key_queue_size: int = Field(20, ge=1, description="Tasks of one key that may wait; more are answered with 429.")
+    api_keys_file: Path | None = Field(
+        None, description="File made by python -m api.keys; if set, requests need a key."
+    )
+    key_queue_size: int = Field(
+        20, ge=1, description="Tasks of one key that may wait; further ones are answered with 429."
+    )
     key_requests_per_minute: int = Field(
-        600, ge=1, le=100_000, description="Requests taken with one key; more are answered with 429."
+        600, ge=1, le=100_000, description="Requests per minute with one key; further ones are answered with 429."
     )
     webhook_secret: SecretStr | None = Field(
-        None, description="Callbacks are signed with it: whsec_ and base64; default: made once, in the data folder."
+        None, description="Secret that signs callbacks: whsec_ and base64; default: made once, in the data folder."
     )
     webhook_seconds: float = Field(10.0, gt=0, le=60, description="How long a callback's receiver may take to answer.")
     webhook_networks: str = Field(
-        "", description="Networks that are not public, yet callbacks may go there: 10.1.0.0/16, separated by commas."
+        "", description="Private networks that callbacks may go to, separated by commas: 10.1.0.0/16."
     )
     cors_origins: str = Field(
         "",
-        description="Whose pages may use the API from a browser, such as https://example.org, separated by commas.",
+        description="Sites whose pages may use the API from a browser, separated by commas: https://example.org.",
     )
     allowed_hosts: str = Field(
-        "", description="Names that clients may call the server by: example.org, *.example.org; default: any."
+        "", description="Host names that clients may use for the server: example.org, *.example.org; default: any."
     )
     shutdown_seconds: float = Field(10.0, ge=0, description="How long running tasks may go on after SIGTERM.")
 
     visible_label_optional: bool = Field(
-        False, description="Whether a request may ask for no visible label; who did so is kept for six months."
+        False, description="Whether a request may decline the visible label; such requests are logged for six months."
     )
     verify_days: float = Field(
-        365.0, gt=0, le=36_500, description="How long hashes of videos are kept, so that verify knows them."
+        365.0, gt=0, le=36_500, description="How long hashes of videos are kept, so that verify recognises them."
     )
 
     @property
@@ -102,7 +112,7 @@ class Settings(BaseSettings, LabelOptions):
 
     @property
     def uploads_of_one_client(self) -> int:
-        """An eighth of `uploads` is kept for others: a client may still fill a queue of 100 at once."""
+        """An eighth of `uploads` is reserved for others. One client can still fill a queue of 100 at once."""
         return max(1, self.uploads - ceil(self.uploads / 8))
 
     @property
@@ -125,7 +135,7 @@ class Settings(BaseSettings, LabelOptions):
 
     @property
     def allowed_origins(self) -> list[str]:
-        """`cors_origins`, one by one."""
+        """The origins in `cors_origins`."""
         return _split(self.cors_origins)
 
     @field_validator("allowed_hosts")
@@ -140,7 +150,7 @@ class Settings(BaseSettings, LabelOptions):
 
     @property
     def known_hosts(self) -> list[str]:
-        """`allowed_hosts`, one by one; a star for any."""
+        """The names in `allowed_hosts`; a star for any."""
         return _split(self.allowed_hosts) or ["*"]
 
     @field_validator("root_path")
@@ -162,12 +172,12 @@ class Settings(BaseSettings, LabelOptions):
 
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network]:
-        """`trusted_proxies`, one by one."""
+        """The networks in `trusted_proxies`."""
         return [ip_network(network) for network in _split(self.trusted_proxies)]
 
     @property
     def callback_allowed(self) -> list[IPv4Network | IPv6Network]:
-        """`webhook_networks`, one by one."""
+        """The networks in `webhook_networks`."""
         return [ip_network(network) for network in _split(self.webhook_networks)]
 
     @classmethod
@@ -192,7 +202,7 @@ def _split(text: str) -> list[str]:
 
 
 def load_settings() -> Settings:
-    """From `config.toml` and the environment. Raises `StartError` that names what is wrong."""
+    """Load the settings. Raises `StartError`, which names what is wrong."""
     try:
         settings = Settings()
     except ValidationError as error:

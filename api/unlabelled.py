@@ -1,4 +1,4 @@
-"""Who asked for videos without the visible label: `python -m api.unlabelled`, as CSV. Kept for six months."""
+"""Lists requests for videos without the visible label as CSV: `python -m api.unlabelled`. Kept for six months."""
 
 import csv
 import sys
@@ -12,7 +12,7 @@ COLUMNS = ("asked_at", "task_id", "render_id", "owner", "address", "sha256")
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command."""
     try:
         settings = load_settings()
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))

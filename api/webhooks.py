@@ -1,4 +1,4 @@
-"""Shows the secret that callbacks are signed with: `python -m api.webhooks [KEY]`."""
+"""Shows the secret that signs callbacks: `python -m api.webhooks [KEY]`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from api.settings import StartError, load_settings
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m api.webhooks", description="Shows what callbacks are signed with")
     parser.add_argument("key", nargs="?", help="name of the API key whose callbacks; none where no keys are needed")
     key = parser.parse_args().key

@@ -24,18 +24,18 @@ from dice_talk import __version__
 log = logging.getLogger(__name__)
 
 RETRY_S = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 21_600, 36_000)
-"""Between attempts: a day in all, after which it is given up."""
+"""Seconds between attempts. After the last one, a day in all, the delivery is given up."""
 JITTER = 0.1
-"""Share by which a wait may be longer, so that what failed together does not come back together."""
+"""The share by which a wait may be longer, so that deliveries that failed together are not repeated together."""
 LOOK_EVERY_S, STORE_AGAIN_S = 0.5, 2.0
 PARALLEL = 16
 """Deliveries at the same time."""
 GONE = 410
-"""By this status a receiver says that it wants no more."""
+"""A receiver that answers with this status wants no more."""
 
 
 class NotDelivered(Exception):
-    """An attempt failed; the message says how, without naming the receiver. `final`: it wants no other."""
+    """An attempt failed. The message says how, without naming the receiver. `final`: do not try again."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class NotDelivered(Exception):
 
 
 class Webhooks:
-    """Delivers what the store holds, at least once each: what was under way when the service died goes out again."""
+    """Delivers the callbacks in the store, each at least once: one that a crash interrupted is sent again."""
 
     def __init__(
         self,
@@ -56,22 +56,22 @@ class Webhooks:
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
-        """`state_of`: how a task stands, by its id and owner. `networks`: not public, but allowed. `seconds`: each."""
+        """`state_of`: returns a task's state by id and owner. `networks`: allowed, though private."""
         self._store, self._state_of, self._secret = store, state_of, secret
         self._seconds, self._clock, self._metrics = seconds, clock, metrics
         self._sending: set[str] = set()
         self._connections = httpcore2.AsyncConnectionPool(
-            ssl_context=httpcore2.default_ssl_context(),  # made once: it reads all certificates
+            ssl_context=httpcore2.default_ssl_context(),  # made once, because it reads all certificates
             max_connections=PARALLEL,
             max_keepalive_connections=0,
             network_backend=GuardedBackend(networks),
         )
 
     async def run(self) -> None:
-        """Goes on until cancelled."""
+        """Deliver until cancelled."""
         async with asyncio.TaskGroup() as deliveries, self._connections:
             while True:
-                busy = set(self._sending)  # what ends while the store is read may be read as it was before
+                busy = set(self._sending)  # a delivery may end while the store is read
                 for callback in await self._due():
                     if callback.task_id not in busy and len(self._sending) < PARALLEL:
                         self._sending.add(callback.task_id)
@@ -87,15 +87,15 @@ class Webhooks:
             return []
 
     async def _deliver(self, callback: Callback) -> None:
-        """One attempt, and what follows from it."""
+        """Make one attempt, and store its outcome."""
         with working_on(callback.task_id):
             try:
                 state = await self._state_of(callback.task_id, callback.owner)
                 if not state.ended:
-                    return  # what is remembered is not as new yet as what was read
+                    return  # the cache is older than what was just read
                 await self._send(callback, state)
             except TaskNotFound:
-                pass  # removed meanwhile, and its callback with it
+                pass  # the task was removed, and its callback with it
             except NotDelivered as problem:
                 await self._postpone(callback, problem)
             except Exception:
@@ -116,7 +116,7 @@ class Webhooks:
             data=state,
         )
         body = ended.model_dump_json().encode()
-        now = int(time.time())  # the machine's clock, unlike the service's: it is what the receiver compares with
+        now = int(time.time())  # the machine's clock: the receiver compares it with its own
         headers: dict[bytes | str, bytes | str] = {
             "Content-Type": "application/json",
             "User-Agent": f"DICE-Talk-Server/{__version__}",
@@ -126,14 +126,14 @@ class Webhooks:
         }
         try:
             with anyio.fail_after(self._seconds):
-                # Nothing of the answer but its status counts, so its body is not read. A redirect is a failure.
+                # Only the status counts, so the body is not read. A redirect is a failure.
                 async with self._connections.stream("POST", callback.url, headers=headers, content=body) as answer:
                     status = answer.status
         except TimeoutError as error:
             raise NotDelivered(f"no answer within {self._seconds:g} s") from error
         except AddressRefused as error:
             raise NotDelivered("its address is not allowed") from error
-        except Exception as error:  # whatever a receiver does; the words of some errors name it, which is not logged
+        except Exception as error:  # any fault of the receiver; some messages name it, so they are not logged
             raise NotDelivered(f"no answer, {type(error).__name__}") from error
         if not 200 <= status < 300:
             raise NotDelivered(f"answered with {status}", final=status == GONE)
@@ -152,7 +152,7 @@ class Webhooks:
         await self._store_surely(partial(self._store.postpone_callback, callback.task_id, tried, due))
 
     async def _store_surely(self, change: Callable[[], None]) -> None:
-        """However long the database takes to be able to: without it, the receiver would be called again at once."""
+        """Repeat a change until the database accepts it. Otherwise the receiver would be called again at once."""
         while True:
             try:
                 return await asyncio.to_thread(change)

@@ -1,4 +1,4 @@
-"""Sending to where a client says, without becoming its way to places that it can't reach itself."""
+"""Connects to addresses that clients name, without opening a way to hosts that they cannot reach themselves."""
 
 import socket
 from collections.abc import Iterable, Sequence
@@ -17,35 +17,35 @@ Network = IPv4Network | IPv6Network
 NEVER = tuple(
     ip_network(network)
     for network in (
-        "168.63.129.16/32",  # public by its number, yet the host of every Azure machine
-        "192.0.0.0/24",  # for protocols; Oracle's cloud keeps its metadata there
+        "168.63.129.16/32",  # in public space, but the host of every Azure machine
+        "192.0.0.0/24",  # protocol assignments; metadata of Oracle's cloud
         "192.88.99.0/24",  # 6to4 relays
         "2002::/16",  # 6to4: any IPv4 address in IPv6 clothes
         "3fff::/20",  # documentation
     )
 )
-"""Not private to Python's `ipaddress`, in some release at least."""
+"""Networks that some release of Python's `ipaddress` does not count as private."""
 UNICAST_6 = ip_network("2000::/3")
 NAT64 = ip_network("64:ff9b::/96")
-"""An IPv4 address for hosts without IPv4 (RFC 6052): its last 32 bits say which."""
+"""IPv4 addresses for hosts without IPv4 (RFC 6052). The last 32 bits hold the address."""
 WELL_KNOWN_PORTS = frozenset({80, 443})
 FREE_PORTS = 1024
-"""From here on, anybody may serve anything; below, what listens is hardly a receiver of callbacks."""
+"""Any program may listen on a port from here on. What listens below is hardly ever a receiver of callbacks."""
 RESOLVERS, MAX_ADDRESSES, CONNECT_S = 8, 4, 4.0
 
 
 class AddressRefused(Exception):
-    """Nothing that a name stands for may be connected to."""
+    """The name resolves to no address that may be connected to."""
 
 
 def is_allowed(address: Address, networks: Iterable[Network]) -> bool:
-    """Whether it is public, or in one of those networks."""
+    """Whether an address is public, or in one of those networks."""
     plain = _plain(address)
     return any(plain in network for network in networks) or _is_public(plain)
 
 
 def _plain(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one, where it holds one that packets would go to."""
+    """Return the IPv4 address inside an IPv6 one, if packets would go there."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
             return address.ipv4_mapped
@@ -61,7 +61,7 @@ def _is_public(address: Address) -> bool:
 
 
 def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
-    """The address as it is stored. Raises `InvalidValue` for what can be told without asking for names."""
+    """Return the URL in the form in which it is stored. Raises `InvalidValue` if it is refused without a DNS query."""
     if url.username or url.password:
         raise InvalidValue("callback_url must not hold a user name or password", "Callbacks are signed; see the docs.")
     if url.port is None or (url.port not in WELL_KNOWN_PORTS and url.port < FREE_PORTS):
@@ -69,7 +69,7 @@ def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
     try:
         address = ip_address(_host(url))
     except ValueError:
-        return str(url)  # a name; what it stands for by then counts when it is connected to
+        return str(url)  # a host name is resolved and checked at the time of delivery
     if not is_allowed(address, networks):
         raise InvalidValue(
             "callback_url points to an address that is not allowed",
@@ -86,13 +86,13 @@ def _host(url: HttpUrl) -> str:
 class GuardedBackend(httpcore2.AnyIOBackend):
     """Connects to allowed addresses only.
 
-    It resolves names itself and connects to the very addresses it has looked at, so that no later change of a name can
-    lead it elsewhere; TLS still asks for the name's certificate.
+    It resolves names itself and connects to the addresses that it checked, so a name that changes in between leads
+    nowhere else. TLS still verifies the certificate for the name.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = networks
-        self._resolvers = anyio.CapacityLimiter(RESOLVERS)  # a slow name server must not take the threads of others
+        self._resolvers = anyio.CapacityLimiter(RESOLVERS)  # a slow name server must not use up all threads
 
     async def connect_tcp(
         self,
@@ -102,7 +102,7 @@ class GuardedBackend(httpcore2.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Raises `AddressRefused`, or what its parent raises."""
+        """Raises `AddressRefused`, or what the base class raises."""
         failure: Exception = AddressRefused()
         for address in await self._resolve(host, port):
             try:

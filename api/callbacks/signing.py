@@ -15,7 +15,7 @@ SECRET_FILE = "webhook_secret"  # noqa: S105 - its name
 
 
 def load_secret(settings: Settings) -> bytes:
-    """The server's secret: the setting, or one that is made once and kept in the data folder. Blocking.
+    """Return the server's secret: the setting, or one that is made once and kept in the data folder. Blocking.
 
     Raises `ValueError`, `OSError`.
     """
@@ -31,22 +31,22 @@ def load_secret(settings: Settings) -> bytes:
         if not SECRET.fullmatch(text):
             raise ValueError
         return base64.b64decode(text.removeprefix(PREFIX), validate=True)
-    except ValueError:  # its text is left out
+    except ValueError:  # its text could show the secret
         where = "webhook_secret" if settings.webhook_secret else file
         raise ValueError(f"{where} is not {PREFIX} and 24 to 64 bytes in base64") from None
 
 
 def secret_of(owner: str | None, server_secret: bytes) -> bytes:
-    """What an owner's callbacks are signed with. Each key has its own, lest one's holder signs in another's name."""
+    """Return the secret of an owner's callbacks. Each API key has its own, so no key's holder can sign for another."""
     return server_secret if owner is None else hmac.digest(server_secret, f"callbacks of {owner}".encode(), "sha256")
 
 
 def show(secret: bytes) -> str:
-    """As receivers take it."""
+    """Return a secret in the form that receivers use."""
     return PREFIX + base64.b64encode(secret).decode()
 
 
 def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The header webhook-signature."""
+    """Return the header webhook-signature."""
     digest = hmac.digest(secret, f"{message_id}.{timestamp}.".encode() + body, "sha256")
     return f"v1,{base64.b64encode(digest).decode()}"

@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""API keys and rate limits of requests."""
 
 import math
 import time
@@ -15,18 +15,18 @@ HINT = "Send the header Authorization: Bearer KEY, with a key from whoever runs 
 
 
 class Access:
-    """Lets everybody in where there is no file of keys, else who has a key, so many times a minute."""
+    """Admits requests: everybody's if there is no key file, otherwise those with a key, up to a number per minute."""
 
     def __init__(
         self, keys: KeyFile | None, requests_per_minute: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock`: seconds."""
+        """`clock`: returns seconds."""
         self.keys = keys
         self._limit, self._clock = requests_per_minute, clock
         self._admitted: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=requests_per_minute))
 
     def admit(self, authorization: str | None) -> str | None:
-        """Name of the key in the header, for one more request; None where none is needed.
+        """Count a request and return the name of its key; None if no key is needed.
 
         Raises `Unauthorized`, `Forbidden` or `TooManyRequests`.
         """
@@ -36,7 +36,7 @@ class Access:
         return name
 
     def identify(self, authorization: str | None) -> str | None:
-        """The same, for a request that was admitted before. Raises `Unauthorized` or `Forbidden`."""
+        """Return the name of the key without counting the request. Raises `Unauthorized` or `Forbidden`."""
         if self.keys is None:
             return None
         scheme, secret = get_authorization_scheme_param(authorization)
@@ -58,7 +58,7 @@ class Access:
         return True
 
     def _count(self, name: str) -> None:
-        """Raises `TooManyRequests` when the last minute was as full as it may be. What is refused does not count."""
+        """Raises `TooManyRequests` if the limit was reached within the last minute. Refused requests do not count."""
         admitted, now = self._admitted[name], self._clock()
         if len(admitted) == self._limit and now - admitted[0] < MINUTE_S:
             wait = math.ceil(admitted[0] + MINUTE_S - now)

@@ -1,4 +1,4 @@
-"""Sends files: `Range` as RFC 9110 has it, and downloads that outlive the file."""
+"""Sends files, with `Range` as RFC 9110 defines it."""
 
 import hashlib
 import os
@@ -17,14 +17,14 @@ RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 
 
 class RangedFile(FileResponse):
-    """The framework's, with `Range` as RFC 9110 (14.2) has it.
+    """The framework's `FileResponse`, with `Range` as RFC 9110 (section 14.2) defines it.
 
-    Ranges in other units, or in a great number, are ignored; of several, those that the file has are sent. A malformed
-    header is answered with 400: the RFC lets a server choose.
+    Ranges in other units, or too many of them, are ignored. Of several ranges, those that the file has are sent. A
+    malformed header is answered with 400, which the RFC allows.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `FileResponse`."""
         unit, equals, ranges = Headers(scope=scope).get("range", "").partition("=")
         if equals and (unit.strip().lower() != "bytes" or ranges.count(",") >= MAX_RANGES):
             scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
@@ -39,18 +39,18 @@ class RangedFile(FileResponse):
         there = [f"{start}-{end - 1}" for start, end in found if start < end]
         if not there:
             raise RangeNotSatisfiable(file_size)
-        return super()._parse_range_header(f"bytes={','.join(there)}", file_size)  # which joins those that overlap
+        return super()._parse_range_header(f"bytes={','.join(there)}", file_size)  # merges those that overlap
 
 
 def _range_of(part: str, size: int) -> tuple[int, int]:
-    """First byte of a range and the one behind its last; without any between them where the file has none of it.
+    """Return the first byte of a range and the one after its last; the two are equal if the file has none of it.
 
-    Python's `int` alone would take signs, underscores and other digits. Raises `MalformedRangeHeader`.
+    Python's `int` alone would accept signs, underscores and other digits. Raises `MalformedRangeHeader`.
     """
     match = RANGE.fullmatch(part)
     try:
         first, last = (int(text) if text else None for text in match.groups()) if match else (None, None)
-    except ValueError as error:  # of thousands of digits
+    except ValueError as error:  # more digits than int() takes
         raise MalformedRangeHeader from error
     if first is None and last is not None:
         return max(size - last, 0), size
@@ -80,12 +80,12 @@ class OpenedFile(RangedFile):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `FileResponse`."""
         try:
             await super().__call__(scope, receive, send)
         finally:
             self.close()
 
     def close(self) -> None:
-        """For one that is not sent."""
+        """Close the file of a response that is not sent."""
         self._file.close()

@@ -34,7 +34,7 @@ _LookedAt: Any = create_model("_LookedAt", __config__=RenderOptions.model_config
 
 
 class PreflightForm(_LookedAt):
-    """A portrait, a recording or both, and what decides how they would be used."""
+    """A portrait, a recording or both, and the options that decide how they would be used."""
 
     image: UploadFile | None = Field(None, description=RenderForm.model_fields["image"].description)
     audio: UploadFile | None = Field(None, description=RenderForm.model_fields["audio"].description)
@@ -50,7 +50,7 @@ class PreflightForm(_LookedAt):
 
 
 class VideoForm(BaseModel):
-    """A form with a video."""
+    """The form that verifies a video."""
 
     model_config = {"extra": "forbid"}
 

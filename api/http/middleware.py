@@ -1,4 +1,4 @@
-"""What applies to every response, whatever made it. Each class is an ASGI application around another."""
+"""Middleware for every response, whatever made it."""
 
 import asyncio
 
@@ -13,26 +13,26 @@ LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
-"""What other servers allow. h11 has a limit of its own, but only for heads that arrive in pieces."""
+"""As in other servers. h11 has a limit of its own, but only for heads that arrive in pieces."""
 
 
 class RequestLimits:
-    """Refuses heads that no honest client sends."""
+    """Refuses request heads that no honest client sends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         answer = _refusal(scope) if scope["type"] == "http" else None
         await (answer or self._app)(scope, receive, send)
 
 
 def _refusal(scope: Scope) -> JSONResponse | None:
     headers, close = scope["headers"], {"Connection": "close"}
-    if not scope["http_version"].startswith("1."):  # a later 1.x is answered as 1.1 (RFC 9110, 2.5)
+    if not scope["http_version"].startswith("1."):  # a later 1.x is answered as 1.1 (RFC 9110, section 2.5)
         return respond(505, "This version of HTTP is not spoken", "Send HTTP/1.1.", close)
-    if scope["http_version"] > "1.1" and not any(name == b"host" for name, _ in headers):  # h11 looks at 1.1 only
+    if scope["http_version"] > "1.1" and not any(name == b"host" for name, _ in headers):  # h11 checks 1.1 only
         return respond(400, "The request has no Host header", "Send one.", close)
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
         return respond(414, "The address is too long", f"At most {MAX_TARGET_BYTES} bytes are allowed.", close)
@@ -40,7 +40,7 @@ def _refusal(scope: Scope) -> JSONResponse | None:
         allowed = f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes are allowed."
         return respond(431, "The request has too many headers", allowed, close)
     if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
-        # A proxy may believe the one and this server the other: then a body can hide a second request (RFC 9112, 6.3).
+        # If a proxy uses the one and this server the other, a body can hide a second request (RFC 9112, section 6.3).
         return respond(400, "The request states its length twice", "Send either a length or chunks.", close)
     return None
 
@@ -50,35 +50,35 @@ PLAIN = {
     "Disallowed CORS origin": "The server's setting cors_origins lists the sites whose pages may use it.",
     "Malformed range header.": "Send bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH; several are separated by commas.",
 }
-"""What to do about errors that the framework answers with plain text."""
+"""Details for errors that the framework answers with plain text."""
 
 
-class ErrorForm:
-    """Gives plain-text errors, as the framework makes them for files, hosts and origins, the documented body."""
+class PlainTextErrors:
+    """Turns the plain-text errors that the framework makes for files, hosts and origins into the documented body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         plain: Message | None = None
 
-        async def send_in_form(message: Message) -> None:
+        async def send_as_documented(message: Message) -> None:
             nonlocal plain
             if message["type"] == "http.response.start" and _is_plain_error(message):
                 plain = message
             elif plain is None:
                 await send(message)
-            else:  # all of the text; what else there may be of the body is empty
-                answer, plain = _in_form(plain, message["body"].decode()), None
+            else:  # the whole text: any further part of the body is empty
+                answer, plain = _as_documented(plain, message["body"].decode()), None
                 start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
                 await send(start)
                 await send({**message, "body": bytes(answer.body)})
 
-        await self._app(scope, receive, send_in_form)
+        await self._app(scope, receive, send_as_documented)
 
 
 def _is_plain_error(start: Message) -> bool:
@@ -86,7 +86,7 @@ def _is_plain_error(start: Message) -> bool:
     return bool(start["status"] >= 400 and kind.startswith("text/plain"))
 
 
-def _in_form(start: Message, text: str) -> JSONResponse:
+def _as_documented(start: Message, text: str) -> JSONResponse:
     headers = MutableHeaders(scope=start)
     kept = {
         name: value for name, value in headers.items() if not name.startswith("content-") or name == "content-range"
@@ -95,16 +95,16 @@ def _in_form(start: Message, text: str) -> JSONResponse:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without a body. A stream ends with its head.
+    """Answers HEAD like GET, without a body. A stream ends after its head.
 
-    `Range` is left out, which has a meaning for GET only (RFC 9110, 14.2).
+    `Range` is dropped, because it is defined for GET only (RFC 9110, section 14.2).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             return await self._app(scope, receive, send)
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
@@ -126,20 +126,20 @@ class HeadAsGet:
 
 
 class RelativeRedirects:
-    """Redirects within this server name no host: the framework would repeat the client's Host header."""
+    """Makes redirects within this server relative: the framework would repeat the client's Host header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
 
         async def send_relative(message: Message) -> None:
             if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
                 headers = MutableHeaders(scope=message)
                 _, _, behind_scheme = headers.get("location", "").partition("://")
                 if behind_scheme:
-                    path = behind_scheme.partition("/")[2].lstrip("/")  # two slashes would begin another host
+                    path = behind_scheme.partition("/")[2].lstrip("/")  # two slashes would start a host name
                     headers["location"] = f"/{path}"
             await send(message)
 
@@ -147,7 +147,7 @@ class RelativeRedirects:
 
 
 class UnexpectedErrors:
-    """Answers where nothing else could. The exception goes on, for the server to log it.
+    """Answers when nothing else could. The exception is raised again, so that the server logs it.
 
     The framework would answer outside of all middleware, without the headers that every response should have.
     """
@@ -156,7 +156,7 @@ class UnexpectedErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         started = False
 
         async def send_noting_start(message: Message) -> None:
@@ -166,7 +166,7 @@ class UnexpectedErrors:
 
         try:
             await self._app(scope, receive, send_noting_start)
-        except asyncio.CancelledError:  # the server's time to shut down is over
+        except asyncio.CancelledError:  # the time for a clean shutdown is over
             if scope["type"] != "http" or started:
                 raise
             await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
@@ -177,29 +177,29 @@ class UnexpectedErrors:
 
 
 SECURE = {
-    "x-content-type-options": "nosniff",  # what was sent as JSON or video is never run as something else
-    "referrer-policy": "no-referrer",  # an address names a task, which is nobody else's business
-    "cross-origin-resource-policy": "same-origin",  # other sites can't show the videos; CORS can let them in
+    "x-content-type-options": "nosniff",  # JSON and videos are never run as something else
+    "referrer-policy": "no-referrer",  # URLs contain task ids, which are private
+    "cross-origin-resource-policy": "same-origin",  # other sites cannot embed the videos, unless CORS allows them
     "cross-origin-opener-policy": "same-origin",
 }
 POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none';"
     " form-action 'self'; frame-ancestors 'none'"
 )
-"""For pages: nothing from elsewhere, no script or style but files of this server, never inside another page."""
+"""For pages: scripts, styles and media of this server only, and never inside another site's frame."""
 DOCS = frozenset(("/docs", "/redoc"))
 DOCS_POLICY = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; worker-src blob:"
-"""Swagger UI and ReDoc start with a script inside the page. Neither shows anything that clients sent."""
+"""Swagger UI and ReDoc start with an inline script. Neither shows anything that clients sent."""
 
 
 class SecureHeaders:
-    """Tells browsers what the answers are not for."""
+    """Adds headers that tell browsers how responses must not be used."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
 
         async def send_with_headers(message: Message) -> None:
@@ -216,15 +216,16 @@ class SecureHeaders:
 class LingeringClose:
     """Lets a client that is still uploading read why it was refused.
 
-    A server that answers early and closes at once resets the connection, and many clients then see "connection reset"
-    in place of the answer. So the answer goes out, and for a while what still arrives is read and thrown away.
+    A server that answers early and closes at once resets the connection, and many clients then report "connection
+    reset" instead of the response. The response is therefore sent first, and what still arrives is discarded for a
+    while.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             return await self._app(scope, receive, send)
         lengths = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}

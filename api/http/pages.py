@@ -1,4 +1,4 @@
-"""What people open in a browser: the page at `/` and the files it is made of, in `api/web/`."""
+"""The page at `/` and its files in `api/web/`."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from api.http.preconditions import conditional
 
 WEB = Path(__file__).parent.parent / "web"
 REVALIDATE = {"cache-control": "no-cache"}
-"""Kept by the browser, but asked for again with its ETag each time: a new release is seen at once."""
+"""Browsers keep these files, but ask with the ETag each time, so a new release is seen at once."""
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -22,19 +22,19 @@ TYPES = {
     ".jpg": "image/jpeg",
     ".wav": "audio/wav",
 }
-"""Not asked of the system, whose table may lack some: browsers refuse a module of another type."""
+"""Set explicitly: the system's table may lack some types, and browsers refuse modules of a wrong type."""
 
 router = APIRouter(include_in_schema=False)
 
 
 class WebFiles(StaticFiles):
-    """The page's files. The sample's are links to `examples/`, hence `follow_symlink`."""
+    """Serves the page's files. Those of the sample are links to `examples/`, hence `follow_symlink`."""
 
     def __init__(self) -> None:
         super().__init__(directory=WEB, follow_symlink=True)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """As the base class, but with a type and with a rule for caches."""
+        """Add the content type and the cache rule."""
         response = await super().get_response(path, scope)
         if response.status_code == 200:
             response.headers["content-type"] = _type(Path(path))
@@ -44,7 +44,7 @@ class WebFiles(StaticFiles):
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """As the base class, but with all of RFC 9110's conditions and ranges."""
+        """Support all conditions and ranges of RFC 9110."""
         file = RangedFile(full_path, status_code=status_code, stat_result=stat_result)
         return conditional(file, Headers(scope=scope))
 
@@ -56,13 +56,13 @@ def _type(file: Path) -> str:
 
 @router.get("/")
 def index(request: Request) -> Response:
-    """The page."""
+    """Return the page."""
     file = WEB / "index.html"
     response = RangedFile(file, media_type=TYPES[".html"], headers=REVALIDATE, stat_result=file.stat())
     return conditional(response, request.headers)
 
 
 def install(app: FastAPI) -> None:
-    """Files are mounted below a name of their own: at `/`, they would take wrong verbs from the API's routes."""
+    """Mount the files below a path of their own: at `/`, they would take wrong methods from the API's routes."""
     app.include_router(router)
     app.mount("/web", WebFiles(), name="web")

@@ -1,4 +1,4 @@
-"""Conditional requests, in the order of RFC 9110 (13.2.2)."""
+"""Conditional requests, in the order of RFC 9110 (section 13.2.2)."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ ETAG = re.compile(r'(?:W/)?"[^"]*"')
 
 
 def conditional(response: Response, asked: Headers) -> Response:
-    """`response`, which has an ETag and Last-Modified, or a 304 in its place. For GET.
+    """Return a 304 response, or `response` itself, which must have an ETag and Last-Modified. For GET.
 
-    Raises `PreconditionFailed`. `Range` and `If-Range` come after this, and are left to the response.
+    Raises `PreconditionFailed`. `Range` and `If-Range` are evaluated later, by the response.
     """
     etag, modified = response.headers["etag"], parsedate_to_datetime(response.headers["last-modified"])
     if tags := asked.getlist("if-match"):
@@ -34,7 +34,7 @@ def conditional(response: Response, asked: Headers) -> Response:
 
 
 def _lists(values: Sequence[str], etag: str, equal: Callable[[str, str], bool]) -> bool:
-    """Whether header lines name that ETag, or any by a star."""
+    """Whether header lines list that ETag, or any ETag by a star."""
     text = ", ".join(values)
     return text.strip() == "*" or any(equal(tag, etag) for tag in ETAG.findall(text))
 
@@ -48,7 +48,7 @@ def _weak(tag: str, etag: str) -> bool:
 
 
 def _date(asked: Headers, name: str) -> datetime | None:
-    """None also for what is no date: such a header is ignored."""
+    """Return None also for an invalid date, which is ignored."""
     values = asked.getlist(name)
     try:
         date = parsedate_to_datetime(values[0]) if len(values) == 1 else None

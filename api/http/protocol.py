@@ -1,4 +1,4 @@
-"""HTTP/1.1 by uvicorn, and what it leaves out: an end to clients that stall, and the documented form of errors."""
+"""Extends uvicorn's HTTP/1.1: stalled clients are disconnected, and protocol errors have the documented body."""
 
 import asyncio
 import re
@@ -12,21 +12,21 @@ from api.http.middleware import LINGER_S, SECURE
 from api.http.request_log import REQUEST_ID, new_request_id
 
 HEAD_S = 30.0
-"""How long a connection may go without a whole request head, from its start or from the end of the last answer."""
+"""How long a connection may go without a complete request head, from its start or the end of the last response."""
 STALL_S = 60.0
-"""How long a client may take for the 64 KB that it was sent last."""
+"""How long a client may take to read the last 64 KB that were sent."""
 
 
 PIECE = 32 * 1024
-"""Bytes that h11 is given at once: what it holds of an unfinished head or chunk header it measures only in between."""
+"""The most that h11 is given at once, in bytes: it checks the size of an incomplete head only between calls."""
 EMPTY_LINES = re.compile(rb"(\r?\n)*")
 
 
 class Connection(h11.Connection):
-    """Skips empty lines before a request, as RFC 9112 (2.2) asks: some clients send one after a form."""
+    """Skips empty lines before a request, as RFC 9112 (section 2.2) asks: some clients send one after a form."""
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """As the base class. Half an empty line is waited for."""
+        """Wait for the second half of an empty line."""
         if self.their_state is h11.IDLE:
             received, closed = self.trailing_data
             match = EMPTY_LINES.match(received)
@@ -37,18 +37,18 @@ class Connection(h11.Connection):
         return super().next_event()
 
 
-class Alarm:
-    """Calls once after some time, unless stopped before."""
+class Timer:
+    """Calls a function once after some time, unless stopped before."""
 
     _timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float, action: Callable[[], None]) -> None:
-        """Leaves an alarm that runs already as it is."""
+        """Start the timer, if it is not running."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, action)
 
     def stop(self) -> None:
-        """May be called at any time."""
+        """Stop the timer. Does nothing if it is not running."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -58,47 +58,47 @@ class Http(H11Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """From here on the first request is waited for."""
-        self._no_head, self._unread, self._refused = Alarm(), Alarm(), False
+        """Start to wait for the first request."""
+        self._no_head, self._unread, self._refused = Timer(), Timer(), False
         self.conn = Connection(h11.SERVER)
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # every byte that is left unread has its alarm, also the last one
+        transport.set_write_buffer_limits(high=0)  # so that unread data starts the alarm, down to the last byte
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
-        """What follows a request that was refused is thrown away."""
+        """Discard what follows a refused request."""
         for start in range(0, len(data), PIECE):
             if not self._refused:
                 super().data_received(data[start : start + PIECE])
                 self._watch_head()
 
     def on_response_complete(self) -> None:
-        """From here on the next request is waited for."""
+        """Start to wait for the next request."""
         super().on_response_complete()
         self._watch_head()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is sent to."""
+        """The client reads more slowly than it is sent to."""
         super().pause_writing()
         self._unread.start(STALL_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The client has caught up."""
         super().resume_writing()
         self._unread.stop()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Either side closed."""
+        """Stop the timers."""
         super().connection_lost(exc)
         self._no_head.stop()
         self._unread.stop()
 
     def send_400_response(self, msg: str) -> None:
-        """Called in place of the app for bytes that are no HTTP."""
+        """Refuse bytes that are not HTTP. Called instead of the app."""
         self._refuse(400, "The request is not valid HTTP", msg)
 
     def _watch_head(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:  # its body's time is limited in api.uploads
+        if self.cycle is not None and not self.cycle.response_complete:  # http.uploads limits the time of its body
             self._no_head.stop()
         elif not self.transport.is_closing():
             self._no_head.start(HEAD_S, self._give_up)
@@ -110,9 +110,9 @@ class Http(H11Protocol):
             self.transport.close()
 
     def _refuse(self, status: int, error: str, detail: str) -> None:
-        """Answers and closes; not at once, for a client that still sends would see a reset in place of the answer."""
+        """Answer, and close a little later: a client that still sends would see a reset instead of the response."""
         self._refused = True
-        if self.cycle is not None:  # a request whose body went wrong: nobody waits for the app's answer
+        if self.cycle is not None:  # the request's body was malformed: the app's response is not wanted
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

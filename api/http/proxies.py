@@ -1,4 +1,4 @@
-"""What a reverse proxy in front of the service changes: the path it is found under, and where requests come from."""
+"""What a reverse proxy changes: the path of the service, and the address of its clients."""
 
 import logging
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -22,7 +22,7 @@ class SubPath:
         self._app, self._root = app, root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         if scope["type"] == "http":
             scope["root_path"] = self._root
             if not is_below(scope["path"], self._root):
@@ -37,10 +37,11 @@ def is_below(path: str, root: str) -> bool:
 
 
 class ClientAddress:
-    """Takes the client's address and scheme from a trusted proxy's X-Forwarded-For and X-Forwarded-Proto.
+    """Takes the client's address and scheme from the X-Forwarded-For and X-Forwarded-Proto of a trusted proxy.
 
-    uvicorn does the reading. A forwarded value that is no address is dropped: it would end up in the log as it is.
-    The first header from anyone else is worth a warning: behind a proxy that is not trusted, all clients are one.
+    uvicorn reads the headers. A forwarded value that is not an address is dropped, because it would be logged as it
+    is. The first header from another address is logged as a warning: behind a proxy that is not trusted, all clients
+    count as one.
     """
 
     def __init__(self, app: ASGIApp, trusted: list[Network]) -> None:
@@ -49,7 +50,7 @@ class ClientAddress:
         self._forwarded = ProxyHeadersMiddleware(cast(Any, self._checked), list(map(str, self._trusted)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         if scope["type"] == "http" and not self._warned:
             self._warn_of_strangers(scope)
         peer = {"peer": scope.get("client")} if scope["type"] == "http" else {}
@@ -82,7 +83,7 @@ def _is_address(host: str) -> bool:
 
 
 def mapped(network: Network) -> Network:
-    """How a socket that takes both IPv4 and IPv6 shows an IPv4 network."""
+    """Return an IPv4 network in the form in which a dual-stack socket reports it."""
     if isinstance(network, IPv6Network):
         return network
     return ip_network(f"::ffff:{network.network_address}/{96 + network.prefixlen}")

@@ -1,4 +1,4 @@
-"""Gives each request an id, and logs and counts how it ended."""
+"""Gives each request an id, and logs and counts its outcome."""
 
 import logging
 import re
@@ -15,30 +15,30 @@ log = logging.getLogger(__name__)
 
 
 REQUEST_ID = "X-Request-ID"
-SANE_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,128}")
-"""What is taken over from a client: nothing that could pass for another line or field of the log."""
+VALID_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,128}")
+"""Ids that are accepted from clients: nothing that could pass for another line or field of the log."""
 MAX_PATH = 300
 """Characters of a path that are logged."""
 
 
 def new_request_id() -> str:
-    """For a request that brings none."""
+    """Return an id for a request that brings none."""
     return uuid.uuid4().hex
 
 
 class RequestLog:
-    """Gives each request its id, which the answer tells too, and logs and counts how it ended."""
+    """Gives each request an id, which the response repeats, and logs and counts its outcome."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """See `ASGIApp`."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         sent = Headers(scope=scope).getlist(REQUEST_ID)
-        request_id = sent[0] if len(sent) == 1 and SANE_ID.fullmatch(sent[0]) else new_request_id()
+        request_id = sent[0] if len(sent) == 1 and VALID_ID.fullmatch(sent[0]) else new_request_id()
         logs.begin_request(request_id)
         began, status = perf_counter(), 0
 
@@ -55,10 +55,10 @@ class RequestLog:
             self._note(scope, status, perf_counter() - began)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        """`status`: 0 where nobody was there any more to be answered."""
+        """`status`: 0 if the client had gone before it was answered."""
         self._metrics.note_request(scope["method"], getattr(scope.get("route"), "path", None), status, seconds)
         client = scope["client"] or ("", 0)
-        # Neither the query nor any header: they may hold what is nobody's business. Raw: a decoded path can hold lines.
+        # No query and no headers, which may be private. The raw path, because a decoded one can contain line breaks.
         path = scope["raw_path"].decode("ascii", "backslashreplace")[:MAX_PATH]
         fields = {
             "client": client[0],

@@ -1,4 +1,4 @@
-"""What `api.app` makes and the routes use."""
+"""The objects that `api.app` makes and the routes use."""
 
 from dataclasses import dataclass
 

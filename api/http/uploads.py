@@ -1,7 +1,7 @@
-"""Multipart forms with files, streamed to disk.
+"""Reads multipart forms and streams their files to disk.
 
-The framework's own parser spools whole files before any limit runs. This one counts bytes where they arrive, keeps
-only the files that are asked for, and cuts the upload off at the first byte too many.
+The framework's own parser spools whole files before any limit applies. This one counts bytes as they arrive, keeps only
+the expected files, and ends the upload at the first byte too many.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from api.storage.staging import staging
 
 MAX_PARTS = 64
 MAX_TEXT_BYTES = 4096
-"""Of one text field: none of them needs more than a few dozen characters."""
+"""Limit of one text field: none needs more than a few dozen characters."""
 FRAMING_BYTES = 512 * 1024
 """What boundaries, part headers and text fields may add to the files."""
 
@@ -38,33 +38,33 @@ _MEMBERS = TypeAdapter(dict[str, Any])
 
 
 class StoredFile(UploadFile):
-    """An uploaded file that lies on disk at `path`. What the client called it is not kept."""
+    """An uploaded file on disk at `path`. The client's name for it is not kept."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path.open("w+b", buffering=0), size=0)  # whoever opens the path sees every byte
+        super().__init__(path.open("w+b", buffering=0), size=0)  # unbuffered: readers of the path see every byte
         self.path = path
         self._digest = hashlib.sha256()
 
     def append(self, data: bytes) -> None:
-        """Adds to the end. Blocking."""
+        """Add to the end. Blocking."""
         rest = memoryview(data)
-        while rest:  # a disk that fills up takes a part without complaint, and refuses the next
+        while rest:  # a disk that fills up accepts a part, and refuses the next
             rest = rest[self.file.write(rest) :]
         self._digest.update(data)
         self.size = (self.size or 0) + len(data)
 
     @property
     def sha256(self) -> str:
-        """Of all bytes so far, in hex."""
+        """Return the SHA-256 of all bytes so far in hex."""
         return self._digest.hexdigest()
 
 
 class FormSink:
-    """Takes a multipart parser's callbacks and turns them into text fields, and files below `folder`.
+    """Receives a multipart parser's callbacks and turns them into text fields, and files below `folder`.
 
-    `limits`: largest size in bytes by name of file field; files under other names are not kept, but their names are, so
-    that the form model refuses them. Callbacks only check and note; `flush` does the writing, in a thread. The first
-    part is the preamble (see `_opening`) and thrown away.
+    `limits`: largest size in bytes by file field. Files under other names are not kept, but their names are, so that
+    the form model refuses them. Callbacks only check and take notes; `flush` writes, in a thread. The first part is the
+    preamble, which is discarded (see `_opening`).
     """
 
     def __init__(self, folder: Path, limits: Mapping[str, int]) -> None:
@@ -74,11 +74,11 @@ class FormSink:
         self._pending: list[tuple[StoredFile, bytes]] = []
         self._texts: dict[str, bytearray] = {}
         self._files: dict[str, StoredFile] = {}
-        self._named: set[str] = set()  # parts with a file name: a person chose a file
+        self._named: set[str] = set()  # parts with a file name: the user chose a file
         self._whole = False
 
     def callbacks(self) -> Any:
-        """By the parser's names."""
+        """Return the callbacks by the parser's names for them."""
         return {
             "on_part_begin": self._on_part_begin,
             "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
@@ -90,15 +90,16 @@ class FormSink:
         }
 
     def flush(self) -> None:
-        """Writes what has arrived since the last call. Blocking."""
+        """Write what has arrived since the last call. Blocking."""
         for file, data in self._pending:
             file.append(data)
         self._pending.clear()
 
     def form(self) -> FormData:
-        """Everything read. A file field that holds nothing, as browsers send for one left empty, is left out.
+        """Return everything that was read, with the files safe on the disk. Blocking.
 
-        The files are then safe on the disk. Blocking. Raises `InvalidValue` when the form did not arrive whole.
+        An empty file field, which browsers send if no file was chosen, is left out. Raises `InvalidValue` if the form
+        is incomplete.
         """
         if not self._whole:
             raise InvalidValue("The form can't be read", "It ends before its last boundary.")
@@ -112,7 +113,7 @@ class FormSink:
         return FormData({**{name: text.decode(errors="replace") for name, text in self._texts.items()}, **files})
 
     def close(self) -> None:
-        """Closes the files. Blocking."""
+        """Close the files. Blocking."""
         for file in self._files.values():
             file.file.close()
 
@@ -180,7 +181,7 @@ async def receive_form(
                 with anyio.fail_after(seconds):
                     form = await _read(request, sink, limits)
             except ClientDisconnect as error:
-                raise InvalidValue("The upload was broken off") from error  # nobody is there to read this
+                raise InvalidValue("The upload was broken off") from error  # the client has gone and does not read this
             except TimeoutError as error:
                 detail = f"It has to arrive within {seconds:g} seconds."
                 raise UploadTimeout("The upload took too long", detail) from error
@@ -214,10 +215,10 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
 
 
 def _opening(boundary: bytes) -> bytes:
-    """Begins a part of which the preamble is the body.
+    """Return bytes that begin a part whose body is the preamble.
 
-    So all boundaries follow a part, and what RFC 2046 allows around them (a preamble, blanks after a boundary) is left
-    to the parser, which takes them there only.
+    Every boundary then follows a part, and the parser itself handles what RFC 2046 allows around boundaries: a
+    preamble, and blanks after a boundary.
     """
     return b"--" + boundary + b"\r\n\r\n\r\n"
 
@@ -225,9 +226,9 @@ def _opening(boundary: bytes) -> bytes:
 async def receive_fields(
     request: Request, files: RenderFiles, seconds: float, *, may_be_empty: Collection[str]
 ) -> dict[str, Any]:
-    """The text fields of a small form of any kind, or the members of a JSON object; none where there is no body.
+    """Return the text fields of a small form of any kind, or the members of a JSON object; {} without a body.
 
-    Fields of a form that may be left empty, and are, are left out. Raises as `receive_form` does.
+    Empty fields of a form are left out if they are in `may_be_empty`. Raises what `receive_form` raises.
     """
     fields, is_form = await _receive_fields(request, files, seconds)
     if not is_form:
@@ -246,7 +247,7 @@ async def _receive_fields(request: Request, files: RenderFiles, seconds: float) 
     try:
         if kind == "application/json":
             members = _MEMBERS.validate_json(body)
-            json.loads(body, object_pairs_hook=_without_repetition)  # the other reader keeps the last one silently
+            json.loads(body, object_pairs_hook=_without_repetition)  # pydantic would keep the last of repeated members
             return members, False
         if kind == "application/x-www-form-urlencoded":
             pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_PARTS)

@@ -1,4 +1,4 @@
-"""Runs modules of `dice_talk` that look at files, in child processes that may crash or hang."""
+"""Runs modules of `dice_talk` that inspect files, in child processes that may crash or hang."""
 
 import asyncio
 import json
@@ -20,46 +20,46 @@ from dice_talk.errors import DiceTalkError
 log = logging.getLogger(__name__)
 
 FORKS = sys.platform == "linux"
-"""macOS's own frameworks don't survive a fork, and numpy uses one of them."""
+"""macOS's own frameworks, one of which numpy uses, do not survive a fork."""
 ATTEMPTS = 3
-"""When the process that forks has died, or somebody else killed the child."""
+"""Attempts, if the fork server or the child is killed by something else."""
 MAX_COMPLAINT = 4096
 
 
 class ChildFailed(Exception):
-    """The child process itself does not work; no file is to blame."""
+    """The child process itself does not work. No file is to blame."""
 
 
 class Children:
-    """Starts them: those for which a client waits by a fork, the others as any program."""
+    """Starts child processes: by a fork if a client waits for them, otherwise as a new program."""
 
     def __init__(self) -> None:
         self._first = ForkServer("dice_talk.intake", "dice_talk.digest", "dice_talk.verify")
-        # OpenCV makes it twice as large, so it has a process of its own, from the first preflight on.
+        # OpenCV doubles its memory, so it is a process of its own, started by the first preflight.
         preflight = ForkServer("dice_talk.preflight")
         self._servers = {module: server for server in (self._first, preflight) for module in server.modules if FORKS}
 
     async def start(self) -> None:
-        """Makes ready for the first look at an upload. It need not be called, and need not succeed."""
+        """Start the fork server, so that the first upload need not wait for it. Optional, and may fail."""
         if FORKS:
             with suppress(OSError):
                 await self._first.start()
 
     async def close(self) -> None:
-        """Ends all that were forked."""
+        """End the fork servers and their children."""
         for server in set(self._servers.values()):
             await server.close()
 
     def pids(self) -> list[int]:
-        """Of the processes that fork."""
+        """Return the process ids of the fork servers."""
         return [server.pid for server in set(self._servers.values()) if server.pid]
 
     async def ask(self, module: str, *arguments: str, seconds: float) -> dict[str, Any]:
-        """What `python -m module arguments` says on standard output, in JSON lines, before it ends.
+        """Run `python -m module arguments` and return the JSON lines on its standard output, merged.
 
-        When it runs into a limit, or takes more than `seconds`, that is less than all. Raises `DiceTalkError` where it
-        says that a file can't be used, `FileNotFoundError` where it says that one is not there, `ChildFailed` when the
-        child is to blame, `Unavailable` when it was killed again and again.
+        The result is incomplete if the child runs into a limit or takes more than `seconds`. Raises `DiceTalkError` if
+        the child reports that a file cannot be used, `FileNotFoundError` if it reports that a file is missing,
+        `ChildFailed` if the child itself fails, and `Unavailable` if it is killed again and again.
         """
         facts: Facts = {}
         with anyio.move_on_after(seconds) as limit:
@@ -77,7 +77,7 @@ class Children:
 
 
 def command(module: str, arguments: Sequence[str]) -> list[str]:
-    """What starts a child that is not forked."""
+    """Return the command line of a child that is not forked."""
     return [sys.executable, "-m", module, *arguments]
 
 
@@ -85,7 +85,7 @@ async def _fork(server: ForkServer, module: str, arguments: tuple[str, ...], fac
     for _ in range(ATTEMPTS):
         facts.clear()
         end = End.KILLED
-        with suppress(OSError):  # no memory, no descriptors, or it dies this moment
+        with suppress(OSError):  # no memory, no descriptors, or it is just dying
             end = await server.run(module, arguments, facts) or End.KILLED
         if end is End.FAILED:
             log.error("%s does not work:\n%s", module, facts.get("traceback"))
@@ -104,14 +104,14 @@ async def _fork(server: ForkServer, module: str, arguments: tuple[str, ...], fac
 
 
 async def _start(module: str, command: list[str], facts: Facts) -> None:
-    """Adds to `facts` what the child says. Cancelling ends it."""
+    """Add what the child reports to `facts`. Cancelling ends the child."""
     child = await processes.start(
         command, stdin=asyncio.subprocess.DEVNULL, limit=MAX_LINE, env=os.environ | ENVIRONMENT
     )
     complaints = asyncio.create_task(_read_tail(child.stderr))
     try:
         while child.stdout is not None and (line := await child.stdout.readline()):
-            with suppress(ValueError):  # one that is cut off tells nothing
+            with suppress(ValueError):  # a truncated line
                 facts |= json.loads(line)
         await child.wait()
     finally:

@@ -1,4 +1,4 @@
-"""The process that forks children for looks at files. What is said to it is in `dice_talk.forkserver`."""
+"""Controls the process that forks children for inspections. `dice_talk.forkserver` defines the messages."""
 
 import asyncio
 import json
@@ -19,23 +19,23 @@ from dice_talk.child import End
 log = logging.getLogger(__name__)
 
 MAX_LINE = 1024 * 1024
-"""Bytes; a small picture in base64 takes a tenth of it."""
+"""Bytes. A small picture in base64 takes a tenth of this."""
 END_S = 2.0
-"""Between the end of a connection and that of the child behind it."""
+"""The longest time between the end of a connection and the end of its child."""
 LAST_WORDS = 20
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
-"""With an arena for each thread, as is usual, a machine of many cores would map more than the children may. And a
-process that forks must have one thread.
+"""With one memory arena per thread, the default, a machine of many cores would map more than the children may. And a
+process that forks must have only one thread.
 """
 
 Facts = dict[str, Any]
 
 
 class ForkServer:
-    """Starts the process, and starts it anew when it has died."""
+    """Starts the process, and restarts it if it has died."""
 
     def __init__(self, *modules: str) -> None:
-        """`modules`: those that it can run."""
+        """`modules`: the modules that it can run."""
         self.modules = modules
         self._process: Process | None = None
         self._control: socket.socket | None = None
@@ -46,16 +46,16 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while there is one."""
+        """The process id, while the process runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
     def broken(self) -> bool:
-        """Whether it ended by itself with an error: it can't import its modules."""
+        """Whether the process ended with an error, which means that it cannot import its modules."""
         return self._process is not None and (self._process.returncode or 0) > 0
 
     async def start(self) -> None:
-        """Starts the process unless it runs. Returns before its imports are done. Raises `OSError`."""
+        """Start the process unless it runs. Returns before its imports are done. Raises `OSError`."""
         command = [sys.executable, "-m", "dice_talk.forkserver", *self.modules]
         async with self._starting:
             if self.pid and command == self._command:
@@ -73,9 +73,9 @@ class ForkServer:
             self._reading = asyncio.create_task(self._log_stderr(self._process))
 
     async def run(self, module: str, arguments: tuple[str, ...], facts: Facts) -> End | None:
-        """Forks a child for one look, and adds what it says to `facts`; how it ended, None when that is not known.
+        """Fork a child and add what it reports to `facts`. Returns how the child ended, or None if that is not known.
 
-        Cancelling ends the child. Raises `OSError` when the process can't be started or reached.
+        Cancelling ends the child. Raises `OSError` if the process cannot be started or reached.
         """
         await self.start()
         process = self._process
@@ -91,11 +91,11 @@ class ForkServer:
             await self._end(reader, writer, process)
         if end := facts.pop("ended", None):
             return End(end)
-        await self._give_up(process)  # it is dying, or as good as dead
+        await self._give_up(process)  # it is dying, or hangs
         return None
 
     def _request(self, words: list[str]) -> socket.socket:
-        """The connection to a child that is being forked."""
+        """Ask for a child, and return the connection to it."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -109,30 +109,30 @@ class ForkServer:
         return ours
 
     async def _end(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, process: Process | None) -> None:
-        """Returns once the child has gone."""
+        """Wait until the child has gone."""
         with anyio.CancelScope(shield=True), suppress(OSError):
             if not reader.at_eof():
                 writer.write_eof()
                 with anyio.move_on_after(END_S) as patience:
                     while await reader.read(65536):
                         pass
-                if patience.cancelled_caught:  # it never began, or the process hangs
+                if patience.cancelled_caught:  # the child never started, or the process hangs
                     await self._give_up(process)
             writer.close()
 
     async def _give_up(self, process: Process | None) -> None:
         async with self._starting:
-            if process is self._process:  # else somebody else has replaced it
+            if process is self._process:  # else it was replaced already
                 await self._stop()
 
     async def close(self) -> None:
-        """Ends the process and its children."""
+        """End the process and its children."""
         async with self._starting:
             await self._stop()
 
     async def _stop(self) -> None:
         if self._control:
-            self._control.close()  # which it takes for the end, and ends its children
+            self._control.close()  # which tells it to end itself and its children
             self._control = None
         if self._process:
             with anyio.move_on_after(END_S, shield=True):
@@ -150,8 +150,8 @@ class ForkServer:
 
 
 async def _read(reader: asyncio.StreamReader, facts: Facts) -> None:
-    """Until the end of what it says, or a line that is too long."""
+    """Read until the child's output ends, or a line is too long."""
     with suppress(ConnectionError, ValueError):
         async for line in reader:
-            with suppress(ValueError):  # one that is cut off tells nothing
+            with suppress(ValueError):  # a truncated line
                 facts |= json.loads(line)

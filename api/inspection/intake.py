@@ -1,4 +1,4 @@
-"""The first decoding of an upload, by `dice_talk.intake` in a child process."""
+"""Inspects uploads with `dice_talk.intake` in a child process."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ class Inputs:
     width: int  # pixels, upright
     height: int
     seconds: float  # of audio, at most 300
-    warnings: list[dict[str, Any]] = field(default_factory=list)  # as preflight has them
+    warnings: list[dict[str, Any]] = field(default_factory=list)  # as in preflight
 
 
 class Inspector:
@@ -31,7 +31,7 @@ class Inspector:
     def __init__(self, children: Children) -> None:
         self._children = children
         self._places = FairSemaphore()
-        # By the hashes of both files and how much of the audio is wanted, the latest last.
+        # By the hashes of both files and the seconds of audio that are wanted; the latest last.
         self._known: dict[tuple[str, str, float | None], Inputs] = {}
 
     async def inspect(self, upload: Upload, duration: float | None = None) -> Inputs:

@@ -1,4 +1,4 @@
-"""What would become of a portrait and a recording, found by `dice_talk.preflight` in a child process."""
+"""Finds what would become of a portrait and a recording, with `dice_talk.preflight` in a child process."""
 
 from collections.abc import Callable
 from pathlib import Path

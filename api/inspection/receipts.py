@@ -102,8 +102,8 @@ class Receipts:
 
     def _end(self, render_id: str, measuring: "asyncio.Task[dict[str, Any]]") -> None:
         del self._measuring[render_id]
-        error = None if measuring.cancelled() else measuring.exception()  # nobody may wait for it any more
-        if error and not isinstance(error, FileNotFoundError):  # a task that was removed meanwhile is no news
+        error = None if measuring.cancelled() else measuring.exception()  # the client may have gone
+        if error and not isinstance(error, FileNotFoundError):  # the task was removed meanwhile
             log.warning("the video of render %s could not be measured: %r", render_id, error)
 
     async def close(self) -> None:

@@ -75,6 +75,6 @@ class FairSemaphore:
             turn = turns.popleft()
             if turns:
                 self._waiting[client] = turns  # behind all others
-            if not turn.done():  # nobody waits for one that was cancelled
+            if not turn.done():  # the caller was cancelled
                 self._held[client] += 1
                 turn.set_result(None)

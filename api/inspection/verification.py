@@ -1,4 +1,4 @@
-"""What labels a video carries, found by `dice_talk.verify` in a child process, and whether it was made here."""
+"""Finds a video's labels, with `dice_talk.verify` in a child process, and whether this server made it."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ TIMEOUT_S = 60.0
 
 
 class Verification:
-    """Looks at videos, a few at a time."""
+    """Inspects videos, a few at a time."""
 
     def __init__(self, store: TaskStore, children: Children) -> None:
         self._store, self._children = store, children

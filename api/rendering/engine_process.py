@@ -21,26 +21,26 @@ from dice_talk.worker import encode_cancel, encode_job
 log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 5.0
-"""An engine that is told to stop does so at its next step; one that says nothing for so long is killed, unless others
-are rendered in the same process: nobody's cancelling may cost them an attempt.
+"""An engine that is told to stop does so at its next step. If it stays silent for so long, it is killed, unless other
+tasks are rendered in the same process: a cancellation must not cost them an attempt.
 """
 END_SECONDS = 1.0
-"""Between the end of what a process says and its own end, and the other way round."""
+"""The longest time between the end of a process's output and its own end, and the other way round."""
 LAST_WORDS = 40
 
 Event = dict[str, Any]
 
 
 class EngineProcess:
-    """One running engine, which may render several jobs at a time. Get one from `start`."""
+    """One running engine, which may render several jobs at a time. Made by `start`."""
 
     def __init__(self, process: asyncio.subprocess.Process, label: str, stall_seconds: float) -> None:
         self._process, self._label, self._stall_seconds = process, label, stall_seconds
         self._numbers = count(1)
         self._inboxes: dict[int, asyncio.Queue[Event | None]] = {0: asyncio.Queue()}  # 0: about the engine itself
-        self._called_off: set[int] = set()
+        self._cancelled_jobs: set[int] = set()
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
-        # In a context of their own: what they log is not only about the task for which the process was started.
+        # In contexts of their own, because what they log is not only about the task that started the process.
         self._reading = asyncio.create_task(self._read_events(), context=Context())
         self._logging = asyncio.create_task(self._log_stderr(), context=Context())
 
@@ -48,7 +48,7 @@ class EngineProcess:
     async def start(
         cls, command: list[str], label: str, *, load_seconds: float, stall_seconds: float
     ) -> "EngineProcess":
-        """Starts a process and waits until its models are loaded. Raises `EngineLost` or `RenderRefused`."""
+        """Start a process and wait until its models are loaded. Raises `EngineLost` or `RenderRefused`."""
         try:
             process = await processes.start(command, stdin=asyncio.subprocess.PIPE)
         except OSError as error:  # no memory, no descriptors, no such program
@@ -69,22 +69,22 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self._process.pid
 
     async def render(self, job: RenderJob, on_progress: Callable[[Progress], Awaitable[None]]) -> RenderResult:
-        """Renders one job. Raises `RenderRefused`, `EngineLost` or `NoRoom`. Cancelling stops the render."""
+        """Render one job. Raises `RenderRefused`, `EngineLost` or `NoRoom`. Cancelling stops the render."""
         number = next(self._numbers)
         self._inboxes[number] = asyncio.Queue()
         try:
             await self._send(encode_job(number, job))
             return await self._follow(number, on_progress)
         except asyncio.CancelledError:
-            await self._call_off(number)
+            await self._cancel_job(number)
             raise
         finally:
             del self._inboxes[number]
-            self._called_off.discard(number)
+            self._cancelled_jobs.discard(number)
 
     async def _follow(self, number: int, on_progress: Callable[[Progress], Awaitable[None]]) -> RenderResult:
         while True:
@@ -98,27 +98,27 @@ class EngineProcess:
                 raise NoRoom
             elif kind == "crashed":
                 self._log_last_words(f"the engine raised {event['error']}")
-                if len(self._inboxes) <= 2:  # nobody else renders here: better a fresh process than a shaken one
+                if len(self._inboxes) <= 2:  # no other task renders here: a fresh process is safer
                     await self.stop()
                 raise EngineLost(f"the engine raised {event['error']}", Loss.MEMORY if event["memory"] else Loss.CRASH)
 
-    async def _call_off(self, number: int) -> None:
-        """Tells the engine to stop a job and waits until it has; an engine that goes on in silence is killed."""
-        self._called_off.add(number)
+    async def _cancel_job(self, number: int) -> None:
+        """Tell the engine to stop a job and wait until it has. A silent engine is killed."""
+        self._cancelled_jobs.add(number)
         with anyio.CancelScope(shield=True), suppress(EngineLost, RenderRefused):
             await self._send(encode_cancel(number))
-            alone = self._inboxes.keys() <= {0, *self._called_off}
+            alone = self._inboxes.keys() <= {0, *self._cancelled_jobs}
             patience = CANCEL_SECONDS if alone else self._stall_seconds
-            while (await self._next_event(number, patience, called_off=True))["event"] == "progress":
+            while (await self._next_event(number, patience, cancelled=True))["event"] == "progress":
                 pass
 
     async def stop(self) -> None:
-        """Kills the process, with any it has started, and waits for its end."""
+        """Kill the process, with any it has started, and wait for its end."""
         await processes.end(self._process)
         await self._end_of_output()
 
     async def _end_of_output(self) -> None:
-        """Waits until all output is read; not for long, for a grandchild may hold the pipe open."""
+        """Wait until all output is read, but not for long: a grandchild may hold the pipe open."""
         await asyncio.wait((self._reading, self._logging), timeout=END_SECONDS)
         self._reading.cancel()
         self._logging.cancel()
@@ -131,14 +131,14 @@ class EngineProcess:
         except OSError as error:
             raise await self._death() from error
 
-    async def _next_event(self, number: int, seconds: float, *, called_off: bool = False) -> Event:
-        """What the engine says next about a job. A silence of `seconds` is taken for a hang, and ended."""
+    async def _next_event(self, number: int, seconds: float, *, cancelled: bool = False) -> Event:
+        """Return the next event of a job. If there is none for `seconds`, the engine hangs and is killed."""
         try:
             with anyio.fail_after(seconds):  # asyncio.wait_for of Python 3.10 and 3.11 can swallow a cancellation
                 event = await self._inboxes[number].get()
         except TimeoutError as error:
             await self.stop()
-            if called_off:
+            if cancelled:
                 log.info("%s: ended, for it did not stop within %g seconds", self._label, seconds)
             else:
                 self._log_last_words(f"the engine said nothing for {seconds:g} seconds")
@@ -162,20 +162,20 @@ class EngineProcess:
         else:
             cause = f"the engine process exited with code {code}"
         self._log_last_words(cause)
-        killed = code == -signal.SIGKILL  # as the system does when memory runs out
+        killed = code == -signal.SIGKILL  # as the kernel does when memory runs out
         return EngineLost(cause, Loss.MEMORY if killed else Loss.CRASH)
 
     def _log_last_words(self, cause: str) -> None:
         log.error("%s: %s; its last words:\n%s", self._label, cause, "\n".join(self._last_words))
 
     async def _read_events(self) -> None:
-        """Hands each event to the job it is about; when there are no more, tells every job."""
+        """Hand each event to its job. At the end of the output, tell every job."""
         try:
             while self._process.stdout is not None and (line := await self._process.stdout.readline()):
                 event: Event = json.loads(line)
                 if inbox := self._inboxes.get(event.pop("job")):
                     inbox.put_nowait(event)
-        except (ValueError, KeyError):  # half a line, or an endless one: it was cut off, or is no engine
+        except (ValueError, KeyError):  # a truncated or endless line: the engine was cut off, or is none
             log.error("%s: the engine does not speak the protocol", self._label)
         finally:
             for inbox in self._inboxes.values():

@@ -1,1 +1,1 @@
-"""The JSON that goes over the wire. Documented fields come first, further ones after them."""
+"""The JSON of the API. Documented fields come first, further ones after them."""

@@ -1,4 +1,4 @@
-"""What a client may ask for."""
+"""The options of a request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,28 +14,29 @@ MAX_PAGE = 100
 
 
 class TaskOptions(RenderOptions):
-    """Every option of `RenderOptions`, and what renders."""
+    """All options of `RenderOptions`, and those of the service."""
 
     engine: EngineChoice = Field(
-        "auto", description="What renders: auto takes diffusion when its checkpoints are complete, else lite."
+        "auto", description="The engine: auto takes diffusion if its checkpoints are complete, else lite."
     )
     callback_url: HttpUrl | None = Field(
         None,
         json_schema_extra=LEFT_EMPTY,
-        description="Is told how the task ended, by a signed POST (Standard Webhooks); a public http or https address.",
+        description="Public http or https address that receives a signed POST (Standard Webhooks) when the task ends.",
     )
 
-    visible_label: Flag = Field(
-        True, description="false: without the visible label; only where whoever runs the server allows that."
-    )
+    visible_label: Flag = Field(True, description="false: without the visible label, if the operator allows that.")
 
     def options(self) -> RenderOptions:
-        """Those that engines know."""
+        """Return the options that engines use."""
         return RenderOptions(**{name: getattr(self, name) for name in RenderOptions.model_fields})
 
     @classmethod
     def of(cls, render: Render, changes: Mapping[str, object]) -> "TaskOptions":
-        """A render's, with changes. A seed that was drawn is drawn anew. Raises `RequestValidationError`."""
+        """Return a render's options with changes. A seed that was drawn is drawn again.
+
+        Raises `RequestValidationError`.
+        """
         kept = {**render.options.model_dump(), "engine": render.engine}
         if render.cache_key is None:
             kept["seed"] = None
@@ -62,4 +63,4 @@ MAY_BE_EMPTY = frozenset(
     for name, schema in TaskOptions.model_json_schema()["properties"].items()
     if not {"$ref", "enum"} & schema.keys()
 )
-"""Options that a form may leave empty, as browsers send what was not filled in. A choice is made or left out."""
+"""Options that may be empty in a form, as browsers send them if they are not filled in. Choices may not."""

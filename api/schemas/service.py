@@ -15,7 +15,7 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """A task that is started now is taken."""
+    """A task that is started now is accepted."""
 
     status: Literal["ready"] = "ready"
 
@@ -27,10 +27,10 @@ class Health(BaseModel):
     gpu_available: bool
     model_loaded: bool = Field(description="Whether the engine in use has its models in memory.")
     version: str = Field(examples=[__version__])
-    engine: str | None = Field(description="Engine for requests that say auto; null when none can run.")
+    engine: str | None = Field(description="Engine for requests that say auto; null if none can run.")
     weights: str | None = Field(description=WEIGHTS, examples=[None])
-    queue_length: int = Field(description="Tasks that wait.")
+    queue_length: int = Field(description="Waiting tasks.")
     queue_size: int = Field(description="Tasks that may wait.")
     slots: int = Field(description="Tasks that can be rendered at the same time.")
     slots_busy: int = Field(description="Tasks being rendered.")
-    detail: str | None = Field(None, description="Of an unhealthy service: what is wrong.")
+    detail: str | None = Field(None, description="What is wrong with an unhealthy service.")

@@ -1,4 +1,4 @@
-"""Tells clients of each change of their tasks, and again what they missed while the connection was gone."""
+"""Streams each change of a task to clients, and what they missed while they were not connected."""
 
 import asyncio
 import secrets
@@ -10,19 +10,19 @@ from fastapi.sse import ServerSentEvent
 
 from api.schemas.tasks import TaskState
 
-TICK_S = 0.25
-"""How often tasks are looked at."""
-ALLOWED_S = 0.5
-"""How often those who follow a silent task are looked at: whether their key still counts."""
+CHECK_EVERY_S = 0.25
+"""How often tasks are checked."""
+KEY_CHECK_S = 0.5
+"""How often the keys of clients that follow a silent task are checked."""
 MAX_EVENTS, MAX_FEEDS = 64, 500
-"""How many changes of how many tasks are kept to be told again: some 20 MB at most."""
-UNTOLD = {"elapsed_seconds", "eta_seconds"}
-"""What changes with time alone: clients have clocks."""
+"""How many changes of how many tasks are kept for clients that reconnect: about 20 MB at most."""
+TIME_FIELDS = {"elapsed_seconds", "eta_seconds"}
+"""Fields that change with time alone. Clients have clocks."""
 
 
 class Feed:
-    """What is told of one task. Events are numbered; an id names feed and number, so that one of another run of the
-    server is not taken for one of this.
+    """The events of one task. They are numbered, and an id names the feed and the number, so that an event of another
+    run of the server is not mistaken for one of this run.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Feed:
         self._silent = False
         self._changed = asyncio.Event()
 
-    def tell(self, state: TaskState) -> None:
-        """Notes how the task is now, if that differs from what was told last."""
-        told = state.model_dump(exclude=UNTOLD)
+    def add(self, state: TaskState) -> None:
+        """Add an event, if the task has changed since the last one."""
+        told = state.model_dump(exclude=TIME_FIELDS)
         if told == self._last:
             return
         self._last = told
@@ -45,12 +45,12 @@ class Feed:
         self._wake()
 
     def end(self) -> None:
-        """There is nothing more to tell: the task has ended, or is gone."""
+        """Note that nothing more will happen: the task has ended, or was removed."""
         self.ended = True
         self._wake()
 
-    def fall_silent(self) -> None:
-        """Closes all connections though the task goes on: the server stops."""
+    def close(self) -> None:
+        """Close all connections though the task goes on, because the server stops."""
         self._silent = True
         self._wake()
 
@@ -59,9 +59,9 @@ class Feed:
         changed.set()
 
     async def follow(self, last_id: str | None, allowed: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
-        """What came after the event with that id, else how the task is now; then each change; then the end.
+        """Yield the events after the one with that id, or the present state; then each change; then the end.
 
-        Stops, without an end, when the client is no longer `allowed` to know.
+        Stops without an end event if the client is no longer `allowed` to know.
         """
         told = self._number_of(last_id)
         self.followers += 1
@@ -77,13 +77,13 @@ class Feed:
                     yield ServerSentEvent(event="end", id=f"{self._name}-{told}", raw_data=self._events[-1][1])
                 if self.ended or self._silent:
                     return
-                with anyio.move_on_after(ALLOWED_S):
+                with anyio.move_on_after(KEY_CHECK_S):
                     await changed.wait()
         finally:
             self.followers -= 1
 
     def _number_of(self, last_id: str | None) -> int:
-        """Of the last event that a client knows."""
+        """Return the number of the last event that a client knows."""
         name, _, number = (last_id or "").partition("-")
         if name == self._name and number.isascii() and number.isdigit() and len(number) < 10:
             return min(int(number), self._number)
@@ -91,23 +91,23 @@ class Feed:
 
 
 class Events:
-    """The feeds of tasks that somebody watches or lately watched."""
+    """The feeds of tasks that a client follows or lately followed."""
 
     def __init__(self, look: Callable[[str], Awaitable[TaskState | None]]) -> None:
-        """`look`: how a task is; None when it is gone."""
+        """`look`: returns a task's state; None if it was removed."""
         self._look = look
         self._feeds: OrderedDict[str, Feed] = OrderedDict()  # those longest not asked for come first
         self._closed = False
 
     def feed(self, state: TaskState) -> Feed:
-        """Of the task whose state that is. One that is there already may know more, and is not told."""
+        """Return the feed of a task. An existing feed may be newer than `state`, and is not changed."""
         feed = self._feeds.get(state.task_id)
         if feed is None:
             feed = self._feeds[state.task_id] = Feed()
-            self._tell(feed, state)
+            self._add(feed, state)
         self._feeds.move_to_end(state.task_id)
         if self._closed:
-            feed.fall_silent()
+            feed.close()
         for task_id in list(self._feeds):
             if len(self._feeds) <= MAX_FEEDS:
                 break
@@ -116,23 +116,23 @@ class Events:
         return feed
 
     async def update(self) -> None:
-        """Looks at all tasks whose feed has not ended."""
+        """Check all tasks whose feed has not ended."""
         for task_id, feed in list(self._feeds.items()):
             if not feed.ended:
                 state = await self._look(task_id)
                 if state:
-                    self._tell(feed, state)
+                    self._add(feed, state)
                 else:
                     feed.end()
 
     @staticmethod
-    def _tell(feed: Feed, state: TaskState) -> None:
-        feed.tell(state)
+    def _add(feed: Feed, state: TaskState) -> None:
+        feed.add(state)
         if state.ended:
             feed.end()
 
     def close(self) -> None:
-        """Ends all connections, and those to come after what is known was told."""
+        """Close all connections. Later ones close after the present state."""
         self._closed = True
         for feed in self._feeds.values():
-            feed.fall_silent()
+            feed.close()

@@ -1,4 +1,4 @@
-"""Removes what is older than the retention time, again and again."""
+"""Removes expired tasks, again and again."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 async def sweep_forever(synthesis: Synthesis, every_seconds: float) -> None:
-    """Sweeps until cancelled; a sweep that fails is logged, and the next one tries again."""
+    """Sweep until cancelled. A sweep that fails is logged, and the next one tries again."""
     while True:
         try:
             await synthesis.sweep()

@@ -16,7 +16,7 @@ from api.schemas.service import Health
 from api.schemas.tasks import SecondsRange, TaskPage, TaskState
 from api.service.admission import RETRY_LATER, Admission
 from api.service.describe import describe_span, describe_task
-from api.service.events import TICK_S, Events, Feed
+from api.service.events import CHECK_EVERY_S, Events, Feed
 from api.service.lookup import TaskLookup, visible
 from api.settings import Settings
 from api.storage.files import RenderFiles
@@ -109,7 +109,7 @@ class Synthesis:
                 await self._events.update()
             except Exception:
                 log.exception("Tasks could not be looked at")
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(CHECK_EVERY_S)
 
     def _foresee(self) -> None:
         self._forecast.renew(self._store.unfinished(), self._store.timings(), self._settings.workers, self._clock())

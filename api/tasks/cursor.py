@@ -1,4 +1,4 @@
-"""Where a page of tasks ended, in a form that clients only hand back."""
+"""Cursors: opaque strings that mark the end of a page of tasks."""
 
 import base64
 import binascii
@@ -8,16 +8,16 @@ from api.errors import InvalidValue
 from api.tasks.model import Task
 
 Place = tuple[datetime, str]
-"""Birth and id of a task."""
+"""A task's time of creation and id."""
 
 
 def encode_cursor(task: Task) -> str:
-    """For the tasks after that one."""
+    """Return a cursor for the tasks after that one."""
     return base64.urlsafe_b64encode(f"{task.created_at.isoformat()} {task.id}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> Place:
-    """Raises `InvalidValue`."""
+    """Return what `encode_cursor` encoded. Raises `InvalidValue`."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         born, _, task_id = text.partition(" ")

@@ -1,8 +1,8 @@
-"""How long until a video is there, as a range, from how long past renders took on this machine.
+"""Forecasts how long renders take, as a range, from how long past renders took on this machine.
 
-What of a render's time is fixed and what grows with its size is not known. So a past render of another size says only
-that the time grows with its square root at least, and in proportion at most: the range is narrow for what is rendered
-often, and honest about what never was.
+It is not known which part of a render's time is fixed and which grows with its size. So a past render of another size
+only tells that the time grows at least with the square root of the size, and at most in proportion. The range is narrow
+for sizes that are rendered often, and wide for those that never were.
 """
 
 import heapq
@@ -18,9 +18,9 @@ from dice_talk.diffusion.reuse import WORK
 from dice_talk.options import RenderOptions
 
 NEAREST = 20
-"""Of the past renders, how many most similar ones are asked."""
+"""How many of the most similar past renders are used."""
 BY_PROGRESS, MIN_PROGRESS = 1.3, 0.1
-"""How wrong the time left may be, as a factor, when told from what is done so far; and how much has to be done."""
+"""The factor by which a forecast from the progress so far may be wrong, and the least progress for one."""
 STEPPED = frozenset({"diffusion"})
 """Engines for which `inference_steps` means anything."""
 
@@ -30,25 +30,25 @@ class Workload:
     """What a render's time depends on."""
 
     engine: str
-    pixels: int  # of a frame
+    pixels: int  # per frame
     frames: int
-    steps: int  # for each frame, in full; 1 where there are none
+    steps: int  # per frame; 1 for an engine without steps
 
     @classmethod
     def of(cls, engine: str, options: RenderOptions, pixels: int, seconds: float) -> "Workload":
-        """Of a video of that many pixels a frame that lasts `seconds`."""
+        """Return the workload of a video with that many pixels a frame that lasts `seconds`."""
         steps = max(1, round(options.inference_steps * WORK[options.quality])) if engine in STEPPED else 1
         return cls(engine, pixels, max(1, round(seconds * options.fps)), steps)
 
     @classmethod
     def of_render(cls, render: Render) -> "Workload":
-        """Of what that render makes."""
+        """Return a render's workload."""
         pixels = render.pixels or render.options.min_resolution**2
         return cls.of(render.engine, render.options, pixels, render.seconds)
 
     @property
     def work(self) -> int:
-        """In proportion to what there is to do."""
+        """A number in proportion to the work."""
         return self.pixels * self.frames * self.steps
 
     @cached_property
@@ -56,7 +56,7 @@ class Workload:
         return math.log(self.pixels), math.log(self.frames), math.log(self.steps)
 
     def distance(self, other: "Workload") -> float:
-        """0 for an equal one, and 1 more for each e-fold in pixels, frames or steps."""
+        """Return 0 for an equal workload, and 1 more for each e-fold in pixels, frames or steps."""
         mine, its = self._place, other._place
         return abs(mine[0] - its[0]) + abs(mine[1] - its[1]) + abs(mine[2] - its[2])
 
@@ -71,13 +71,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Span:
-    """Seconds: with luck, and without."""
+    """Seconds, in the best and the worst case."""
 
     low: float
     high: float
 
     def after(self, seconds: float) -> "Span":
-        """What is left of it then."""
+        """Return what is left after some seconds."""
         return Span(max(0.0, self.low - seconds), max(0.0, self.high - seconds))
 
 
@@ -87,7 +87,7 @@ PRIOR = {"lite": [Timing(Workload("lite", 256 * 256, 198, 1), seconds) for secon
 
 
 def estimate(size: Workload, past: Iterable[Timing]) -> Span:
-    """How long a render of that size takes, to be right four times out of five."""
+    """Forecast a render's time. The truth lies in the range four times out of five."""
     known = [timing for timing in past if timing.size.engine == size.engine] or PRIOR.get(size.engine, [])
     lows, highs = [], []
     for timing in heapq.nsmallest(NEAREST, known, key=lambda timing: timing.size.distance(size)):
@@ -96,7 +96,7 @@ def estimate(size: Workload, past: Iterable[Timing]) -> Span:
         highs.append(timing.seconds * max(ratio, math.sqrt(ratio)))
     if not lows:
         return UNKNOWN
-    doubt = 1 + 1 / len(lows) - 1 / NEAREST  # few of them say little: one, that it may take half as long or twice
+    doubt = 1 + 1 / len(lows) - 1 / NEAREST  # few renders say little: after one, it may take half as long or twice
     return Span(_quantile(lows, 0.1) / doubt, _quantile(highs, 0.9) * doubt)
 
 
@@ -107,12 +107,14 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 def remaining(render: Render, whole: Span, now: datetime) -> Span:
-    """Until the end of a render that waits for nobody: as foreseen at first, more and more by what is done."""
+    """Forecast the rest of a render, first from its workload and more and more from its progress."""
     if render.status is TaskStatus.PENDING or render.started_at is None:
         return whole
     elapsed = max(0.0, (now - render.started_at).total_seconds())
-    done = render.progress if render.attempts == 1 else 0.0  # of another attempt, it may be
-    foreseen = Span(max(0.0, whole.low - elapsed), max(elapsed / 4, whole.high - elapsed))  # late ones go on being late
+    done = render.progress if render.attempts == 1 else 0.0  # else it may be an earlier attempt's
+    foreseen = Span(
+        max(0.0, whole.low - elapsed), max(elapsed / 4, whole.high - elapsed)
+    )  # a late render is likely to stay late
     if done < MIN_PROGRESS:
         return foreseen
     left = elapsed * (1 - done) / done
@@ -127,20 +129,20 @@ def _mix(before: float, after: float, share: float) -> float:
 
 
 class Forecast:
-    """How long all that waits or runs still takes; renewed now and then, and ageing in between."""
+    """Forecasts for everything that waits or runs. They are renewed from time to time, and count down in between."""
 
     def __init__(self) -> None:
         self._past: list[Timing] = []
-        self._estimates: dict[Workload, Span] = {}  # true for that past
+        self._estimates: dict[Workload, Span] = {}  # for `_past`
         self._spans: dict[str, Span] = {}
         self._made = datetime.min
 
     def renew(self, unfinished: Sequence[Render], past: list[Timing], slots: int, now: datetime) -> None:
-        """`unfinished`: in the order of their acceptance. Takes some milliseconds after each new `past`."""
+        """Renew all forecasts. `unfinished`: in order of acceptance. Takes some milliseconds after each new `past`."""
         if past != self._past:
             self._past, self._estimates = past, {}
         spans = {render.id: remaining(render, self._estimate(Workload.of_render(render)), now) for render in unfinished}
-        lows, highs = [0.0] * slots, [0.0] * slots  # when each slot is free, with luck and without
+        lows, highs = [0.0] * slots, [0.0] * slots  # when each slot becomes free, in the best and worst case
         for status in (TaskStatus.PROCESSING, TaskStatus.PENDING):
             for render in unfinished:
                 if render.status is status:
@@ -151,7 +153,7 @@ class Forecast:
         self._spans, self._made = spans, now
 
     def foresee(self, size: Workload) -> Span | None:
-        """How long a render of that size would take once it has begun; None where nobody knows."""
+        """Return how long a render would take once it has begun; None if that is not known."""
         span = estimate(size, self._past)
         return None if math.isinf(span.high) else span
 
@@ -161,6 +163,6 @@ class Forecast:
         return self._estimates[size]
 
     def find(self, render_id: str, now: datetime) -> Span | None:
-        """How long that render still takes; None where nobody knows."""
+        """Return how long until that render ends; None if that is not known."""
         span = self._spans.get(render_id, UNKNOWN)
         return None if math.isinf(span.high) else span.after(max(0.0, (now - self._made).total_seconds()))

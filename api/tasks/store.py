@@ -1,6 +1,6 @@
 """Tasks and renders in a database: SQLAlchemy Core on SQLite (WAL) or, by URL, PostgreSQL.
 
-All methods but `cached_snapshot` and `generation` block for about a millisecond; call them in a thread from async code.
+All methods but `cached_snapshot` and `generation` block for about a millisecond. Call them in a thread from async code.
 """
 
 from bisect import bisect_left
@@ -20,18 +20,18 @@ from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
 
 MAX_TIMINGS = 200
-"""How many past renders are remembered: enough for every size that is in use, and little to read."""
+"""How many past renders are remembered: enough for all sizes in use, and quick to read."""
 
 _joined = sa.select(renders, *(column.label(f"task_{column.name}") for column in tasks.c)).join_from(tasks, renders)
 _ENDED = renders.c.status.in_([status.value for status in FINAL])
 _CLAIMED = sa.exists().where(tasks.c.render_id == renders.c.id)
 _WANTED = _CLAIMED.where(tasks.c.cancelled_at.is_(None))
 _VISIBLE_STATUS = sa.case((tasks.c.cancelled_at.is_not(None), TaskStatus.FAILED.value), else_=renders.c.status)
-"""The status of a task as `Task.as_seen_by_client` gives it."""
+"""A task's status as `Task.as_seen_by_client` returns it."""
 
 
 StoreFailure = sa.exc.SQLAlchemyError
-"""What any method raises when the database fails under it."""
+"""Raised by any method if the database fails."""
 
 
 class KeyTaken(Exception):
@@ -39,20 +39,20 @@ class KeyTaken(Exception):
 
 
 def sqlite_url(file: Path) -> sa.URL:
-    """Of a database in a file, whatever characters its path holds."""
+    """Return the URL of a database file, whatever characters its path contains."""
     return sa.URL.create("sqlite", database=str(file))
 
 
 class TaskStore:
-    """The one place that knows SQL."""
+    """The only class that knows SQL."""
 
     def __init__(self, url: str | sa.URL) -> None:
-        """Opens the database and creates what is missing. Raises `StoreError`."""
+        """Open the database and create what is missing. Raises `StoreError`."""
         self._cache = TaskCache()
         self._db = open_database(url)
 
     def close(self) -> None:
-        """Gives up all connections."""
+        """Close all connections."""
         self._db.dispose()
 
     def ping(self) -> bool:
@@ -65,7 +65,7 @@ class TaskStore:
         return True
 
     def add(self, task: Task) -> Render:
-        """Stores a task with a render of its own. Gives the render with its number. Raises `KeyTaken`."""
+        """Store a task with a render of its own. Returns the render with its number. Raises `KeyTaken`."""
         render = task.render
         row = {column.name: getattr(render, column.name) for column in renders.c if column.name != "number"}
         documents = {name: getattr(render, name).model_dump(mode="json") for name in ("options", "labels")}
@@ -77,16 +77,16 @@ class TaskStore:
         return replace(render, number=int(number or 0))
 
     def join(self, task: Task) -> None:
-        """Stores a task that shares a render which is there already. Raises `KeyTaken`."""
+        """Store a task that shares an existing render. Raises `KeyTaken`."""
         with self._db.begin() as db:
             _store_claim(db, task)
 
     def cached_snapshot(self, task_id: str) -> TaskSnapshot | None:
-        """How a task stands, if that is known without asking the database. Does not block."""
+        """Return a task if it is in the cache. Does not block."""
         return self._cache.get(task_id)
 
     def snapshot(self, task_id: str) -> TaskSnapshot | None:
-        """How the task with this id stands."""
+        """Return a task."""
         generation = self._cache.generation()
         task = self._task(task_id)
         if task is None:
@@ -101,7 +101,7 @@ class TaskStore:
         return None if row is None else _to_task(row)
 
     def with_idempotency_key(self, owner: str | None, idempotency_key: str) -> Task | None:
-        """The task that this owner's request of that name made."""
+        """Return the task that an owner's request with that idempotency key made."""
         query = _joined.where(tasks.c.idempotency_key == idempotency_key, _owned(owner))
         with self._db.connect() as db:
             row = db.execute(query).mappings().one_or_none()
@@ -110,7 +110,7 @@ class TaskStore:
     def page(
         self, owner: str | None, statuses: Collection[TaskStatus], limit: int, after: tuple[datetime, str] | None
     ) -> list[TaskSnapshot]:
-        """An owner's tasks, newest first. `statuses`: empty for all. `after`: birth and id of the last one seen."""
+        """Return an owner's tasks, newest first. `statuses`: {} for all. `after`: time and id of the last one seen."""
         query = _joined.where(_owned(owner))
         if statuses:
             query = query.where(_VISIBLE_STATUS.in_(_values(statuses)))
@@ -124,13 +124,13 @@ class TaskStore:
         return [TaskSnapshot(task, bisect_left(waiting, task.render.number)) for task in found]
 
     def render(self, render_id: str) -> Render | None:
-        """The render with this id."""
+        """Return a render."""
         with self._db.connect() as db:
             row = db.execute(sa.select(renders).where(renders.c.id == render_id)).mappings().one_or_none()
         return None if row is None else _to_render(row)
 
     def shareable(self, cache_key: str) -> Render | None:
-        """The newest render for this key that has not failed."""
+        """Return the newest render for this key that has not failed."""
         query = (
             sa.select(renders)
             .where(renders.c.cache_key == cache_key, renders.c.status != TaskStatus.FAILED.value)
@@ -142,7 +142,7 @@ class TaskStore:
         return None if row is None else _to_render(row)
 
     def any_shareable(self) -> bool:
-        """Whether there is a render at all that an identical request may share."""
+        """Whether any render could be shared by an identical request."""
         query = sa.select(
             sa.exists().where(renders.c.cache_key.is_not(None), renders.c.status != TaskStatus.FAILED.value)
         )
@@ -150,19 +150,19 @@ class TaskStore:
             return bool(db.scalar(query))
 
     def unfinished(self) -> list[Render]:
-        """Waiting and running renders in the order of their acceptance."""
+        """Return waiting and running renders in order of acceptance."""
         query = sa.select(renders).where(~_ENDED).order_by(renders.c.number)
         with self._db.connect() as db:
             return [_to_render(row) for row in db.execute(query).mappings()]
 
     def _waiting(self) -> list[int]:
-        """The numbers of the renders that wait, in order."""
+        """Return the numbers of waiting renders, in order."""
         query = sa.select(renders.c.number).where(renders.c.status == TaskStatus.PENDING.value)
         with self._db.connect() as db:
             return sorted(db.scalars(query))
 
     def waiting_of(self, owner: str) -> int:
-        """How many tasks of one owner wait."""
+        """Return how many tasks of one owner wait."""
         query = (
             sa.select(sa.func.count())
             .join_from(tasks, renders)
@@ -174,9 +174,10 @@ class TaskStore:
     def update(
         self, render_id: str, status: TaskStatus, *, progress: float = 0.0, sha256: str | None = None, **values: Any
     ) -> bool:
-        """Moves a render to `status` and sets `values`; its progress only ever grows. `sha256`: of the finished video.
+        """Move a render to `status` and set `values`. Its progress never decreases. `sha256`: of the finished video.
 
-        False when the render is gone or may not go there from where it is: a late word about a finished render.
+        Returns False if the render is gone or `status` may not follow its present one, as with a late report about a
+        finished render.
         """
         came_from = [before for before, following in LEGAL.items() if status in following]
         grown = sa.case((renders.c.progress > progress, renders.c.progress), else_=progress)
@@ -193,7 +194,7 @@ class TaskStore:
         return changed
 
     def cancel(self, task: Task, now: datetime) -> bool:
-        """Marks a task as cancelled, and ends its render if nobody else wants it. False when it has ended already."""
+        """Mark a task as cancelled, and end its render if no other task claims it. Returns False if it had ended."""
         unfinished = sa.exists().where(renders.c.id == tasks.c.render_id, ~_ENDED)
         progress, attempts, started = (
             sa.select(column).where(renders.c.id == tasks.c.render_id).scalar_subquery()
@@ -216,22 +217,22 @@ class TaskStore:
         return changed
 
     def remove(self, task: Task, now: datetime) -> None:
-        """Forgets a task, and ends its render if nobody else wants it; a sweep then removes what nobody claims."""
+        """Forget a task, and end its render if no other task claims it. A sweep then removes the render."""
         with self._db.begin() as db:
             db.execute(tasks.delete().where(tasks.c.id == task.id))
             _end_if_unwanted(db, task.render.id, now)
         self._cache.invalidate(task.render.id, TaskStatus.FAILED, task.id)
 
     def expired(self, before: datetime) -> list[str]:
-        """Ids of the renders that ended before that time and that no later task claims, or that have no task at all."""
+        """Return the ids of renders that ended before that time and have no later task, or that have no task at all."""
         lately = _CLAIMED.where(tasks.c.created_at >= before)
         gone = sa.or_(sa.and_(renders.c.finished_at < before, ~lately), ~_CLAIMED)
         with self._db.connect() as db:
             return list(db.scalars(sa.select(renders.c.id).where(_ENDED, gone)))
 
     def purge(self, before: datetime, gone: Collection[str]) -> None:
-        """Forgets the tasks that are older than that and whose render has ended before, then those renders of `gone`
-        that have no task.
+        """Forget tasks that are older than `before` and whose render ended before it, then the renders in `gone` that
+        have no task.
         """
         old = sa.select(renders.c.id).where(_ENDED, renders.c.finished_at < before)
         with self._db.begin() as db:
@@ -240,7 +241,7 @@ class TaskStore:
         self._cache.clear()
 
     def callbacks_due(self, now: datetime, limit: int) -> list[Callback]:
-        """Of tasks that have ended, those to send by now; what was tried least comes first."""
+        """Return due callbacks of tasks that have ended. Those with the fewest attempts come first."""
         query = (
             sa.select(callbacks.c.task_id, tasks.c.owner, callbacks.c.url, callbacks.c.attempts)
             .join_from(callbacks, tasks)
@@ -253,38 +254,38 @@ class TaskStore:
             return [Callback(**row) for row in db.execute(query).mappings()]
 
     def postpone_callback(self, task_id: str, attempts: int, due_at: datetime) -> None:
-        """Notes that so many attempts failed, and when to try again."""
+        """Store the number of failed attempts, and when to try again."""
         row = callbacks.update().where(callbacks.c.task_id == task_id).values(attempts=attempts, due_at=due_at)
         with self._db.begin() as db:
             db.execute(row)
 
     def drop_callback(self, task_id: str) -> None:
-        """It was delivered, or given up."""
+        """Forget a callback that was delivered or given up."""
         with self._db.begin() as db:
             db.execute(callbacks.delete().where(callbacks.c.task_id == task_id))
 
     def add_timing(self, timing: Timing) -> None:
-        """Remembers how long a render took."""
+        """Remember how long a render took."""
         row = {**asdict(timing.size), "seconds": timing.seconds}
         with self._db.begin() as db:
             number = db.scalar(timings.insert().values(row).returning(timings.c.number))
             db.execute(timings.delete().where(timings.c.number <= (number or 0) - MAX_TIMINGS))
 
     def timings(self) -> list[Timing]:
-        """How long past renders took."""
+        """Return how long past renders took."""
         columns = (timings.c.engine, timings.c.pixels, timings.c.frames, timings.c.steps, timings.c.seconds)
         with self._db.connect() as db:
             return [Timing(Workload(*size), seconds) for *size, seconds in db.execute(sa.select(*columns))]
 
     def made_at(self, sha256: str) -> datetime | None:
-        """When a video of that hash was first made here."""
+        """Return when a video with that hash was first made here."""
         query = sa.select(sa.func.min(made.c.made_at)).where(made.c.sha256 == sha256)
         with self._db.connect() as db:
             found: datetime | None = db.scalar(query)
         return found
 
     def unlabelled(self) -> list[Unlabelled]:
-        """Who asked for videos without the visible label, the first one first; with their hashes, as long as known."""
+        """Return requests for videos without a visible label, oldest first, with the hash while it is known."""
         query = (
             sa.select(unlabelled, made.c.sha256)
             .join_from(unlabelled, made, unlabelled.c.render_id == made.c.render_id, isouter=True)
@@ -294,17 +295,17 @@ class TaskStore:
             return [Unlabelled(**row) for row in db.execute(query).mappings()]
 
     def forget_labels(self, made_before: datetime, asked_before: datetime) -> None:
-        """The hashes of older videos, and older requests for no visible label."""
+        """Forget the hashes of older videos, and older requests for videos without the visible label."""
         with self._db.begin() as db:
             db.execute(made.delete().where(made.c.made_at < made_before))
             db.execute(unlabelled.delete().where(unlabelled.c.asked_at < asked_before))
 
     def generation(self) -> int:
-        """Another one after each change of what tasks look like. Does not block."""
+        """Return a number that changes with every change of tasks or renders. Does not block."""
         return self._cache.generation()
 
     def render_ids(self) -> set[str]:
-        """Of all renders."""
+        """Return the ids of all renders."""
         with self._db.connect() as db:
             return set(db.scalars(sa.select(renders.c.id)))
 

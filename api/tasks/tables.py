@@ -30,7 +30,7 @@ MIGRATIONS = {
         "UPDATE tasks SET cancelled_attempts = (SELECT attempts FROM renders WHERE renders.id = render_id),"
         " cancelled_started_at = (SELECT started_at FROM renders WHERE renders.id = render_id)"
         " WHERE cancelled_at IS NOT NULL",
-        # Of several tasks with one key, the first keeps it: the others stay, but no request finds them by it.
+        # If several tasks have one key, the first keeps it. The others stay, but no request finds them by it.
         "UPDATE tasks SET idempotency_key = NULL, request_hash = NULL WHERE EXISTS (SELECT 1 FROM tasks AS first"
         " WHERE first.idempotency_key = tasks.idempotency_key"
         " AND COALESCE(first.owner, '') = COALESCE(tasks.owner, '')"
@@ -40,7 +40,7 @@ MIGRATIONS = {
         "ALTER TABLE renders ADD COLUMN labels JSON NOT NULL DEFAULT '{}'",
     ),
 }
-"""By version, what makes the next one of it; in SQL that SQLite and PostgreSQL both speak. New tables need no word."""
+"""By version, the statements that lead to the next one, in SQL for SQLite and PostgreSQL. New tables need none."""
 
 metadata = sa.MetaData()
 schema = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -68,7 +68,7 @@ renders = sa.Table(
     sa.Column("steps", sa.Integer, nullable=False),
     sa.Column("pixels", sa.Integer, nullable=False),
     sa.Column("labels", sa.JSON, nullable=False),
-    sqlite_autoincrement=True,  # a number is never given twice, also not after rows were removed
+    sqlite_autoincrement=True,  # a number is never reused, not even after rows were removed
 )
 tasks = sa.Table(
     "tasks",
@@ -86,21 +86,21 @@ tasks = sa.Table(
     sa.Column("request_hash", sa.String(64)),
     sa.Column("warnings", sa.JSON, nullable=False),
 )
-sa.Index(  # one NULL is never equal to another, so that two tasks without an owner could have the same key
+sa.Index(  # NULLs are never equal, so without COALESCE two tasks without an owner could have the same key
     "uq_tasks_idempotency_key",
     tasks.c.idempotency_key,
     sa.func.coalesce(tasks.c.owner, sa.literal_column("''")),
     unique=True,
 )
 callbacks = sa.Table(
-    "callbacks",  # that were not delivered yet; they go with their task
+    "callbacks",  # not delivered yet; removed with their task
     metadata,
     sa.Column("task_id", sa.String(36), sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("due_at", sa.DateTime, index=True, nullable=False),
 )
-timings = sa.Table(  # how long renders took; kept when these are removed
+timings = sa.Table(  # how long renders took; outlive the renders
     "timings",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
@@ -111,7 +111,7 @@ timings = sa.Table(  # how long renders took; kept when these are removed
     sa.Column("seconds", sa.Float, nullable=False),
     sqlite_autoincrement=True,
 )
-made = sa.Table(  # finished videos by their hash; kept when these are removed
+made = sa.Table(  # hashes of finished videos; outlive the videos
     "made",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
@@ -119,7 +119,7 @@ made = sa.Table(  # finished videos by their hash; kept when these are removed
     sa.Column("render_id", sa.String(36), index=True, nullable=False),
     sa.Column("made_at", sa.DateTime, index=True, nullable=False),
 )
-unlabelled = sa.Table(  # who asked for a video without the visible label; kept when the task is removed
+unlabelled = sa.Table(  # requests for videos without the visible label; outlive the tasks
     "unlabelled",
     metadata,
     sa.Column("task_id", sa.String(36), primary_key=True),
@@ -131,13 +131,13 @@ unlabelled = sa.Table(  # who asked for a video without the visible label; kept 
 
 
 class StoreError(Exception):
-    """The database cannot be used; the message is one line for the operator."""
+    """The database cannot be used. The message is one line for the operator."""
 
 
 def open_database(url: str | sa.URL) -> Database:
     """Open a database, check it, and bring its tables to this version. Raises `StoreError`."""
     try:
-        database: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, values are not
+        database: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, and values must not be
     except (sa.exc.ArgumentError, ImportError) as error:
         raise StoreError(f"wrong setting: database_url: {error}") from error
     if database.dialect.name == "sqlite":
@@ -157,7 +157,7 @@ def _prepare(database: Database) -> None:
         if database.dialect.name == "sqlite":
             if (found := db.scalar(sa.text("PRAGMA quick_check(1)"))) != "ok":
                 raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
-            db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for a change of tables
+            db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins no transaction for DDL
         if sa.inspect(db).has_table(schema.name):
             _refuse_unknown(db.scalar(sa.select(schema.c.version)))
         metadata.create_all(db)
@@ -165,13 +165,13 @@ def _prepare(database: Database) -> None:
 
 
 def _refuse_unknown(version: int | None) -> None:
-    """Before anything is written to the database of another release."""
+    """Refuse the database of another release before anything is written to it."""
     if version not in (None, SCHEMA_VERSION, *MIGRATIONS):
         raise StoreError(f"the database has version {version}, this release reads {SCHEMA_VERSION}")
 
 
 def _migrate(db: sa.Connection) -> None:
-    """Brings the tables to this release's version, all or nothing."""
+    """Bring the tables to this release's version, all or nothing."""
     found = version = db.scalar(sa.select(schema.c.version))
     if found is None:
         db.execute(schema.insert().values(version=SCHEMA_VERSION))
@@ -187,7 +187,7 @@ def _migrate(db: sa.Connection) -> None:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # an accepted task outlives a power cut
+    cursor.execute("PRAGMA synchronous=FULL")  # an accepted task survives a power cut
     cursor.execute("PRAGMA busy_timeout=30000")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

@@ -97,12 +97,12 @@ def test_cancelled_and_taken_up_again(together: DiffusionEngine, job: RenderJob,
 def test_two_videos_take_turns(together: DiffusionEngine, job: RenderJob, wanted: Frames, tmp_path: Path) -> None:
     """The one that waits says so all the time, and can be called off."""
     other = replace(job, output=tmp_path / "other.mp4", state=None)
-    begun, called_off = threading.Event(), threading.Event()
+    begun, cancelled = threading.Event(), threading.Event()
 
     def first(progress: Progress) -> None:
         if progress.step == 1:
             begun.set()
-            assert called_off.wait(60)
+            assert cancelled.wait(60)
 
     def second(progress: Progress) -> None:
         if progress.stage == "denoise" and len(told) > 2:
@@ -115,7 +115,7 @@ def test_two_videos_take_turns(together: DiffusionEngine, job: RenderJob, wanted
         assert begun.wait(60)
         with pytest.raises(Cancelled):
             together.render(job, second)
-        called_off.set()
+        cancelled.set()
         rendering.result()
     assert np.array_equal(np.stack(Recorder.pictures.pop("other")), wanted)
     assert np.array_equal(frames(together, job), wanted)

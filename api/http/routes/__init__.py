@@ -22,7 +22,7 @@ GUARDED = (
 
 
 def install(app: FastAPI, *, keys: bool) -> None:
-    """Gives `app` all routes. `keys`: whether to document that these are needed; what looks at them is `KeyRoute`."""
+    """Add all routes. `keys`: whether to document that they need an API key; `KeyRoute` is what checks it."""
     unexpected = documented({500: {"unexpected": UNEXPECTED}})
     refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
     pages.install(app)
@@ -38,7 +38,7 @@ def install(app: FastAPI, *, keys: bool) -> None:
 
 
 def _tidy(app: FastAPI) -> None:
-    """Takes the framework's own form of errors, which is never sent, out of the OpenAPI document; puts files first."""
+    """Remove the framework's own error model, which is never sent, from the OpenAPI document, and list files first."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -47,15 +47,15 @@ def _tidy(app: FastAPI) -> None:
         for operation in (operation for path in paths for operation in path.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
-            for response in operation["responses"].values():  # errors of a stream are no stream
+            for response in operation["responses"].values():  # errors of a stream are JSON
                 if misplaced := "examples" in str(response) and response["content"].pop("text/event-stream", None):
                     response["content"]["application/json"] |= misplaced
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for form in ("RenderForm", "PreflightForm"):
-            fields = schemas[form]["properties"]  # the files first: Swagger UI shows fields in this order
-            for field in fields.values():  # a form has no null: what is optional is left out
+            fields = schemas[form]["properties"]  # files first: Swagger UI shows fields in this order
+            for field in fields.values():  # a form has no null: optional fields are left out
                 field |= field.pop("anyOf", [{}])[0]
             schemas[form]["properties"] = {name: fields[name] for name in ("image", "audio")} | fields
         return schema

@@ -16,7 +16,7 @@ from api.settings import Settings
 
 
 async def services(request: Request) -> Services:
-    """Return what `create_app` made. Not for a thread, like all dependencies here: that would take longer."""
+    """Return what `create_app` made. Async like all dependencies here, because a thread would take longer."""
     made: Services = request.app.state.services
     return made
 
@@ -49,7 +49,7 @@ class KeyRoute(APIRoute):
     """Checks the API key before anything else: a dependency would run after the upload."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As in FastAPI's "Custom Request and APIRoute class"."""
+        """As in "Custom Request and APIRoute class" of FastAPI's documentation."""
         handle = super().get_route_handler()
 
         async def admit_then_handle(request: Request) -> Response:
@@ -77,7 +77,7 @@ class FormRoute(APIRoute):
         return {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As in FastAPI's "Custom Request and APIRoute class"."""
+        """As in "Custom Request and APIRoute class" of FastAPI's documentation."""
         handle = super().get_route_handler()
 
         async def read_then_handle(request: Request) -> Response:
@@ -96,4 +96,4 @@ class FormRoute(APIRoute):
 
 
 class UploadRoute(KeyRoute, FormRoute):
-    """First the key, then the form."""
+    """Checks the key, then reads the form."""

@@ -32,11 +32,11 @@ from api.settings import Settings
 
 
 class VideoRoute(UploadRoute):
-    """Takes a video."""
+    """Reads a form with a video."""
 
     @staticmethod
     def limits(settings: Settings) -> dict[str, int]:
-        """Largest size in bytes by file field."""
+        """Return the largest size in bytes by file field."""
         return {"video": settings.max_video_bytes}
 
 
@@ -69,8 +69,8 @@ async def preflight(
     form: Annotated[PreflightForm, Form(media_type="multipart/form-data")],
     services: AllServices,
 ) -> PreflightFound:
-    """Looks at an image, at audio or at both, keeps nothing and starts no task: which faces there are and what will be
-    cut out, how loud and clear the speech is, and what could be better.
+    """Inspects an image, an audio file or both, without keeping them or starting a task: which faces there are, what
+    would be cropped, how loud and clear the speech is, and what could be better.
     """
     image, audio = form.paths()
     return await services.preflight.inspect(image, audio, form.engine, form.options())
@@ -94,8 +94,8 @@ async def verify(
     form: Annotated[VideoForm, Form(media_type="multipart/form-data")],
     services: AllServices,
 ) -> Verified:
-    """Looks at an MP4 from anywhere and keeps nothing. A file without labels may be synthetic all the same: encoding it
-    anew removes all that is not in the picture.
+    """Inspects an MP4 from anywhere, without keeping it. A file without labels may be synthetic all the same: encoding
+    a video anew removes every label that is not in the picture.
     """
     video = stored(form.video)
     return await services.verification.verify(video.path, video.sha256, video.size or 0)
@@ -115,7 +115,7 @@ async def verify(
     },
 )
 def get_poster(task_id: str, services: AllServices, owner: Owner) -> Response:
-    """For a list of videos, or to show before one is played."""
+    """For lists of videos, or to show before a video is played."""
     render = services.synthesis.completed(task_id, owner).render
     return Response(poster_of(services.files, render.id), media_type="image/jpeg")
 
@@ -127,6 +127,6 @@ def get_poster(task_id: str, services: AllServices, owner: Owner) -> Response:
     responses=documented({400: {"not completed": NOT_COMPLETED}, 404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def get_receipt(task_id: str, services: AllServices, owner: Owner) -> Receipt:
-    """The first call has the video looked at, for some ten seconds; `measured` is null where that takes longer."""
+    """The first call has the video measured, which takes about ten seconds; `measured` is null until that is done."""
     task = await run_in_threadpool(services.synthesis.completed, task_id, owner)
     return await services.receipts.write(task)

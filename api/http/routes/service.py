@@ -15,13 +15,13 @@ operation = APIRouter(route_class=KeyRoute)
 
 @public.get("/health", summary="Whether the service can take and render tasks", tags=["Service"])
 def get_health(synthesis: Service) -> Health:
-    """Answers also while all slots are busy."""
+    """Answers even if all slots are busy."""
     return synthesis.health()
 
 
 @public.get("/live", summary="Whether the process answers", tags=["Service"])
 async def live() -> Alive:
-    """For a supervisor that starts the service anew when this is not answered; it says nothing of what it can do."""
+    """For a supervisor that restarts the service if this is not answered. It does not say what the service can do."""
     return Alive()
 
 
@@ -32,7 +32,7 @@ async def live() -> Alive:
     responses=documented({503: {"not ready": NOT_READY, "queue full": QUEUE_FULL, "shutting down": STOPPING}}),
 )
 def ready(synthesis: Service) -> Ready:
-    """For a load balancer. Healthy, and with room in the queue."""
+    """For a load balancer: healthy, and with room in the queue."""
     synthesis.refuse_when_not_ready()
     return Ready()
 
@@ -45,5 +45,5 @@ def ready(synthesis: Service) -> Ready:
     responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {"example": METRICS}}}},
 )
 def get_metrics(services: AllServices) -> Response:
-    """Since the server's start. Where keys are needed, this needs one as well: it tells how much others do."""
+    """Counts since the server's start. If the server needs API keys, so does this: it shows how busy others are."""
     return Response(services.metrics.text(services.synthesis.load()), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -43,10 +43,10 @@ IdempotencyKey = Annotated[
 
 
 class StartRoute(UploadRoute):
-    """Uploads that start a task."""
+    """Reads the form that starts a task."""
 
     async def before_form(self, request: Request, admission: Admission) -> None:
-        """Refuse also what cannot find a place in the queue."""
+        """Refuse also requests that cannot get a place in the queue."""
         await admission.refuse_before_upload(request.state.owner, request.headers.get("idempotency-key"))
 
 
@@ -83,7 +83,7 @@ async def start(
     owner: Owner,
     idempotency_key: IdempotencyKey = None,
 ) -> TaskCreated:
-    """Checks the files, stores the task and answers at once; rendering goes on behind."""
+    """Checks the files, stores the task and answers at once. Rendering goes on in the background."""
     return await services.admission.start(form.upload(services.files), form, owner, idempotency_key)
 
 
@@ -100,7 +100,7 @@ def tell_end(
     webhook_timestamp: Annotated[int, Header(description="When it was sent: seconds since 1970.")],
     webhook_signature: Annotated[str, Header(description="v1, and the HMAC-SHA256 of id.timestamp.body in base64.")],
 ) -> None:
-    """Sent once the task is COMPLETED or FAILED, at least once, signed as standardwebhooks.com has it."""
+    """Sent at least once when the task is COMPLETED or FAILED, signed as standardwebhooks.com specifies."""
 
 
 @tasks.get(
@@ -137,12 +137,12 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
     },
 )
 def download(task_id: str, request: Request, services: AllServices, owner: Owner) -> Response:
-    """Takes Range and conditional requests."""
+    """Supports Range and conditional requests."""
     task = services.synthesis.completed(task_id, owner)
-    modified = task.finished_at or task.created_at  # the file's own time may be that of somebody else's task
+    modified = task.finished_at or task.created_at  # the file may have been made for an earlier task
     try:
         file = services.files.open_video(task.render.id)
-    except FileNotFoundError as error:  # removed between the question and the answer
+    except FileNotFoundError as error:  # removed meanwhile
         raise TaskNotFound from error
     video = OpenedFile(file, media_type="video/mp4", filename="result.mp4", name=task.id, modified=modified)
     response = None

@@ -56,12 +56,12 @@ def list_tasks(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> TaskPage:
-    """With keys, only those made with this one. Tasks that start meanwhile shift no page."""
+    """With API keys, only the tasks of this key. Tasks that are added meanwhile do not shift the pages."""
     return synthesis.page(owner, state, limit, cursor)
 
 
 async def feed(task_id: str, synthesis: Service, owner: Owner) -> Feed:
-    """Before the stream begins, so that there is still time to answer 404."""
+    """Find the task before the stream begins, while 404 can still be answered."""
     return await synthesis.feed(task_id, owner)
 
 
@@ -82,10 +82,10 @@ async def follow(
         str | None, Header(description="Browsers send it when they connect again: what came since is told first.")
     ] = None,
 ) -> AsyncIterable[ServerSentEvent]:
-    """An event `state` now and at each change, then one event `end`; both hold the task as its status does.
+    """Sends an event `state` now and at each change, and then one event `end`. Both hold the task's state.
 
-    The stream then closes; close the connection too, or a browser opens it again. Comments keep it alive meanwhile.
-    A stream that closes without `end` is worth opening again: the server was shut down, or the key was revoked.
+    The stream then closes. Close the connection too, or a browser opens it again. Comments keep it alive meanwhile.
+    If a stream closes without `end`, open it again: the server was shut down, or the key was revoked.
     """
     allowed = partial(services.access.is_valid, request.headers.get("authorization"))
     async for event in feed.follow(last_event_id, allowed):
@@ -98,7 +98,7 @@ async def follow(
     responses=documented({404: {"unknown or removed task": NOT_FOUND}, 409: {"ended already": ENDED}}),
 )
 async def cancel(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
-    """Its status is FAILED at once, with message "Cancelled". Rendering stops within one step."""
+    """Its status is FAILED at once, with the message "Cancelled". Rendering stops within one step."""
     return await synthesis.cancel(task_id, owner)
 
 
@@ -110,17 +110,17 @@ async def cancel(task_id: str, synthesis: Service, owner: Owner) -> TaskState:
     responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
 )
 async def remove(task_id: str, synthesis: Service, owner: Owner) -> None:
-    """Cancels it first where it has not ended. A video that other tasks share stays for them."""
+    """A task that has not ended is cancelled first. A video that other tasks share is kept for them."""
     await synthesis.remove(task_id, owner)
 
 
 def _all_optional(*, form: bool) -> dict[str, Any]:
-    """OpenAPI's description of a body with any of a task's options; what is left out stays as it was."""
+    """Describe, for OpenAPI, a body with any of a task's options. Options that are left out keep their value."""
     fields = TaskOptions.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
     for name, field in fields.items():
         for word in ("default", "example", "examples"):
             field.pop(word, None)
-        if form:  # which has no null
+        if form:  # a form has no null
             field |= field.pop("anyOf", [{}])[0]
             if name in MAY_BE_EMPTY:
                 field |= LEFT_EMPTY
@@ -131,7 +131,7 @@ FORM, MEMBERS = _all_optional(form=True), _all_optional(form=False)
 
 
 async def changes(request: Request, services: AllServices) -> dict[str, Any]:
-    """Options that a retry is to have, from a form or JSON."""
+    """Read the options that a retry changes, from a form or JSON."""
     seconds = services.settings.upload_seconds
     return await receive_fields(request, services.files, seconds, may_be_empty=MAY_BE_EMPTY)
 
@@ -163,5 +163,5 @@ async def changes(request: Request, services: AllServices) -> dict[str, Any]:
 async def retry(
     task_id: str, changes: Annotated[dict[str, Any], Depends(changes)], services: AllServices, owner: Owner
 ) -> TaskCreated:
-    """Whatever became of the first task, as long as it is there. Nothing has to be uploaded again."""
+    """Works whatever the outcome of the first task, as long as it exists. Nothing has to be uploaded again."""
     return await services.admission.retry(task_id, owner, changes)

@@ -36,7 +36,7 @@ def test_nothing_is_left_when_the_loop_ends_at_once(monkeypatch: pytest.MonkeyPa
             await asyncio.sleep(0)
         asking.cancel()
         await asyncio.sleep(0)
-        await processes.settled()
+        await processes.wait_for_starts()
 
     monkeypatch.setattr(children, "command", endless)
     for pause in range(20):
@@ -92,7 +92,7 @@ def test_forked_or_started_it_says_the_same(
                 await asked.ask("dice_talk.intake", str(portrait), str(speech), "no number", seconds=60)
         finally:
             await asked.close()
-            await processes.settled()
+            await processes.wait_for_starts()
 
     asyncio.run(look())
     gc.collect()

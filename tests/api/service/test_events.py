@@ -176,8 +176,8 @@ def test_only_so_much_is_kept(real_service: Any, portrait: Path, speech: Path, m
     state = TaskState(**real_service.status(real_service.submit(portrait, speech)))
     feed = Feed()
     for step in range(MAX_EVENTS + 10):
-        feed.tell(state.model_copy(update={"step": step}))
-        feed.tell(state.model_copy(update={"step": step, "elapsed_seconds": 1e9}))  # nothing new
+        feed.add(state.model_copy(update={"step": step}))
+        feed.add(state.model_copy(update={"step": step, "elapsed_seconds": 1e9}))  # nothing new
     assert (len(feed._events), feed._number) == (MAX_EVENTS, MAX_EVENTS + 10)
     events = Events(None)  # type: ignore[arg-type]
     for number in range(9):
