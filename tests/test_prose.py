@@ -61,8 +61,26 @@ def test_chinese_has_full_width_punctuation(document: Path) -> None:
     assert [line for line in lines if HALF_WIDTH.search(line)] == []
 
 
+def outline(text: str) -> list[str]:
+    """Marks of headings, list items and rows in order; empty for a paragraph."""
+    found, before = [], ""
+    for line in prose(text):
+        mark = line[: len(line) - len(line.lstrip("#-|"))]
+        if mark or (line and not before):
+            found.append(mark)
+        before = line
+    return found
+
+
+@pytest.mark.parametrize("document", CHINESE, ids=named(CHINESE))
+def test_both_languages_have_the_same_parts(document: Path) -> None:
+    english = document.with_name(document.name.replace(".zh-CN", ""))
+    assert outline(document.read_text()) == outline(english.read_text())
+
+
 def test_what_is_measured() -> None:
     text = "a [link](https://example.org/long) 汉\n```\ncode\n```\n| cell |"
     assert [columns(line) for line in prose(text)] == [len("a [link] ") + 2, len("| cell |")]
+    assert outline("# Head\n\nTwo\nlines\n\n- item\n  goes on\n| cell |") == ["#", "", "-", "|"]
     assert HALF_WIDTH.search("汉字,汉字")
     assert not HALF_WIDTH.search("汉字，汉字 a, b")
