@@ -1,5 +1,5 @@
 # docker build -t dice-talk .                         the service and the lite engine, on any CPU
-# docker build -t dice-talk:gpu --target gpu .        with what the diffusion engine needs, for NVIDIA's GPUs
+# docker build -t dice-talk:gpu --target gpu .        with the diffusion engine's packages, for NVIDIA GPUs
 # How to run them: compose.yaml and docs/deploy.md
 FROM python:3.13-slim-trixie AS service
 RUN python -m venv /opt/venv
@@ -10,11 +10,11 @@ RUN pip install --no-cache-dir --only-binary=:all: -r requirements_api.txt
 
 
 COPY . .
-# pip compiles packages; what is only linked to, it does not, and the service may not write here.
+# pip compiles installed packages, but not an editable project, and the service may not write here.
 RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q api dice_talk
 RUN useradd --uid 10001 dice-talk && install -d -o dice-talk data logs checkpoints
 USER dice-talk
-# All of the container's interfaces; which of the host's lead there is said where it is run.
+# All interfaces of the container; which of the host's ports lead there is configured when it is run.
 ENV DICE_TALK_HOST=0.0.0.0
 VOLUME ["/app/data", "/app/logs", "/app/checkpoints"]
 EXPOSE 8000
@@ -23,10 +23,10 @@ CMD ["python", "-m", "api.server"]
 
 FROM service AS gpu
 USER root
-# PyPI's torch for Linux is the one with CUDA. The driver comes from the host.
+# PyPI's torch for Linux includes CUDA. The driver comes from the host.
 RUN pip install --no-cache-dir --only-binary=:all: -r requirements_diffusion.txt
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER dice-talk
 
-# What is built unless --target says otherwise.
+# Built by default, without --target.
 FROM service

@@ -8,14 +8,14 @@ usage() {
     cat <<'TEXT'
 Usage: ./run_tests.sh [--all] [ARGUMENTS of pytest]
 
-  without arguments   what a contributor needs before a commit
-  --all               everything; what CI runs
-  ARGUMENTS           only that: ./run_tests.sh tests/lite -k phones
+  without arguments   the quick set, for use before a commit
+  --all               all tests, as in CI
+  ARGUMENTS           selected tests: ./run_tests.sh tests/lite -k phones
 TEXT
 }
 
 some=(-m "not slow and not acceptance")
-shared=(-n 3 --dist loadfile --no-loadscope-reorder) # much of a test is waiting; the longest files come first
+shared=(-n 3 --dist loadfile --no-loadscope-reorder) # tests mostly wait; the longest files come first
 case "${1:-}" in
     -h | --help)
         usage

@@ -11,7 +11,7 @@ Usage: ./start_server.sh [start | install | health | help]
   start    install what is missing, then serve in the foreground (the default)
   install  install what is missing; "install diffusion" also what the diffusion engine needs (several GB),
            "install c2pa" what signs videos (60 MB)
-  health   ask a running server how it is
+  health   show the health of a running server
   help     this text
 
 Settings: config.toml, or environment variables, for example DICE_TALK_PORT=9000 ./start_server.sh

@@ -8,7 +8,7 @@ if [ $# -lt 2 ]; then
 fi
 tasks=${DICE_TALK_SERVER:-http://localhost:8000}/api/v1/synthesis
 
-call() { # ARGUMENTS of curl; the key goes through a file, where no list of processes shows it
+call() { # ARGUMENTS of curl; the key is passed through a file, so that the list of processes does not show it
     curl -sS --retry 3 --config - "$@" <<<"${DICE_TALK_API_KEY:+header = \"Authorization: Bearer $DICE_TALK_API_KEY\"}"
 }
 

@@ -1,4 +1,6 @@
-"""Makes the font of the visible label: python scripts/derive_label_font.py NotoSansCJK-Bold.ttc
+"""Makes the font of the visible label.
+
+    python scripts/derive_label_font.py NotoSansCJK-Bold.ttc
 
 Needs fonttools. The file is in Debian's fonts-noto-cjk, and at https://github.com/notofonts/noto-cjk.
 """

@@ -1,12 +1,12 @@
-# Sourced by start_server.sh, run_tests.sh and others: makes .venv and installs locks into it.
+# Makes .venv and installs locks into it. Sourced by start_server.sh, run_tests.sh and others.
 # shellcheck shell=bash
 
 OLDEST_PYTHON=11 # minor versions
 NEWEST_PYTHON=14
-BEST_PYTHON=3.13 # what uv is asked for: every package has a wheel for it
+BEST_PYTHON=3.13 # installed by uv if needed: every package has a wheel for it
 
 [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}" # one mirror for both
-unset PYTHONDONTWRITEBYTECODE # every start, and every look at an upload, would compile all modules anew
+unset PYTHONDONTWRITEBYTECODE # otherwise every start, and every check of an upload, would compile all modules again
 
 fail() {
     echo "error: $*" >&2
@@ -17,7 +17,7 @@ supported() { # PYTHON: whether it runs and its version is supported
     "$1" -c "import sys; sys.exit(not (3, $OLDEST_PYTHON) <= sys.version_info[:2] <= (3, $NEWEST_PYTHON))" 2>/dev/null
 }
 
-find_python() { # the one that PYTHON names, else the system's own, else any
+find_python() { # the one that PYTHON names, otherwise the system's own, otherwise any
     local candidate
     if [ -n "${PYTHON:-}" ]; then
         supported "$PYTHON" || fail "PYTHON=$PYTHON is not Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON"
@@ -32,7 +32,7 @@ find_python() { # the one that PYTHON names, else the system's own, else any
     done
 }
 
-# Path of uv: the system's, else one fetched from the package index into .uv. Where that fails, one line that says why.
+# Prints the path of uv: the system's, or one fetched from the package index into .uv. If that fails, one line says why.
 find_uv() {
     local python release said why=
     if command -v uv || { [ -x .uv/bin/uv ] && echo .uv/bin/uv; }; then
@@ -52,7 +52,7 @@ find_uv() {
     return 1
 }
 
-fits() { # PYTHON: whether .venv works, was made by this layout of the project, and of that Python
+fits() { # PYTHON: whether .venv works, has this layout of the project, and was made with that Python
     [ -x .venv/bin/python ] && supported .venv/bin/python && [ ! -e .venv/installed-server ] && [ ! -e .venv/installed-tests ] &&
         { [ -z "${PYTHON:-}" ] || [ "$(version .venv/bin/python)" = "$(version "$PYTHON")" ]; }
 }
@@ -75,18 +75,18 @@ make_venv() {
         fail "uv could not make .venv; is there a network? Or install Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON."
 }
 
-install() { # ARGUMENTS of pip install; from wheels alone, for not every machine has a compiler
+install() { # ARGUMENTS of pip install; only from wheels, because not every machine has a compiler
     local uv
     if uv=$(command -v uv || ls .uv/bin/uv 2>/dev/null); then
         "$uv" pip install --quiet --python .venv/bin/python --only-binary=:all: "$@"
     else
-        # As uv does, leaving it to Python to compile what is ever imported: all of it would take longer than installing.
+        # Like uv, this leaves compiling to the first import: compiling everything would take longer than installing.
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: "$@"
     fi || fail "the packages could not be installed (see above); is there a network, and room on the disk?"
 }
 
-# For a service that may not write here, and would otherwise compile what it imports at every start. Packages hold
-# files that are no Python of this release: no reason to fail.
+# For a service that may not write here and would otherwise compile its modules at every start. Packages contain files
+# for other versions of Python, so errors are ignored.
 compile() {
     .venv/bin/python -m compileall -qq -j0 api dice_talk .venv/lib || true
 }
@@ -95,20 +95,20 @@ names() { # LOCK ...: the packages in them
     sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' "$@" | sort -u
 }
 
-# What earlier locks installed and these no longer name.
+# Packages that earlier locks installed and these no longer name.
 leftovers() { # LOCK ...
     comm -23 <(names .venv/locks/requirements_*.txt) <(names "$@")
 }
 
-unchanged() { # FILE ...: whether they are as they were installed
+unchanged() { # FILE ...: whether they are the same as when they were installed
     local file
     for file in "$@"; do
         cmp -s "$file" ".venv/locks/$file" || return 1
     done
 }
 
-# prepare NAME: .venv with requirements_NAME.txt, the other locks it has already, and the project itself, exactly as
-# they say. Takes no time when nothing has changed since.
+# prepare NAME: installs requirements_NAME.txt, the locks that .venv already has, and the project itself, with exactly
+# the versions they name. Takes no time if nothing has changed.
 prepare() {
     local lock locks=() old
     make_venv
@@ -127,7 +127,7 @@ prepare() {
     install --no-deps "${locks[@]/#/-r}"
     install --no-deps -e .
     .venv/bin/python -m dice_talk.lite.sphinx || exit 1
-    # The model of words and its dictionary: only phones are listened for, and this is 30 MB.
+    # The word model and its dictionary, 30 MB: only phones are recognised.
     rm -f .venv/lib/python3*/site-packages/pocketsphinx/model/en-us/{en-us.lm.bin,cmudict-en-us.dict}
     mkdir -p .venv/locks
     cp pyproject.toml "${locks[@]}" .venv/locks/

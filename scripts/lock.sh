@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the locks anew from pyproject.toml's ranges: one for all Pythons and platforms, with markers.
+# Makes the locks from pyproject.toml's ranges, each for all Pythons and platforms, with markers.
 #
-#     scripts/lock.sh              keeps releases where the ranges still allow them
-#     scripts/lock.sh --upgrade    takes the newest ones
+#     scripts/lock.sh              keeps the present versions if the ranges still allow them
+#     scripts/lock.sh --upgrade    takes the newest versions
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh
@@ -15,7 +15,7 @@ lock() { # NAME ARGUMENTS of uv pip compile: requirements_NAME.txt
         --custom-compile-command "scripts/lock.sh" pyproject.toml --output-file "requirements_$name.txt" "$@"
 }
 
-# Each keeps to the ones before, so that they can be installed together.
+# Each is constrained by the ones before, so that they can be installed together.
 lock api "$@"
 lock diffusion --extra diffusion --constraint requirements_api.txt "$@"
 lock dev --extra dev --constraint requirements_diffusion.txt --constraint requirements_api.txt "$@"

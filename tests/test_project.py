@@ -10,7 +10,7 @@ from dice_talk import __version__
 from tests.conftest import ROOT
 
 DOCUMENTS = sorted(
-    path for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("docs/**/*.md")) if ".venv" not in path.parts
+    path for path in {*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("docs/**/*.md")} if ".venv" not in path.parts
 )
 
 

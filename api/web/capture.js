@@ -8,7 +8,7 @@ export const allowed = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
 const stop = (stream) => stream.getTracks().forEach((track) => track.stop());
 
-// Opens the dialog; gives the picture taken, or null. Throws where there is no camera or no leave to use it.
+// Opens the dialog; returns the picture, or null. Throws if there is no camera or no permission to use it.
 export async function takePicture(dialog) {
   const stream = await navigator.mediaDevices.getUserMedia({
     video: { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 960 } },
@@ -30,7 +30,7 @@ export async function takePicture(dialog) {
   }
 }
 
-// `finish()` ends it and gives the file; `onLevel` gets the loudness (0 to 1) and the seconds so far.
+// `finish()` ends the recording and returns the file; `onLevel` receives the loudness (0 to 1) and the seconds so far.
 export async function record(onLevel, onFull) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, autoGainControl: true } });
   const recorder = new MediaRecorder(stream);

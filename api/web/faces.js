@@ -70,7 +70,7 @@ function path(kind, d) {
   return element;
 }
 
-// Only for the eye: what the face says is always written beside it.
+// Decorative: the emotion is always written beside the face.
 export function face(emotion) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 64 64");

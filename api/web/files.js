@@ -1,4 +1,4 @@
-// Files that come by drop or paste, anywhere on the page, and the sample.
+// Files that are dropped or pasted anywhere on the page, and the sample.
 
 import * as api from "./api.js";
 import { byId, complain } from "./page.js";
@@ -10,7 +10,7 @@ import { t } from "./texts.js";
 import * as verification from "./verification.js";
 
 const isPicture = (file) => file.type.startsWith("image/");
-// Some systems know no type for what phones record; and many call it a video.
+// Some systems report no type for recordings of phones, and many report a video type.
 const isRecording = (file) => /^(audio|video)\//.test(file.type) || /\.(wav|mp3|m4a|ogg|opus|flac)$/i.test(file.name);
 
 function takeFiles(files) {
@@ -23,7 +23,7 @@ function takeFiles(files) {
 
 export function acceptDrops() {
   const over = (event) => event.dataTransfer?.types.includes("Files");
-  let depth = 0; // enter and leave come for every element that is crossed
+  let depth = 0; // enter and leave fire for every element that is crossed
   const mark = (change) => {
     depth = Math.max(0, depth + change);
     document.body.classList.toggle("dropping", depth > 0);
@@ -48,7 +48,7 @@ export function acceptDrops() {
   });
 }
 
-// Only what is missing, so that somebody's own portrait can be tried with the sample's speech.
+// Fills in only what is missing, so that your own portrait can be tried with the sample's speech.
 export async function useSample() {
   const fetched = async (name, type) => new File([await api.blob(`web/sample/${name}`)], name, { type });
   if (!portrait.file) await portraits.take(await fetched("portrait.jpg", "image/jpeg"));

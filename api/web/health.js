@@ -1,4 +1,4 @@
-// Whether the server is there and which engine it has.
+// Whether the server is available, and which engine it uses.
 
 import * as api from "./api.js";
 import { byId, show } from "./page.js";

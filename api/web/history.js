@@ -1,8 +1,8 @@
-// Tasks that this browser started. Only ids and small pictures are kept here; the videos are on the server.
+// Tasks that this browser started. Only ids and small pictures are stored here; the videos are on the server.
 
 const STORED = "dice-talk.history";
 const MOST = 30;
-const KEPT_MS = 48 * 3600 * 1000; // what the server no longer has is shown as such for a while, then forgotten
+const KEPT_MS = 48 * 3600 * 1000; // expired videos are shown as such for a while, then removed from the list
 
 let entries = load();
 export let kept = true;

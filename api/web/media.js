@@ -1,4 +1,4 @@
-// Files as they come from people, made into what the API takes: JPEG or PNG, and WAV or MP3.
+// Converts files into the formats that the API accepts: JPEG or PNG, and WAV or MP3.
 
 export const MAX_IMAGE_BYTES = 10 * 1024 * 1024;
 export const MAX_AUDIO_BYTES = 50 * 1024 * 1024;
@@ -26,10 +26,10 @@ async function isRecording(file) {
   return wav || text(bytes, 0, 3) === "ID3" || (bytes[0] === 0xff && (bytes[1] & 0xe6) === 0xe2);
 }
 
-// A name that the API would not mind and that people still know.
+// A name that the API accepts and that people still recognise.
 const renamed = (blob, name, ending, type) => new File([blob], name.replace(/\.\w+$/, "") + ending, { type });
 
-// What the browser can show but the API does not take (WebP, AVIF, HEIC on some) or what is too large becomes a JPEG.
+// Pictures become JPEGs if they are too large, or if only the browser can read them (WebP, AVIF, HEIC in some).
 export async function preparePicture(file) {
   let bitmap;
   try {
@@ -56,7 +56,7 @@ function draw(source, width, height, crop = [0, 0, source.width, source.height])
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
-  context.fillStyle = "#fff"; // what is transparent is laid over white, as the server does
+  context.fillStyle = "#fff"; // transparent areas become white, as on the server
   context.fillRect(0, 0, width, height);
   context.drawImage(source, ...crop, 0, 0, width, height);
   return canvas;
@@ -64,7 +64,7 @@ function draw(source, width, height, crop = [0, 0, source.width, source.height])
 
 const toJpeg = (canvas, quality) => new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
 
-// Small enough that some dozens fit into localStorage. Faces are rather at the top than in the middle.
+// Small enough for dozens of them in localStorage. Faces are usually above the middle.
 export function thumbnail(source, [width, height], face = null) {
   const side = Math.min(width, height, face ? THUMBNAIL_FACES * face.height : Infinity);
   const within = (wanted, most) => Math.max(0, Math.min(most - side, wanted));
@@ -78,7 +78,7 @@ export function pictureOf(video) {
   return toJpeg(canvas, 0.94);
 }
 
-// WAV and MP3 go as they are; all else that the browser can decode becomes a WAV of 16 bit.
+// WAV and MP3 are sent as they are; other formats that the browser can decode become 16-bit WAVs.
 export async function prepareSpeech(file) {
   const plain = await isRecording(file);
   if (plain && file.size > MAX_AUDIO_BYTES) throw new FileTooLarge();
@@ -94,7 +94,7 @@ async function decode(file) {
   try {
     return await context.decodeAudioData(await file.arrayBuffer());
   } catch {
-    return null; // the server may know better
+    return null; // the server may be able to read it
   }
 }
 
@@ -132,7 +132,7 @@ function encodeWav(samples, rate) {
 
 const BARS = 96;
 
-// The loudest sample of each of `BARS` stretches, the loudest of all being 1.
+// The loudest sample of each of `BARS` sections, relative to the loudest of all.
 function peaksOf(sound) {
   const samples = sound.getChannelData(0);
   const stretch = Math.max(1, Math.floor(samples.length / BARS));

@@ -1,9 +1,9 @@
-// The fields for fine-tuning, made from what the server says of its form: nothing about them is known here but words.
+// The advanced settings, generated from the form in the server's OpenAPI document. Only their texts are defined here.
 
 import { byId, complain, element, show } from "./page.js";
 import { currentLanguage, known, t } from "./texts.js";
 
-// Chosen elsewhere on the page, or not for people who have a page.
+// Fields that are set elsewhere on the page, or that make no sense on a page.
 const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url", "visible_label"]);
 
 let fields = [];
@@ -62,7 +62,7 @@ function inputOf(field) {
   return number;
 }
 
-// Beside a number that has a default; where none is the default, a slider could not stand anywhere.
+// A slider beside a number with a default; without a default, it would have no position.
 function sliderOf(field, input) {
   if (!bounded(field) || field.default === undefined || field.default === null) return null;
   const range = field.maximum - field.minimum;
@@ -98,7 +98,7 @@ const isDefault = (field) => {
   return value === "" || value === String(field.default ?? "") || (field.type === "number" && Number(value) === field.default);
 };
 
-// What was changed. What was left alone is the server's to decide.
+// Only the fields that were changed; the server decides the others.
 export function values() {
   return Object.fromEntries(fields.filter((field) => !isDefault(field)).map((field) => [field.name, valueOf(field)]));
 }
@@ -119,7 +119,7 @@ function check(field) {
   return !wrong;
 }
 
-// Whether all are within their bounds; if not, the first that is not gets the focus.
+// Whether all values are within their bounds. If not, the first invalid one gets the focus.
 export function allValid() {
   const wrong = fields.filter((field) => !check(field));
   if (wrong.length) reveal(wrong[0].name);
@@ -131,7 +131,7 @@ function reveal(name) {
   byId(`option-${name}`).focus();
 }
 
-// Whether one of the fields here is what the server complains about.
+// Whether the server's error is about one of these fields.
 export function blame(words, sentence) {
   const field = fields.find(({ name }) => new RegExp(`\\b${name}\\b`).test(sentence));
   if (!field) return false;

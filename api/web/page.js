@@ -12,7 +12,7 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// Words beside what caused them. `field` is then marked for screen readers too.
+// Shows a message beside the element that caused it, and marks `field` for screen readers too.
 export function complain(id, words, field = null) {
   const place = byId(id);
   place.textContent = words ?? "";
@@ -20,7 +20,7 @@ export function complain(id, words, field = null) {
   if (field) words ? field.setAttribute("aria-invalid", "true") : field.removeAttribute("aria-invalid");
 }
 
-// Said once by screen readers. Emptied first: the same words again would not be said.
+// Screen readers announce it once. The text is cleared first, because the same text would not be announced again.
 export function announce(words) {
   const place = byId("announce");
   place.textContent = "";
@@ -33,7 +33,7 @@ export function bringIntoView(target) {
   target.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "nearest" });
 }
 
-// What looks like a button is tried with Enter as well, which browsers leave to the form.
+// Labels that look like buttons also react to Enter, which browsers leave to the form.
 export function openOnEnter(input) {
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;

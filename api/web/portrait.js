@@ -1,4 +1,4 @@
-// The portrait: choosing it, and what the server finds in it drawn on top.
+// The portrait: choosing it, and drawing on top what the server finds in it.
 
 import * as api from "./api.js";
 import * as capture from "./capture.js";
@@ -76,10 +76,10 @@ async function useCamera() {
   }
 }
 
-// Asks the server what it sees, once nothing has changed for a moment.
+// Asks for a preflight once nothing has changed for a moment.
 export function lookAgain(wait = LOOK_AGAIN_MS) {
   if (!portrait.file || !api.offers("preflight", "post")) return draw();
-  clearTimeout(timer); // what was to be asked has changed
+  clearTimeout(timer); // the pending request is outdated
   if (!options.allFit()) return;
   const question = JSON.stringify([portrait.url, portrait.faceIndex, secondsOf(), ...LOOKED_AT.map(options.value)]);
   if (question === asked) return;
@@ -102,7 +102,7 @@ async function look() {
   const changed = options.values();
   for (const name of LOOKED_AT) if (name in changed && takes(name)) body.set(name, changed[name]);
   if (portrait.faceIndex) body.set("face_index", portrait.faceIndex);
-  // In place of the recording, which may be large: the server then says how long rendering takes.
+  // Sent instead of the recording, which may be large, so that the server can estimate the rendering time.
   if (secondsOf() && takes("duration")) body.set("duration", secondsOf());
   if (!portrait.found) byId("portrait-findings").replaceChildren(element("p", { className: "hint busy", textContent: t("portrait.checking") }));
   try {
@@ -116,15 +116,15 @@ async function look() {
   } catch (error) {
     if (error.name === "AbortError") return;
     portrait.found = null;
-    asked = ""; // may be asked once more
-    // A missing call is no fault of the picture's, and what is wrong with options is said when they are sent.
+    asked = ""; // so that it can be asked again
+    // A missing call is not the picture's fault, and errors in options are shown when the form is sent.
     if ([400, 413].includes(error.status) && /\bimage\b/i.test(error.error)) complain("portrait-error", error.words, byId("image-file"));
     else if (error.needsKey) onChange(null, error);
   }
   draw();
 }
 
-// Boxes are in pixels of the picture; shares of its sides stay right at any size on the screen.
+// Boxes are in pixels of the picture; percentages stay right at any size on the screen.
 function place(target, box, image) {
   const share = (part, whole) => `${(100 * part) / whole}%`;
   target.style.left = share(box.left, image.width);
@@ -156,7 +156,7 @@ export function draw() {
   findings.append(...warnings(portrait.found));
 }
 
-// That there are several faces is said by the picture itself, in other words than those for programs.
+// The picture itself shows that there are several faces; the warning is worded for programs.
 export const warnings = (answer) =>
   (answer.warnings ?? [])
     .filter(({ code }) => code !== "several_faces")

@@ -19,7 +19,7 @@ export function setUp(opened, removed, shown) {
 
 const running = ({ status }) => status === "PENDING" || status === "PROCESSING";
 
-// Asks for those that may have changed; the one on the stage is followed there.
+// Updates the tasks that may have changed; the one on the stage is followed there.
 export async function refresh(which = ({ status }) => status !== "GONE") {
   for (const entry of history.all().filter((one) => which(one) && one.id !== current())) {
     try {
@@ -67,7 +67,7 @@ function item(entry) {
 async function discard(entry) {
   complain("history-error", null);
   history.remove(entry.id);
-  onRemoved(entry); // nothing more is asked of what goes
+  onRemoved(entry); // a removed task gets no more requests
   draw();
   (byId("history-list").querySelector(".open") ?? byId("studio")).focus();
   if (entry.status !== "GONE" && api.offers("synthesis/{task_id}", "delete")) {

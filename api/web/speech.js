@@ -99,7 +99,7 @@ function drawRecording() {
   byId("record").classList.toggle("on", recording !== null);
 }
 
-// Where it has not been answered: there may be a key now.
+// If it was not answered, for instance because the key was missing.
 export function lookAgain() {
   if (speech.file && !speech.found) look();
 }

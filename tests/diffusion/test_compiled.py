@@ -49,7 +49,8 @@ def predicted(unet: DiceTalkUNet, height: int, width: int, length: int = 5) -> "
 
 def test_compiled_once_for_all_sizes_and_lengths() -> None:
     """As one graph a block: anything that Python would have to do in between is an error. The compiler itself is left
-    out; what is traced here is what it would be given."""
+    out; what is traced here is what it would be given.
+    """
     unet, plain = (make_unet(SHALLOW).streamline() for _ in range(2))
     compile_blocks(unet, backend="aot_eager")
     predicted(unet, 8, 8)

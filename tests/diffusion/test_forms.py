@@ -62,7 +62,8 @@ def test_a_recording_serves_videos_of_any_length(
     monkeypatch: pytest.MonkeyPatch, unet: DiceTalkUNet, quality: Quality
 ) -> None:
     """Another portrait and other speech, too: nothing of the first may have been recorded. The tokens of the long one
-    are made for each window, which have more or fewer."""
+    are made for each window, which have more or fewer.
+    """
     monkeypatch.setattr(condition, "KEPT_AUDIO_FRAMES", SHORT)
     form = Form("", quality, graph=True)
     recorded = form.prepare(unet, record_operations)

@@ -1,4 +1,4 @@
-"""Emotion priors come in pickles, and no pickle is run. (No torch here.)"""
+"""Emotion priors come in pickles, and no pickle is run. There is no torch here."""
 
 import pickle
 from pathlib import Path

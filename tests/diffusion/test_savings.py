@@ -103,7 +103,8 @@ def test_all_savings_together(
 
 def test_rearranged_weights(engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task) -> None:
     """Query, key and value as one product, frames that attend to each other where they lie, and what guidance branches
-    have in common made once."""
+    have in common made once.
+    """
     fast = engine.models.unet
     attn = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
     assert f"{attn}.to_q.weight" in plain.models.unet.state_dict()

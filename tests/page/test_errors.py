@@ -21,11 +21,11 @@ def test_files_that_are_none(
 ) -> None:
     page = visit(real_service.url)
     page.set_input_files("#image-file", bad_pictures["text"])
-    page.get_by_text("This is not a picture that can be read.").wait_for()
+    page.get_by_text("This picture can't be read.").wait_for()
     assert page.get_attribute("#image-file", "aria-invalid") == "true"
     (tmp_path / "speech.wav").write_text("not a recording")
     page.set_input_files("#audio-file", tmp_path / "speech.wav")
-    page.get_by_text("This is not a recording that can be read.").wait_for()
+    page.get_by_text("This recording can't be read.").wait_for()
     page.click("#submit")
     assert "Add a portrait first." in page.inner_text("#portrait-error")
     assert page.evaluate("document.activeElement.id") == "image-file"
@@ -47,7 +47,7 @@ def test_a_picture_with_nobody_in_it(
     page = visit(serve("refuses").url, refusals=True)
     choose(page, portrait, speech)
     page.click("#submit")
-    page.get_by_role("heading", name="That did not work").wait_for()
+    page.get_by_role("heading", name="The video could not be made").wait_for()
     assert page.inner_text("#failed-words") == "No face was found. Send a clear portrait."
     page.click("#failed-back")
     assert page.inner_text("#portrait-error") == "No face was found. Send a clear portrait."

@@ -51,7 +51,7 @@ def text_of(node: ast.expr) -> str | None:
 def test_chinese(visit: Callable[..., Any], real_service: Service, bad_pictures: dict[str, Path], speech: Path) -> None:
     page = visit(real_service.url, refusals=True, locale="zh-CN")
     assert page.get_attribute("html", "lang") == "zh-CN"
-    assert page.inner_text("h1") == "让肖像开口说话"
+    assert page.inner_text("h1") == "让照片开口说话"
     assert page.locator("label[for=emotion-contempt]").inner_text().strip() == "轻蔑"
     page.click("#options summary")
     for words in page.locator(".field label, .field .hint").all_inner_texts():

@@ -1,0 +1,86 @@
+"""What is written for people keeps to one form: widths, tables and punctuation."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_project import DOCUMENTS
+
+WIDTH = 120
+"""Columns of a line of prose; a Chinese character takes two."""
+CELL = 200
+"""Characters in a cell of a table: figures and names, no paragraphs."""
+CHINESE = [path for path in DOCUMENTS if path.name.endswith(".zh-CN.md")]
+HALF_WIDTH = re.compile(r"(?<=[\u4e00-\u9fff])[,.:;?!()](?=[\u4e00-\u9fff])")
+
+
+def prose(text: str) -> Iterator[str]:
+    """Lines outside blocks of code."""
+    code = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif not code:
+            yield line
+
+
+def is_row(line: str) -> bool:
+    return line.startswith("|")
+
+
+def columns(line: str) -> int:
+    """What a line takes on the screen, without the addresses of its links."""
+    shown = re.sub(r"\]\([^)]*\)", "]", line)
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in shown)
+
+
+def named(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named(DOCUMENTS))
+def test_lines_of_prose_are_at_most_120_wide(document: Path) -> None:
+    lines = [line for line in prose(document.read_text()) if not is_row(line)]
+    assert [line for line in lines if columns(line) > WIDTH] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named(DOCUMENTS))
+def test_cells_hold_no_paragraphs(document: Path) -> None:
+    rows = [line for line in prose(document.read_text()) if is_row(line)]
+    cells = [cell.strip() for row in rows for cell in row.strip("|").split("|")]
+    assert [cell for cell in cells if len(cell) > CELL] == []
+
+
+@pytest.mark.parametrize("document", CHINESE, ids=named(CHINESE))
+def test_chinese_has_full_width_punctuation(document: Path) -> None:
+    lines = [re.sub(r"`[^`]*`", "", line) for line in prose(document.read_text())]
+    assert [line for line in lines if HALF_WIDTH.search(line)] == []
+
+
+def outline(text: str) -> list[str]:
+    """Marks of headings, list items and rows in order; empty for a paragraph."""
+    found, before = [], ""
+    for line in prose(text):
+        mark = line[: len(line) - len(line.lstrip("#-|"))]
+        if mark or (line and not before):
+            found.append(mark)
+        before = line
+    return found
+
+
+@pytest.mark.parametrize("document", CHINESE, ids=named(CHINESE))
+def test_both_languages_have_the_same_parts(document: Path) -> None:
+    english = document.with_name(document.name.replace(".zh-CN", ""))
+    assert outline(document.read_text()) == outline(english.read_text())
+
+
+def test_what_is_measured() -> None:
+    text = "a [link](https://example.org/long) 汉\n```\ncode\n```\n| cell |"
+    assert [columns(line) for line in prose(text)] == [len("a [link] ") + 2, len("| cell |")]
+    assert outline("# Head\n\nTwo\nlines\n\n- item\n  goes on\n| cell |") == ["#", "", "-", "|"]
+    assert HALF_WIDTH.search("汉字,汉字")
+    assert not HALF_WIDTH.search("汉字，汉字 a, b")
