@@ -1,81 +1,40 @@
-"""How long the first POST of an upload takes, against another checkout. Run: python benchmarks/first_post.py FOLDER.
+"""How long the first POST of an upload takes, against another checkout: python -m benchmarks.first_post FOLDER.
 
 Both servers run at once, each in its own folder and with its own environment (`.venv`), and are asked in turn, so that
-what else the machine does meets both. Each pair of files is a new one, so no look is remembered.
+whatever else the machine does affects both. Each pair of files is new, so no inspection is remembered.
 """
 
-import os
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-import requests
+from benchmarks.serving import EXAMPLES, ROOT, serving, submit
 
-HERE = Path(__file__).parent.parent
 POSTS = 60
 PAUSE_S = 0.5
-"""After each upload, for its render: what is asked is how soon an idle server answers."""
-
-
-@contextmanager
-def server(root: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"DICE_TALK_PORT": str(port), "DICE_TALK_DATA_DIR": folder, "DICE_TALK_LOG_DIR": folder}
-        command = [root / ".venv/bin/python", "-m", "api.server"]
-        with subprocess.Popen(
-            command, cwd=root, env={**os.environ, **settings, "DICE_TALK_QUEUE_SIZE": "1000"}, stderr=subprocess.DEVNULL
-        ) as process:
-            try:
-                began = time.perf_counter()
-                url = f"http://127.0.0.1:{port}"
-                wait_until(f"{url}/api/health", "status", "healthy")
-                print(f"{root}: healthy after {time.perf_counter() - began:.2f} s", end=", ")
-                wait_until(f"{url}/api/health", "model_loaded", True)
-                print(f"models loaded after {time.perf_counter() - began:.2f} s")
-                yield url
-            finally:
-                process.terminate()
-
-
-def wait_until(url: str, name: str, value: object) -> None:
-    for _ in range(1200):
-        try:
-            if requests.get(url, timeout=5).json()[name] == value:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.05)
-    sys.exit("the server did not start")
+"""After each upload, for its render: the benchmark measures idle servers."""
 
 
 def post(url: str, number: int) -> float:
     """Milliseconds."""
-    image = (HERE / "examples/portrait.jpg").read_bytes() + b"%d" % number
-    files = {"image": image, "audio": (HERE / "examples/speech.wav").read_bytes()}
+    image = (EXAMPLES / "portrait.jpg").read_bytes() + b"%d" % number
     start = time.perf_counter()
-    answer = requests.post(
-        f"{url}/api/v1/synthesis/start", files=files, data={"emotion": "happy", "duration": 0.1}, timeout=120
-    )
-    answer.raise_for_status()
+    submit(url, image, duration=0.1)
     return (time.perf_counter() - start) * 1000
 
 
 def main() -> None:
-    roots = [Path(sys.argv[1]), HERE]
+    roots = [Path(sys.argv[1]), ROOT]
     with ExitStack() as stack:
-        urls = [stack.enter_context(server(root)) for root in roots]
+        servers = [stack.enter_context(serving(root, queue_size=1000)) for root in roots]
+        for root, server in zip(roots, servers, strict=True):
+            print(f"{root}: healthy after {server.healthy_s:.2f} s, models loaded after {server.loaded_s:.2f} s")
         times: list[list[float]] = [[], []]
         for number in range(POSTS):
-            for url, taken in zip(urls, times, strict=True):
-                taken.append(post(url, number))
+            for server, taken in zip(servers, times, strict=True):
+                taken.append(post(server.url, number))
                 time.sleep(PAUSE_S)
     for root, taken in zip(roots, times, strict=True):
         p95 = sorted(taken)[int(0.95 * POSTS)]

@@ -6,17 +6,13 @@ Runs ./start_server.sh as a newcomer would and prints the seconds and the size o
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import requests
-
-ROOT = Path(__file__).parent.parent
-PATIENCE_S = 600.0
+from benchmarks.serving import PATIENCE_S, ROOT, free_port, wait_until
 
 
 def main() -> None:
@@ -31,7 +27,7 @@ def main() -> None:
         start = time.monotonic()
         server, url = started(clone, given.python, given.cold)
         try:
-            wait_until_healthy(server, url)
+            wait_until(server, url, "model_loaded", True)
             healthy = time.monotonic() - start
             submit(clone, url)
             video = time.monotonic() - start
@@ -43,28 +39,13 @@ def main() -> None:
 
 def started(clone: Path, python: str | None, cold: bool) -> "tuple[subprocess.Popen[bytes], str]":
     """The server's process and address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     environment = {name: text for name, text in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment |= {"DICE_TALK_PORT": str(port)} | ({"PYTHON": python} if python else {})
     if cold:
         environment |= {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
-    return subprocess.Popen(
-        ["./start_server.sh"], cwd=clone, env=environment, stdout=sys.stderr
-    ), f"http://localhost:{port}"
-
-
-def wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
-    """Until its engine is loaded."""
-    end = time.monotonic() + PATIENCE_S
-    while server.poll() is None and time.monotonic() < end:
-        try:
-            if requests.get(f"{url}/api/health", timeout=60).json()["model_loaded"]:
-                return
-        except requests.ConnectionError:
-            pass
-        time.sleep(0.1)
-    sys.exit("the server did not become healthy (see above)")
+    command = ["./start_server.sh"]
+    return subprocess.Popen(command, cwd=clone, env=environment, stdout=sys.stderr), f"http://localhost:{port}"
 
 
 def submit(clone: Path, url: str) -> None:

@@ -1,83 +1,79 @@
-"""How quickly the API answers: idle, and while two renders are in work. Run: python benchmarks/latency.py.
+"""How quickly the API answers, idle and during two renders: python -m benchmarks.latency [OTHER_CHECKOUT].
 
-Starts a server of its own on a free port. Prints milliseconds and the ratio of busy to idle.
+With another checkout, both servers run at once and are asked in turn, so that whatever else the machine does affects
+both. Prints milliseconds, the ratio of busy to idle, and how the two checkouts compare, also in time to healthy.
 """
 
-import os
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import requests
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from benchmarks.serving import ROOT, Running, serving, submit, wait_for_video
+
 ASKED = 300
+STARTS = 5
 
 
 def main() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"DICE_TALK_PORT": str(port), "DICE_TALK_DATA_DIR": folder, "DICE_TALK_LOG_DIR": folder}
-        server = subprocess.Popen(
-            [sys.executable, "-m", "api.server"], env={**os.environ, **settings}, stderr=subprocess.DEVNULL
-        )
-        try:
-            measure(f"http://127.0.0.1:{port}")
-        finally:
-            server.terminate()
-            server.wait()
+    roots = [*map(Path, sys.argv[1:]), ROOT]
+    if len(roots) > 1:
+        compare_starts(roots)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(root)) for root in roots]
+        tasks = [submit(server.url, duration=0.1) for server in servers]
+        for server, task in zip(servers, tasks, strict=True):
+            wait_for_video(server.url, task)
+        idle = times(servers, tasks)
+        if len(roots) == 1:  # two servers' renders would slow each other down
+            compare_busy(servers[0], tasks[0], idle[0])
+    for root, values in zip(roots, idle, strict=True):
+        show(f"{root}, idle", values)
+    if len(roots) > 1:
+        ratios = [before / after for before, after in zip(*idle, strict=True)]
+        print(f"status: {statistics.median(ratios):.2f} times as quick as {roots[0]}")
 
 
-def measure(url: str) -> None:
-    wait_until_loaded(url)
-    with requests.Session() as session:
-        task = submit(session, url, duration=0.1)
-        while session.get(f"{url}/api/v1/synthesis/{task}/status").json()["status"] != "COMPLETED":
-            time.sleep(0.1)
-        idle = times(session, url, task)
-        for _ in range(2):
-            submit(session, url, min_resolution=1024, fps=60)
-        while session.get(f"{url}/api/health").json()["slots_busy"] < 2:
-            time.sleep(0.05)
-        busy = times(session, url, task)
-        still_busy = session.get(f"{url}/api/health").json()["slots_busy"]
-    print(f"status, {ASKED} requests, milliseconds; slots busy at the end: {still_busy}")
-    for name, values in (("idle", idle), ("two renders", busy)):
-        print(f"{name:12} median {statistics.median(values):6.2f}   p99 {sorted(values)[int(0.99 * ASKED)]:6.2f}")
+def compare_starts(roots: list[Path]) -> None:
+    found: list[list[float]] = [[] for _ in roots]
+    for _ in range(STARTS):
+        for root, seconds in zip(roots, found, strict=True):
+            with serving(root) as server:
+                seconds.append(server.healthy_s)
+    for root, seconds in zip(roots, found, strict=True):
+        print(f"{root}: healthy after {statistics.median(seconds):.2f} s (least {min(seconds):.2f})")
+
+
+def compare_busy(server: Running, task: str, idle: list[float]) -> None:
+    for _ in range(2):
+        submit(server.url, min_resolution=1024, fps=60)
+    while server.health()["slots_busy"] < 2:
+        time.sleep(0.05)
+    (busy,) = times([server], [task])
+    print(f"slots busy at the end: {server.health()['slots_busy']}")
+    show("two renders", busy)
     print(f"ratio of the medians {statistics.median(busy) / statistics.median(idle):.2f}")
 
 
-def wait_until_loaded(url: str) -> None:
-    for _ in range(600):
-        try:
-            if requests.get(f"{url}/api/health", timeout=5).json()["model_loaded"]:
-                return
-        except requests.ConnectionError:
-            pass
-        time.sleep(0.1)
-    sys.exit("the server did not start")
+def times(servers: list[Running], tasks: list[str]) -> list[list[float]]:
+    """Milliseconds of status requests, by server."""
+    found: list[list[float]] = [[] for _ in servers]
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(requests.Session()) for _ in servers]
+        for _ in range(ASKED):
+            for server, session, task, values in zip(servers, sessions, tasks, found, strict=True):
+                start = time.perf_counter()
+                session.get(f"{server.url}/api/v1/synthesis/{task}/status").raise_for_status()
+                values.append((time.perf_counter() - start) * 1000)
+                time.sleep(0.01)
+    return found
 
 
-def submit(session: requests.Session, url: str, **options: float) -> str:
-    files = {"image": (EXAMPLES / "portrait.jpg").read_bytes(), "audio": (EXAMPLES / "speech.wav").read_bytes()}
-    answer = session.post(f"{url}/api/v1/synthesis/start", files=files, data={"emotion": "happy", **options})
-    answer.raise_for_status()
-    return str(answer.json()["task_id"])
-
-
-def times(session: requests.Session, url: str, task: str) -> list[float]:
-    values = []
-    for _ in range(ASKED):
-        start = time.perf_counter()
-        session.get(f"{url}/api/v1/synthesis/{task}/status").raise_for_status()
-        values.append((time.perf_counter() - start) * 1000)
-        time.sleep(0.01)
-    return values
+def show(name: str, values: list[float]) -> None:
+    print(f"{name}: median {statistics.median(values):.2f} ms, p99 {sorted(values)[int(0.99 * ASKED)]:.2f} ms")
 
 
 if __name__ == "__main__":

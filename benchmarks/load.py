@@ -13,9 +13,7 @@ import argparse
 import asyncio
 import io
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +28,8 @@ from pathlib import Path
 import numpy as np
 import requests
 from PIL import Image
+
+from benchmarks.serving import serving
 
 HERE = Path(__file__).parent.parent
 EXAMPLES = HERE / "examples"
@@ -54,12 +54,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Server:
-    port: int
+    url: str
     pid: int
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def health(self) -> dict[str, int]:
         return dict(requests.get(f"{self.url}/api/health", timeout=60).json())
@@ -273,36 +273,13 @@ def speech(size: int) -> bytes:
 @contextmanager
 def running(checkout: Path, folder: str, queue_size: int) -> Iterator[Server]:
     """A server from that checkout, ready to render."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    settings = {"PORT": port, "DATA_DIR": folder, "LOG_DIR": folder, "QUEUE_SIZE": queue_size, "SHUTDOWN_SECONDS": 0}
-    variables = {f"DICE_TALK_{name}": str(value) for name, value in settings.items()}
-    environment = {**os.environ, **variables, "PYTHONPATH": str(checkout.resolve())}
-    command = [sys.executable, "-m", "api.server"]
-    process = subprocess.Popen(command, cwd=checkout, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        server = Server(port, process.pid)
-        wait_until_loaded(server)
-        yield server
-    finally:
-        process.terminate()
-        process.wait()
+    with serving(checkout, data_dir=folder, log_dir=folder, queue_size=queue_size, shutdown_seconds=0) as server:
+        yield Server(server.url, server.process.pid)
 
 
 def wait_until_busy(server: Server) -> None:
     while server.health()["slots_busy"] < 2:
         time.sleep(0.1)
-
-
-def wait_until_loaded(server: Server) -> None:
-    for _ in range(600):
-        try:
-            if server.health()["model_loaded"]:
-                return
-        except requests.ConnectionError:
-            pass
-        time.sleep(0.1)
-    sys.exit("the server did not start")
 
 
 if __name__ == "__main__":
