@@ -1,12 +1,12 @@
 """How the API bears a crowd: two renders in work, 100 tasks waiting, 200 clients asking, large uploads beside them.
 
-Run: python benchmarks/load.py [--against BEFORE], where BEFORE is another state of this project to measure first: a
+Run: python -m benchmarks.load [--against BEFORE], where BEFORE is another state of this project to measure first: a
 checkout, or a commit of this one. Starts servers of its own, in a temporary folder, with the real lite engine. It takes
 two minutes for each state, for both cores are busy, and ends with a table of all figures and what is promised. Exit
 code 1 when a promise is broken: an answer that is not documented, a slow status, memory that grows.
 
 Where other work goes on, put this before it, or that is what is measured (as root; renders still give way):
-setsid -w sh -c "echo -15 > /proc/self/autogroup; exec python benchmarks/load.py"
+setsid -w sh -c "echo -15 > /proc/self/autogroup; exec python -m benchmarks.load"
 """
 
 import argparse
