@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -65,6 +66,17 @@ Start a task, ask for its status every few seconds, download the video when it i
 `{"error": "...", "detail": "..."}`, where detail may be missing."""
 
 
+@dataclass(frozen=True)
+class Background:
+    """What runs beside the requests, and is closed with the server."""
+
+    store: TaskStore
+    lock: IO[str]
+    dispatcher: Dispatcher
+    children: Children
+    webhooks: Webhooks
+
+
 def create_app(
     settings: Settings, *, clock: Callable[[], datetime] | None = None, command: Command | None = None
 ) -> FastAPI:
@@ -72,30 +84,28 @@ def create_app(
 
     `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`.
     """
-    clock = clock or Clock()
     engine = _check_engine(settings)
     keys = _open_keys(settings.api_keys_file)
-    lock = lock_data_folder(settings.data_dir)
-    try:
-        secret = load_secret(settings)
-        files = LocalFiles(settings)
-        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
-    except (StoreError, OSError, ValueError) as error:
-        lock.close()
-        raise StartError(str(error)) from error
-    engines = EnginePool(
-        command or _worker_command(settings), load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds
-    )
+    services, background = _make_services(settings, keys, clock or Clock(), command or _worker_command(settings))
+    lifespan = _lifespan(services, background, engine)
+    app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.state.services = services
+    routes.install(app, keys=keys is not None)
+    errors.install(app, BOUNDS)
+    _add_middleware(app, settings, services.metrics)
+    return app
+
+
+def _make_services(
+    settings: Settings, keys: KeyFile | None, clock: Callable[[], datetime], command: Command
+) -> tuple[Services, Background]:
+    """Raises `StartError`."""
+    store, files, secret, lock = _open_data(settings)
+    engines = EnginePool(command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
     metrics = Metrics(engines.pids)
-    dispatcher = Dispatcher(
-        store,
-        files,
-        local_slots(settings.workers, engines),
-        queue_size=settings.queue_size,
-        attempts=settings.attempts,
-        clock=clock,
-        metrics=metrics,
-    )
+    slots = local_slots(settings.workers, engines)
+    limits = {"queue_size": settings.queue_size, "attempts": settings.attempts}
+    dispatcher = Dispatcher(store, files, slots, **limits, clock=clock, metrics=metrics)
     children = Children()
     admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
     synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=gpu_available())
@@ -119,13 +129,19 @@ def create_app(
         receipts=Receipts(settings, files, children),
         verification=Verification(store, children),
     )
-    lifespan = _lifespan(services, engine, dispatcher, children, webhooks, store, lock)
-    app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
-    app.state.services = services
-    routes.install(app, keys=keys is not None)
-    errors.install(app, BOUNDS)
-    _add_middleware(app, settings, metrics)
-    return app
+    return services, Background(store, lock, dispatcher, children, webhooks)
+
+
+def _open_data(settings: Settings) -> tuple[TaskStore, LocalFiles, bytes, IO[str]]:
+    """Return the database, the files, the secret of callbacks and the lock on the data folder. Raises `StartError`."""
+    lock = lock_data_folder(settings.data_dir)
+    try:
+        secret, files = load_secret(settings), LocalFiles(settings)
+        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
+    except (StoreError, OSError, ValueError) as error:
+        lock.close()
+        raise StartError(str(error)) from error
+    return store, files, secret, lock
 
 
 def _check_engine(settings: Settings) -> str:
@@ -157,25 +173,19 @@ def _worker_command(settings: Settings) -> Command:
 
 
 def _lifespan(
-    services: Services,
-    engine: str,
-    dispatcher: Dispatcher,
-    children: Children,
-    webhooks: Webhooks,
-    store: TaskStore,
-    lock: IO[str],
+    services: Services, background: Background, engine: str
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return what starts the background tasks with the server and ends them with it."""
-    synthesis, settings = services.synthesis, services.settings
+    synthesis, settings, store = services.synthesis, services.settings, background.store
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.files.clean_up(store.render_ids(), {render.id for render in store.unfinished()})
-        await dispatcher.start(engine)
-        await children.start()
+        await background.dispatcher.start(engine)
+        await background.children.start()
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
         watching = asyncio.create_task(synthesis.watch())
-        delivering = asyncio.create_task(webhooks.run())
+        delivering = asyncio.create_task(background.webhooks.run())
         announce(settings, engine)
         yield
         sweeping.cancel()
@@ -184,10 +194,10 @@ def _lifespan(
         watching.cancel()
         delivering.cancel()
         await asyncio.wait([delivering])
-        await children.close()
+        await background.children.close()
         await processes.wait_for_starts()
         store.close()
-        lock.close()
+        background.lock.close()
 
     return lifespan
 
