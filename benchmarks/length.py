@@ -18,7 +18,7 @@ SECONDS = (1, 30, 300)
 _END_S = 10
 """Seconds at each end of a video that are looked at."""
 _SHARES = (0.2, 0.6, 1.0)
-"""Of a render's progress, at which memory is told."""
+"""The progress of a render at which memory is printed."""
 
 
 def print_length(engine: LiteEngine, portrait: Path, speech: Path, folder: Path) -> None:

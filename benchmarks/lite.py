@@ -40,7 +40,7 @@ _MARGIN = 0.05
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one video. Gaps in face heights."""
+    """The figures of one video. Gaps are in face heights."""
 
     found: float
     r: float

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from dice_talk.measure import Track
 
 _CLOSED = 0.82
-"""Of the usual eye opening; below it the eyes blink. High, because FaceMesh likes to see open eyes."""
+"""Share of the usual eye opening below which the eyes blink. High, because the face mesh prefers open eyes."""
 _APART = 8
 """Frames between two blinks, at least."""
 
@@ -26,6 +26,6 @@ def blinks_seen(eyes: Track) -> int:
 
 
 def psnr(frame: NDArray[np.uint8], portrait: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
-    """Of the pixels `where`, in dB; infinite when they are the same."""
+    """Return the PSNR of the pixels `where` in dB; infinite if they are equal."""
     error = float(np.mean((frame[where].astype(float) - portrait[where]) ** 2))
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))

@@ -35,7 +35,7 @@ _CELL = 256
 _CLIP_EMOTIONS = (Emotion.HAPPY, Emotion.SAD, Emotion.ANGRY, Emotion.SURPRISED)
 _CLIP_S, _CLIP_FPS, _CLIP_CELL = 4.0, 20, 224
 _CLIP_QUALITY = 65
-"""Of WebP, which GitHub shows in place as it does GIF, without being held to 256 colours; about 1 MB."""
+"""WebP quality. GitHub shows WebP in place, as it does GIF, without the limit of 256 colours; about 1 MB."""
 _GAPS = (0.0, 0.012, 0.025, 0.04, 0.055, 0.075)
 _SHUTS = (0.0, 0.3, 0.55, 0.8, 0.95, 1.0)
 _CURVES = (at.INNER_LIP_UPPER, at.INNER_LIP_LOWER, at.OUTER_LIP_UPPER, at.OUTER_LIP_LOWER)

@@ -31,7 +31,7 @@ SECONDS = 3.0
 LENGTH_S, LEVEL_DB = 0.05, 1.0
 """How far a length and a level may lie from FFmpeg's."""
 FPS = 10
-"""Of the videos; half a picture more or less is within the limit."""
+"""Frame rate of the videos. Half a frame more or less is within the limit."""
 
 
 @dataclass(frozen=True)

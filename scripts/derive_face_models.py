@@ -145,7 +145,7 @@ def packed(model: Any) -> bytes:
 
 
 def name_of(model: Any, operator: Any) -> str:
-    """Of an operator: "CONV_2D", or a custom one's own."""
+    """Return the name of an operator: "CONV_2D", or the own name of a custom one."""
     code = model.operatorCodes[operator.opcodeIndex]
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:

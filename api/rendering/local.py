@@ -16,7 +16,7 @@ Command = Callable[[str], list[str]]
 
 
 class EnginePool:
-    """All engine processes: one per slot, or one for all slots where the engine's weights are to be held once."""
+    """All engine processes: one per slot, or one for all slots if an engine holds its weights once."""
 
     def __init__(self, command: Command, *, load_seconds: float, stall_seconds: float) -> None:
         self._command, self._load_seconds, self._stall_seconds = command, load_seconds, stall_seconds
@@ -24,7 +24,7 @@ class EnginePool:
         self._starting: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def get(self, engine: str, slot: int) -> EngineProcess:
-        """The running process that serves this slot's tasks for that engine. Raises `EngineLost` or `RenderRefused`."""
+        """Return the running process for a slot and an engine. Raises `EngineLost` or `RenderRefused`."""
         key = (engine, 0 if ENGINES[engine].one_process else slot)
         async with self._starting[key]:
             process = self._processes.get(key)
@@ -36,15 +36,15 @@ class EnginePool:
             return process
 
     def ready(self, engine: str) -> bool:
-        """Whether some process of that engine runs, with its models loaded. Safe from any thread, as `pids` is."""
+        """Whether a process of that engine runs, with its models loaded. Safe in any thread, like `pids`."""
         return any(name == engine and process.alive for (name, _), process in list(self._processes.items()))
 
     def pids(self) -> list[int]:
-        """Of the processes that run."""
+        """Return the ids of running processes."""
         return [process.pid for process in list(self._processes.values()) if process.alive]
 
     async def close(self) -> None:
-        """Ends all processes."""
+        """End all processes."""
         await asyncio.gather(*(process.stop() for process in self._processes.values()), return_exceptions=True)
         self._processes.clear()
 

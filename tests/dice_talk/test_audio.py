@@ -145,7 +145,7 @@ def level(sound: Any) -> float:
 
 
 def test_an_mp3_that_says_nothing_of_its_length(tmp_path: Path, spoken: Any) -> None:
-    """Of variable bit rate: what its first frame suggests is far from the truth."""
+    """The bit rate varies: the length that the first frame suggests is far from the truth."""
     found = read(tmp_path, mp3(spoken, RATE, write_xing="0", global_quality=str(118 * 4), flags="+qscale"))
     assert found.seconds == pytest.approx(
         SPOKEN_S, abs=0.1

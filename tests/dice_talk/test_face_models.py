@@ -27,7 +27,7 @@ BOX, MEAN, MOST = 0.1, 0.05, 0.3
 """Pixels by which boxes may differ, and landmarks on average and at most."""
 SCORE = 1e-4
 MASK = 2
-"""Of 255."""
+"""Levels of 255."""
 
 
 def names(file: Path) -> list[str]:

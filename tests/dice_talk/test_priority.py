@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 AUTOGROUP = Path("/proc/self/autogroup")
-"""Of the session: its name and niceness; empty where the session is the system's first, which has none."""
+"""Name and niceness of the session; empty in the system's first session, which has none."""
 CODE = """
 import json, os
 from pathlib import Path

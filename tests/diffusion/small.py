@@ -22,7 +22,7 @@ SHALLOW = {
 }
 """Two of the four levels: all kinds of blocks, in half the time."""
 SAMPLED_ROUNDING = 5e-4
-"""Of latents: steps from sigma 700 magnify rounding."""
+"""Tolerance of latents: steps from sigma 700 magnify rounding."""
 
 
 def make_unet(config: dict[str, Any]) -> DiceTalkUNet:
@@ -37,7 +37,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def make_task(frames: int, seed: int = 0, side: int = 8) -> Task:
-    """Of `frames` model frames with latents of `side` x `side`, for either UNet or the tiny checkpoints'."""
+    """Return a task of `frames` model frames with latents of `side` x `side`, for all tiny UNets."""
     width, channels = tiny.UNET["cross_attention_dim"], tiny.UNET["block_out_channels"][0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

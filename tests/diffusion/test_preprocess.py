@@ -47,7 +47,7 @@ def synthetic_audio(n: int, k: int) -> Samples:
 
 
 def digest(image: Any) -> str:
-    """Of a tensor (1, 3, H, W) in [0, 1], as 8-bit numbers."""
+    """Return the SHA-256 of a tensor (1, 3, H, W) in [0, 1], as 8-bit numbers."""
     return hashlib.sha256((image[0] * 255).round().to(torch.uint8).numpy().tobytes()).hexdigest()
 
 

@@ -156,7 +156,7 @@ def test_kept_projections_are_those_computed_anew(engine: DiffusionEngine, task:
 def test_k_and_v_are_computed_once_for_all_steps(
     engine: DiffusionEngine, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of image, audio and emotion, in every spatial layer, however many windows and steps there are."""
+    """Keys and values of image, audio and emotion, in every spatial layer, for any number of windows and steps."""
     calls: Counter[torch.nn.Module] = Counter()
     layers = [
         layer

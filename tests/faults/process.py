@@ -58,7 +58,7 @@ class ServerProcess(Service):
 
 
 def engine_processes(data_dir: Path) -> list[int]:
-    """Of the services that keep their data there, living or dead."""
+    """Return the engine processes of all services with that data folder, running or not."""
     return [
         process.pid
         for process in psutil.process_iter(["cmdline", "environ"])

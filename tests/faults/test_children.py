@@ -39,7 +39,7 @@ def gone(processes: set[psutil.Process]) -> bool:
 
 
 def test_every_upload_is_answered_whoever_is_killed(tmp_path: Path, portrait: Path, speech: Path) -> None:
-    """Of those that were killed again and again, clearly."""
+    """If its child is killed again and again, the upload is refused with a clear error."""
     seen: set[psutil.Process] = set()
     taken: list[int] = []
     kills: Counter[bool] = Counter()  # by whether it was the one that forks

@@ -30,7 +30,7 @@ def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """Of a PNG file."""
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -59,7 +59,7 @@ def interlaced() -> bytes:
 
 
 def segment(marker: int, data: bytes) -> bytes:
-    """Of a JPEG file."""
+    """Return a segment of a JPEG file."""
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
