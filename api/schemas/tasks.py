@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from api.tasks.model import FINAL, TaskStatus
+from dice_talk.engines import in_words, ranked
 
 Timestamp = Annotated[
     datetime,
@@ -45,6 +46,7 @@ class SecondsRange(BaseModel):
     high: float = Field(examples=[6.0])
 
 
+ENGINE_NAMES = in_words([spec.name for spec in ranked()])
 WEIGHTS = "Of the diffusion engine: published, or what its weights are instead, such as tiny random weights."
 
 
@@ -60,7 +62,7 @@ class TaskState(BaseModel):
     detail: str | None = Field(None, description="Of a failure: what to try.")
     stage: str = Field(description="What is being done, as one word.", examples=["render"])
     queue_position: int | None = Field(None, description="1 for the task that is next; null once it has started.")
-    engine: str = Field(description="Which engine renders: lite or diffusion.", examples=["lite"])
+    engine: str = Field(description=f"Which engine renders: {ENGINE_NAMES}.", examples=["lite"])
     weights: str | None = Field(description=WEIGHTS, examples=[None])
     seed: int = Field(description="The seed in effect, drawn when none was given.", examples=[12345])
     duration: float = Field(description="Seconds of video: the audio's length or the requested one, whichever is less.")
