@@ -76,6 +76,7 @@ def test_a_server_renders_with_it(service: Service, portrait: Path, speech: Path
     assert receipt["versions"]["waveform-engine"] == "1"
     assert receipt["versions"]["dice-talk-waveform"] == "1.0.0", "a new release of the package renders anew"
     assert receipt["labels"]["digital_source_type"] == "compositeSynthetic"
+    assert receipt["labels"]["aigc"]["Label"] == "1"
     assert receipt["weights"] == {"label": None, "sha256": {}}
 
 
