@@ -22,6 +22,8 @@ from dice_talk.lite.spec import SPEC as LITE
 
 GROUP = "dice_talk.engines"
 BUILT_IN = (DIFFUSION, LITE)
+UNKNOWN_WEIGHTS = "unknown weights"
+"""The label where an engine cannot say what its weights are."""
 _REASON_LENGTH = 200
 
 
@@ -167,7 +169,12 @@ def weight_files(name: str, checkpoints: Path) -> dict[str, Path]:
 def weights_of(name: str, checkpoints: Path) -> str | None:
     """What an engine's weights are: "published", or words that say that they are something else; None without any."""
     label = spec_of(name).weights
-    return str(resolve(label)(checkpoints)) if label else None
+    if label is None:
+        return None
+    try:
+        return str(resolve(label)(checkpoints))
+    except Exception:  # noqa: BLE001 - the code of others may raise anything, and every status asks
+        return UNKNOWN_WEIGHTS
 
 
 def load_engine(name: str, checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> Engine:

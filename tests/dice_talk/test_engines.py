@@ -184,6 +184,14 @@ def test_one_that_was_uninstalled_is_not_available(tmp_path: Path) -> None:
     assert "Install the package that brings it" in str(caught.value.detail)
 
 
+def test_weights_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for weights in ("no_such_package:label", "dice_talk.engines:choose_engine"):
+        monkeypatch.setitem(ENGINES, "other", replace(SPEC, weights=weights))
+        assert weights_of("other", tmp_path) == "unknown weights"
+    monkeypatch.setitem(ENGINES, "other", replace(SPEC, weights="dice_talk.diffusion.files:weights_label"))
+    assert weights_of("other", tmp_path) == "unverified weights"
+
+
 @pytest.mark.parametrize(("names", "words"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), ([*"abc"], "a, b or c")])
 def test_names_in_words(names: list[str], words: str) -> None:
     assert in_words(names) == words
