@@ -93,7 +93,8 @@ def bar_heights(samples: Samples) -> NDArray[np.float32]:
 def draw_colour(seed: int) -> Pixels:
     """Return a bright colour of a random hue, as an array of one pixel."""
     hue = np.random.default_rng(seed).integers(180)
-    return cv2.cvtColor(np.array([[[hue, 190, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
+    colour: Pixels = cv2.cvtColor(np.array([[[hue, 190, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
+    return colour
 
 
 def draw(picture: Pixels, heights: NDArray[np.float32], seconds: float, colour: Pixels) -> Pixels:
