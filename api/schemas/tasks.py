@@ -47,7 +47,8 @@ class SecondsRange(BaseModel):
 
 
 ENGINE_NAMES = in_words([spec.name for spec in ranked()])
-WEIGHTS = "Of the diffusion engine: published, or what its weights are instead, such as tiny random weights."
+_WITH_WEIGHTS = in_words([f"the {spec.name} engine" for spec in ranked() if spec.weights], "and")
+WEIGHTS = f"Of {_WITH_WEIGHTS}: published, or what its weights are instead, such as tiny random weights."
 
 
 class TaskState(BaseModel):
