@@ -53,7 +53,8 @@ from api.tasks.store import TaskStore, sqlite_url
 from api.tasks.tables import StoreError
 from dice_talk import __version__
 from dice_talk.device import gpu_available
-from dice_talk.engine import Tuning, choose_engine
+from dice_talk.engine import Tuning
+from dice_talk.engines import REFUSED, choose_engine
 from dice_talk.errors import EngineUnavailable
 from dice_talk.labels import signature
 from dice_talk.worker import flags_of
@@ -233,6 +234,8 @@ def announce(settings: Settings, engine: str) -> None:
     log.info(
         "DICE-Talk Server %s listens on %s, port %d; engine: %s", __version__, settings.host, settings.port, engine
     )
+    for refused in REFUSED:
+        log.warning("%s", refused)
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
     log.info("Open it in a browser: %s/ (the API: %s/docs)", url, url)

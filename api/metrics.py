@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 
 from dice_talk import __version__
-from dice_talk.engine import ENGINES
+from dice_talk.engines import ENGINES
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, that nobody reads
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from dice_talk.engine import EngineChoice
+from dice_talk.engines import REFUSED, EngineChoice
 from dice_talk.labels import LabelOptions
 
 CONFIG_FILE = "config.toml"
@@ -212,6 +212,8 @@ def load_settings() -> Settings:
             else f"{item['loc'][0]}: {item['msg']}"
             for item in error.errors()
         ]
+        if any(item["loc"] == ("engine",) for item in error.errors()):
+            reasons += map(str, REFUSED)
         raise StartError(f"wrong setting: {'; '.join(reasons)}") from error
     except ValueError as error:
         raise StartError(f"the settings file cannot be read: {error}") from error

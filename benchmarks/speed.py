@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from dice_talk.engine import RenderJob, load_engine
+from dice_talk.engine import RenderJob
+from dice_talk.engines import load_engine
 from dice_talk.options import RenderOptions
 
 _PATIENCE_S = 300

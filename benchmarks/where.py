@@ -10,7 +10,8 @@ from pathlib import Path
 from pyinstrument import Profiler
 
 from benchmarks.inputs import PORTRAIT, SPEECH
-from dice_talk.engine import RenderJob, load_engine
+from dice_talk.engine import RenderJob
+from dice_talk.engines import load_engine
 from dice_talk.options import RenderOptions
 
 

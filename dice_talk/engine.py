@@ -1,24 +1,22 @@
-"""The seam between the service and whatever renders: one protocol, two engines.
+"""The seam between the service and whatever renders: one protocol, and the spec by which an engine is known.
 
-An engine is loaded once per process and renders one job after another. `load_engine` is the only place
-that knows which module holds which engine.
+An engine is loaded once per process and renders one job after another. `dice_talk.engines` knows which engines are
+installed. How to write one: docs/engines.md.
 """
 
 import importlib
-import platform
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-from dice_talk import __version__
-from dice_talk.diffusion.files import INSIGHTFACE, NEEDED_FILES, YOLOFACE, weights_label
-from dice_talk.errors import EngineUnavailable
 from dice_talk.labels import UNNAMED, Labels
-from dice_talk.options import RenderOptions
+from dice_talk.options import Quality, RenderOptions
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """lite or diffusion."""
+        """That of its `EngineSpec`."""
         ...
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
@@ -83,174 +81,118 @@ class Engine(Protocol):
         ...
 
 
+SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soxr", "av")
+"""What reads the inputs and writes the file, whichever engine renders."""
+SYNTHETIC = frozenset(
+    {"algorithmicMedia", "compositeSynthetic", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"}
+)
+"""The terms of IPTC's DigitalSourceType that say that a video is synthetic."""
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+_LIGHT_PATH = re.compile(r"[\w.]+:\w+")
+
+
+class SpecError(ValueError):
+    """An `EngineSpec` says something that cannot be."""
+
+
 @dataclass(frozen=True)
+class SampleTiming:
+    """How long a render took somewhere."""
+
+    pixels: int  # of a frame
+    frames: int
+    seconds: float
+    steps: int = 1  # for each frame, in full; 1 where there are none
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """Where an engine lives and what it needs, so that a missing part can be named without importing anything."""
+    """All that the rest of the software knows of an engine before it is loaded. Made without importing it.
+
+    Fields that name a function hold `"module:function"`; the module is imported when the function is first needed.
+    Raises `SpecError`.
+    """
 
     name: str
     module: str  # has `load(checkpoints: Path) -> Engine`
-    packages: tuple[str, ...]  # by import name
-    distributions: tuple[str, ...]  # whose releases may change the result, if they are installed
-    package_files: tuple[str, ...]  # models that packages carry, by import name and path
-    files: tuple[str, ...]  # under the checkpoints folder
-    extras: tuple[str, ...]  # files and folders there that it does without, though they change the result
-    one_process: bool  # one process serves all slots, so that the weights are held once; else one per slot
-    remedy: str
-    source_type: str  # of its videos: a term of IPTC's DigitalSourceType
-    tunable: bool = False  # its `load` takes a `Tuning` too
+    source_type: str  # of its videos: one of `SYNTHETIC`
+    summary: str = ""  # for people: one sentence
     revision: int = 1  # raised when the same request could give another video; see scripts/revisions.py
+    auto: int | None = None  # rank in `engine=auto`, which takes the highest that is complete; None: never taken
+
+    packages: tuple[str, ...] = ()  # by import name
+    distributions: tuple[str, ...] = ()  # whose releases may change the result, if they are installed
+    package_files: tuple[str, ...] = ()  # models that packages carry, by import name and path
+    files: tuple[str, ...] = ()  # under the checkpoints folder
+    extras: tuple[str, ...] = ()  # files and folders there that it does without, though they change the result
+    remedy: str = "Install what is missing, or use engine=auto."
+
+    one_process: bool = False  # one process serves all slots, so that the weights are held once; else one per slot
+    tunable: bool = False  # its `load` takes a `Tuning` too
+    step_work: Mapping[Quality, float] = field(default_factory=dict, hash=False)
+    """Work of a denoising step by `Quality`, 1 for exact; empty for an engine without steps."""
+    timings: tuple[SampleTiming, ...] = ()  # from a fast machine to a slow one: for a machine's first renders
+
+    portrait_check: str = "dice_talk.portrait_check:check_faces"
+    """`(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]`, for preflight."""
+    weights: str | None = None  # `(checkpoints: Path) -> str`: "published", or what the weights are instead
+    doctor: str | None = None  # `(checkpoints: Path) -> Iterable[Finding]`, for `dice-talk doctor`
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name == "auto":
+            raise SpecError(f"{self.name!r} cannot name an engine: lower-case letters, digits, - and _; auto is taken")
+        for name in ("packages", "distributions", "package_files", "files", "extras", "timings"):
+            if not isinstance(getattr(self, name), tuple):
+                raise SpecError(f"{name} of {self.name} is not a tuple")
+        for name in ("portrait_check", "weights", "doctor"):
+            path = getattr(self, name)
+            if path is not None and not _LIGHT_PATH.fullmatch(path):
+                raise SpecError(f"{name} of {self.name} is not module:function, but {path!r}")
+        if self.source_type not in SYNTHETIC:
+            raise SpecError(f"source_type of {self.name} is not one of {', '.join(sorted(SYNTHETIC))}")
 
     def missing(self, checkpoints: Path) -> list[str]:
         """What has to be there and is not; empty when the engine can be loaded."""
         if not _importable(self.module):
             return [f"this release of DICE-Talk Server does not contain the {self.name} engine"]
         packages = [f"Python package {name}" for name in self.packages if not _importable(name)]
-        models = [f"model {name}" for name in self.package_files if not packages and not _package_file(name).exists()]
+        models = [f"model {name}" for name in self.package_files if not packages and not package_file(name).exists()]
         files = [f"checkpoint {name}" for name in self.files if not (checkpoints / name).exists()]
         return packages + models + files
 
+    def releases(self) -> dict[str, str]:
+        """Of the packages that are installed: an optional one that comes or goes changes the result too."""
+        found = {}
+        for package in dict.fromkeys((*self.distributions, *SHARED_DISTRIBUTIONS)):
+            with suppress(PackageNotFoundError):
+                found[package] = version(package)
+        return found
 
-ENGINES = {
-    spec.name: spec
-    for spec in (
-        EngineSpec(
-            name="diffusion",
-            module="dice_talk.diffusion.engine",
-            packages=("torch", "diffusers", "transformers"),
-            distributions=(
-                "torch",
-                "diffusers",
-                "transformers",
-                "safetensors",
-                "opencv-python-headless",
-                "insightface",
-                "onnxruntime",
-            ),
-            package_files=(),
-            files=NEEDED_FILES,
-            extras=(YOLOFACE, INSIGHTFACE),
-            one_process=True,
-            remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
-            source_type="compositeWithTrainedAlgorithmicMedia",
-            tunable=True,
-            revision=1,
-        ),
-        EngineSpec(
-            name="lite",
-            module="dice_talk.lite.engine",
-            packages=("pocketsphinx", "cv2"),
-            distributions=("pocketsphinx", "cffi", "opencv-python-headless"),
-            package_files=(
-                "dice_talk/face_models/face_detection_full_range.tflite",
-                "dice_talk/face_models/face_detection_short_range.tflite",
-                "dice_talk/face_models/mesh_left_eye.tflite",
-                "dice_talk/face_models/mesh_lips.tflite",
-                "dice_talk/face_models/mesh_regions.json",
-                "dice_talk/face_models/mesh_right_eye.tflite",
-                "dice_talk/face_models/mesh_trunk.tflite",
-                "dice_talk/face_models/selfie_segmentation.tflite",
-                "pocketsphinx/model/en-us/en-us-phone.lm.bin",
-            ),
-            files=(),
-            extras=(),
-            one_process=False,  # Python's threads would share one core
-            remedy="Run: .venv/bin/pip install --force-reinstall -r requirements_api.txt"
-            " && .venv/bin/python -m dice_talk.lite.sphinx",
-            source_type="compositeSynthetic",
-            revision=1,
-        ),
-    )
-}
+    def checkpoint_files(self, checkpoints: Path) -> list[Path]:
+        """All of its files that are there, needed or not."""
+        return [
+            file
+            for entry in (*self.files, *self.extras)
+            for file in sorted([checkpoints / entry, *(checkpoints / entry).rglob("*")])
+            if file.is_file()
+        ]
+
+    def steps(self, options: RenderOptions) -> int:
+        """Denoising steps of a frame, in full ones; 1 for an engine without steps."""
+        if not self.step_work:
+            return 1
+        return max(1, round(options.inference_steps * self.step_work.get(options.quality, 1.0)))
 
 
-EngineChoice = Literal["auto", "diffusion", "lite"]
-"""What requests and settings may name: auto, or one of `ENGINES`."""
-
-SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soxr", "av")
-"""What reads the inputs and writes the file, whichever engine renders."""
-
-
-def some_of(missing: Sequence[str], most: int = 3) -> str:
-    """The first of them, in one line; `dice-talk doctor` lists all."""
-    more = len(missing) - most
-    return "; ".join([*missing[:most], *([f"{more} more"] if more > 0 else [])])
+@cache
+def resolve(path: str) -> Any:
+    """The function that `"module:function"` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
-def choose_engine(wanted: str, checkpoints: Path) -> str:
-    """Name of the engine to use for `wanted`: auto takes diffusion when it is complete, else lite.
-
-    Raises `EngineUnavailable` that says what is missing and what to do.
-    """
-    if wanted == "auto":
-        wanted = "lite" if ENGINES["diffusion"].missing(checkpoints) else "diffusion"
-    spec = ENGINES[wanted]
-    missing = spec.missing(checkpoints)
-    if missing:
-        raise EngineUnavailable(
-            f"Engine '{wanted}' is not available on this server",
-            f"Missing: {some_of(missing)}. {spec.remedy}",
-        )
-    return wanted
-
-
-def fingerprint(name: str, checkpoints: Path) -> str:
-    """Changes whenever the same request could give another video: with the engine's revision, packages or weights."""
-    spec = ENGINES[name]
-    releases = [f"{package} {release}" for package, release in _releases(spec).items()]
-    weights = [
-        f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
-        for file in _checkpoint_files(spec, checkpoints)
-    ]
-    return "; ".join([f"{name} revision {spec.revision}", *releases, *weights])
-
-
-def versions(name: str) -> dict[str, str]:
-    """Of this software, the engine (its revision), Python, and the packages that the result depends on."""
-    spec = ENGINES[name]
-    own = {"dice-talk-server": __version__, f"{name}-engine": str(spec.revision), "python": platform.python_version()}
-    return own | _releases(spec)
-
-
-def weight_files(name: str, checkpoints: Path) -> dict[str, Path]:
-    """An engine's models by name: those in the checkpoints folder, and those that packages carry."""
-    spec = ENGINES[name]
-    found = {str(file.relative_to(checkpoints)): file for file in _checkpoint_files(spec, checkpoints)}
-    return found | {inside: _package_file(inside) for inside in spec.package_files}
-
-
-def weights_of(name: str, checkpoints: Path) -> str | None:
-    """What an engine's weights are: "published", or words that say that they are something else; None without any."""
-    return weights_label(checkpoints) if name == "diffusion" else None
-
-
-def load_engine(name: str, checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> Engine:
-    """Loads an engine with its models. Slow: call once per process. `name`: lite or diffusion."""
-    choose_engine(name, checkpoints)
-    load = importlib.import_module(ENGINES[name].module).load
-    engine: Engine = load(checkpoints, tuning) if ENGINES[name].tunable else load(checkpoints)
-    return engine
-
-
-def _releases(spec: EngineSpec) -> dict[str, str]:
-    """Of the packages that are installed: an optional one that comes or goes changes the result too."""
-    found = {}
-    for package in dict.fromkeys((*spec.distributions, *SHARED_DISTRIBUTIONS)):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def _checkpoint_files(spec: EngineSpec, checkpoints: Path) -> list[Path]:
-    """All that are there, needed or not."""
-    return [
-        file
-        for entry in (*spec.files, *spec.extras)
-        for file in sorted([checkpoints / entry, *(checkpoints / entry).rglob("*")])
-        if file.is_file()
-    ]
-
-
-def _package_file(name: str) -> Path:
+def package_file(name: str) -> Path:
+    """A file that a package carries, by the package's import name and the path in it."""
     package, _, inside = name.partition("/")
     spec = find_spec(package)
     return Path(((spec and spec.submodule_search_locations) or ["/nonexistent"])[0]) / inside
@@ -259,5 +201,5 @@ def _package_file(name: str) -> Path:
 def _importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:
+    except Exception:  # noqa: BLE001 - it imports the parent package, which is missing or broken
         return False

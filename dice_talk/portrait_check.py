@@ -18,7 +18,7 @@ from dice_talk.face import Box, choose, crop_square, largest, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.models import Models, landmarks, no_face, usable
+from dice_talk.lite.models import Models, landmarks, load_models, no_face, usable
 from dice_talk.measure import eye_openness
 from dice_talk.options import RenderOptions
 
@@ -58,14 +58,24 @@ class PortraitFacts:
     output: tuple[int, int] | None  # width and height of the video; None where it would be too large
 
 
+def check_faces(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]:
+    """How well a portrait will do for an engine that can animate every face that is detected."""
+    return check_portrait(load_models(), picture, options, needs_landmarks=False)
+
+
+def check_landmarks(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]:
+    """How well a portrait will do for an engine that needs a face's landmarks."""
+    return check_portrait(load_models(), picture, options, needs_landmarks=True)
+
+
 def check_portrait(
-    models: Models, picture: Pixels, options: RenderOptions, engine: str
+    models: Models, picture: Pixels, options: RenderOptions, *, needs_landmarks: bool
 ) -> tuple[PortraitFacts, list[Advice]]:
-    """`engine`: lite, which needs a face's landmarks, or diffusion, which does without."""
+    """How well a portrait will do. `needs_landmarks`: a face without them can't be animated."""
     height, width = picture.shape[:2]
     boxes = largest(models.detector(picture))
     faces: list[tuple[Box, Points | None]]
-    if engine == "lite":
+    if needs_landmarks:
         faces = [*usable(models, picture, boxes)]
     else:
         faces = [(box, landmarks(models, picture, box)) for box in boxes]

@@ -19,11 +19,13 @@ from dice_talk import priority
 from dice_talk.advice import Advice
 from dice_talk.audio import describe, load_speech
 from dice_talk.child import confine, say
+from dice_talk.engine import resolve
+from dice_talk.engines import spec_of
 from dice_talk.errors import DiceTalkError
 from dice_talk.face import Box
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, RenderOptions
-from dice_talk.portrait_check import PortraitFacts, check_portrait
+from dice_talk.portrait_check import PortraitFacts
 from dice_talk.speech_check import advise, check_speech
 
 OVERLAY_SIDE = 640
@@ -35,11 +37,9 @@ Found = dict[str, Any]
 
 
 def look_at(image: Path, options: RenderOptions, engine: str) -> Found:
-    """What is found in a portrait, ready for JSON. Raises `InvalidImage`. `engine`: lite or diffusion."""
-    from dice_talk.lite.models import load_models
-
+    """What is found in a portrait, ready for JSON. Raises `InvalidImage`. `engine`: its name."""
     picture = load_portrait(image)
-    facts, advice = check_portrait(load_models(), picture, options, engine)
+    facts, advice = resolve(spec_of(engine).portrait_check)(picture, options)
     return {
         "width": facts.width,
         "height": facts.height,

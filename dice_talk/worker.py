@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dice_talk import priority
-from dice_talk.engine import Engine, Progress, RenderJob, Tuning, load_engine
+from dice_talk.engine import Engine, Progress, RenderJob, Tuning
+from dice_talk.engines import load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.labels import Labels
 from dice_talk.options import RenderOptions

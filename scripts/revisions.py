@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dice_talk.engine import ENGINES
+from dice_talk.engines import BUILT_IN
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "tests" / "data" / "revisions.json"
 COMMAND = "python scripts/revisions.py"
 PACKAGE = "dice_talk"
-SEAM = {"dice_talk", "dice_talk.engine", "dice_talk.errors"}
+SPECS = {spec.name: spec for spec in BUILT_IN}
+SEAM = {"dice_talk", "dice_talk.engine", "dice_talk.engines", "dice_talk.errors"}
 """Modules that hand over requests and results, and draw nothing. What only they import is not looked at either."""
 SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
 """Fields of syntax trees that say nothing, or that only some Pythons have."""
@@ -31,10 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Record the sources that each engine's revision stands for.")
     parser.add_argument("--unchanged", action="store_true", help="the sources changed, but every video stays the same")
     unchanged = parser.parse_args().unchanged
-    problems = [] if unchanged else [problem for name in ENGINES if (problem := undecided(name))]
+    problems = [] if unchanged else [problem for name in SPECS if (problem := undecided(name))]
     if problems:
         sys.exit("\n\n".join(problems))
-    RECORD.write_text(json.dumps({name: state(name) for name in ENGINES}, indent=2) + "\n")
+    RECORD.write_text(json.dumps({name: state(name) for name in SPECS}, indent=2) + "\n")
     print(f"Recorded in {RECORD.relative_to(ROOT)}; commit it with the change.")
 
 
@@ -45,7 +46,7 @@ def undecided(name: str) -> str | None:
         return None
     return (
         f"The sources of the {name} engine are no longer those of its revision {now['revision']}.\n"
-        f"If the same request could now give another video, raise `revision` of {name} in dice_talk/engine.py and run\n"
+        f"If the same request could now give another video, raise `revision` in dice_talk/{name}/spec.py and run\n"
         f"    {COMMAND}\n"
         f"If every video stays the same to the byte, run\n"
         f"    {COMMAND} --unchanged"
@@ -60,7 +61,7 @@ def recorded() -> dict[str, dict[str, Any]]:
 
 def state(name: str) -> dict[str, Any]:
     """An engine's revision and sources as they are now."""
-    return {"revision": ENGINES[name].revision, "sources": digest(modules(ENGINES[name].module))}
+    return {"revision": SPECS[name].revision, "sources": digest(modules(SPECS[name].module))}
 
 
 def modules(start: str) -> dict[str, ast.Module]:

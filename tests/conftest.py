@@ -43,6 +43,7 @@ LONGEST = (
     "faults/test_webhooks.py",
     "faults/test_disk.py",
     "faults/test_shutdown.py",
+    "test_engine_example.py",
 )
 """Files whose tests take half a minute or more together."""
 

@@ -1,4 +1,7 @@
-"""What the service may expect of every engine; each test runs with all of them, diffusion on tiny random weights."""
+"""What the service may expect of every engine. Each test runs with all that are installed, diffusion on tiny weights.
+
+Other packages' engines too: `./run_tests.sh tests/test_engine_contract.py -k NAME` (docs/engines.md).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,31 +13,32 @@ import pytest
 import soundfile
 from PIL import Image, ImageOps
 
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, load_engine
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult
+from dice_talk.engines import ENGINES, load_engine
 from dice_talk.errors import Cancelled, InvalidOptions, NoFaceFound
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe, verify
 
 Render = Callable[..., tuple[RenderResult, Path]]
 ASKED = {"emotion": "happy", "seed": 3, "duration": 0.3, "inference_steps": 8, "quality": "fast"}
-SIDES = {"lite": 128, "diffusion": 64}
-"""Diffusion takes less than clients may ask for: the path is the same."""
+SIDES = {"diffusion": 64}
+"""Pixels, of those that do not get 128. Diffusion takes less than clients may ask for: the path is the same."""
 
 
 def nothing(progress: Progress) -> None:
     pass
 
 
-@pytest.fixture(scope="module", params=["lite", "diffusion"])
+@pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     if request.param == "diffusion":
         return load_engine("diffusion", request.getfixturevalue("tiny_checkpoints"))
-    return load_engine("lite", tmp_path_factory.mktemp("none"))
+    return load_engine(request.param, tmp_path_factory.mktemp("none"))
 
 
 @pytest.fixture
 def side(engine: Engine) -> int:
-    return SIDES[engine.name]
+    return SIDES.get(engine.name, 128)
 
 
 @pytest.fixture

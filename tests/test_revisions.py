@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dice_talk.engine import ENGINES, SHARED_DISTRIBUTIONS
+from dice_talk.engine import SHARED_DISTRIBUTIONS
 from scripts import revisions
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", revisions.SPECS)
 def test_the_revision_stands_for_these_sources(name: str) -> None:
     problem = revisions.undecided(name)
     assert problem is None, problem
@@ -45,7 +45,7 @@ def test_a_change_of_the_code_asks_for_a_decision(copy: Path, monkeypatch: pytes
     append(copy / "dice_talk" / "lite" / "curves.py", "\n_SMOOTHER = 0.5\n")
     problem = revisions.undecided("lite")
     assert problem is not None
-    assert "raise `revision` of lite in dice_talk/engine.py" in problem
+    assert "raise `revision` in dice_talk/lite/spec.py" in problem
     assert revisions.undecided("diffusion") is None
     with pytest.raises(SystemExit, match="raise `revision`"):
         revisions.main()
@@ -63,8 +63,9 @@ def test_what_engines_share_counts_for_both(copy: Path) -> None:
 def test_words_and_other_modules_ask_for_nothing(copy: Path) -> None:
     append(copy / "dice_talk" / "lite" / "curves.py", '\n# A comment.\n"""A text that stands for itself."""\n')
     append(copy / "dice_talk" / "client.py", "\n_MORE = 1\n")
-    append(copy / "dice_talk" / "engine.py", "\n_MORE = 1\n")
-    assert [revisions.undecided(name) for name in ENGINES] == [None, None]
+    for seam in ("engine.py", "engines.py", "lite/spec.py", "diffusion/spec.py"):
+        append(copy / "dice_talk" / seam, "\n_MORE = 1\n")
+    assert [revisions.undecided(name) for name in revisions.SPECS] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ async def f(a, /, b: "int" = 1, *c, d=-2.5e-7, **e):
 def test_all_of_an_engine_is_looked_at() -> None:
     lite = revisions.modules("dice_talk.lite.engine")
     files = {f"dice_talk.lite.{file.stem}" for file in (ROOT / "dice_talk" / "lite").glob("*.py")}
-    assert files - {"dice_talk.lite.__init__"} <= set(lite)
+    assert files - {"dice_talk.lite.__init__", "dice_talk.lite.spec"} <= set(lite)
     assert {"dice_talk.audio", "dice_talk.image", "dice_talk.face", "dice_talk.video"} <= set(lite)
     diffusion = revisions.modules("dice_talk.diffusion.engine")
     assert {"dice_talk.diffusion.unet", "dice_talk.diffusion.peer", "dice_talk.video"} <= set(diffusion)
@@ -109,13 +110,13 @@ def test_imports_are_absolute(file: Path) -> None:
     assert not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", revisions.SPECS)
 def test_the_fingerprint_counts_every_package_that_renders(name: str) -> None:
     """By distribution, where the package is installed; by import name where it is not."""
-    counted = {*ENGINES[name].distributions, *SHARED_DISTRIBUTIONS}
-    trees = revisions.modules(ENGINES[name].module).values()
+    counted = {*revisions.SPECS[name].distributions, *SHARED_DISTRIBUTIONS}
+    trees = revisions.modules(revisions.SPECS[name].module).values()
     imported = {module.split(".")[0] for tree in trees for module in revisions.imports(tree)}
     foreign = imported - set(sys.stdlib_module_names) - DRAW_NOTHING - {"dice_talk"}
     known = packages_distributions()
     missing = {package for package in foreign if not {d.lower() for d in known.get(package, [package])} & counted}
-    assert not missing, f"add them to `distributions` of {name} in dice_talk/engine.py"
+    assert not missing, f"add them to `distributions` in dice_talk/{name}/spec.py"

@@ -10,7 +10,7 @@ from api.http.uploads import StoredFile
 from api.schemas.options import TaskOptions
 from api.storage.files import RenderFiles, Upload
 from dice_talk.emotions import Emotion
-from dice_talk.engine import EngineChoice
+from dice_talk.engines import EngineChoice
 from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
 
 

@@ -11,7 +11,7 @@ from api.schemas.preflight import PreflightFound
 from api.schemas.tasks import SecondsRange
 from api.settings import Settings
 from api.tasks.forecast import Workload
-from dice_talk.engine import EngineChoice, choose_engine
+from dice_talk.engines import EngineChoice, choose_engine
 from dice_talk.options import RenderOptions
 
 TIMEOUT_S = 60.0

@@ -18,7 +18,7 @@ from api.settings import Settings
 from api.storage.durable import sha256_of
 from api.storage.files import RenderFiles, RenderPaths
 from api.tasks.model import Render, Task
-from dice_talk.engine import weight_files, weights_of
+from dice_talk.engines import weight_files, weights_of
 from dice_talk.errors import DiceTalkError
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from api.storage.files import Attempt, RenderFiles
 from api.tasks.forecast import Timing, Workload
 from api.tasks.model import FINAL, Render, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
-from dice_talk.engine import ENGINES, RenderResult
+from dice_talk.engine import RenderResult
+from dice_talk.engines import spec_of
 from dice_talk.errors import no_room
 from dice_talk.labels import Labels
 
@@ -250,7 +251,7 @@ class Dispatcher:
 
     async def _render(self, slot: Slot, render: Render, attempt: Attempt, hold: Hold) -> RenderResult | None:
         """Return None if the render was cancelled."""
-        labels = Labels.of(render.labels, render.id, ENGINES[render.engine].source_type)
+        labels = Labels.of(render.labels, render.id, spec_of(render.engine).source_type)
         job = SlotJob(render.engine, render.options, labels, attempt)
         with hold.rendering:
             return await slot.render(job, ProgressLog(self._store, render.id, self._clock))

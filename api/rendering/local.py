@@ -9,7 +9,8 @@ import anyio
 
 from api.rendering.engine_process import EngineProcess
 from api.rendering.slots import EngineLost, OnProgress, RenderRefused, SlotJob
-from dice_talk.engine import ENGINES, RenderJob, RenderResult
+from dice_talk.engine import RenderJob, RenderResult
+from dice_talk.engines import spec_of
 
 Command = Callable[[str], list[str]]
 """The command line that serves the engine of that name."""
@@ -25,7 +26,7 @@ class EnginePool:
 
     async def get(self, engine: str, slot: int) -> EngineProcess:
         """Return the running process for a slot and an engine. Raises `EngineLost` or `RenderRefused`."""
-        key = (engine, 0 if ENGINES[engine].one_process else slot)
+        key = (engine, 0 if spec_of(engine).one_process else slot)
         async with self._starting[key]:
             process = self._processes.get(key)
             if process is None or not process.alive:
@@ -80,7 +81,7 @@ class LocalSlot:
 
     def reserve(self, engine: str, *, alone: bool) -> AbstractAsyncContextManager[None]:
         """See `Slot.reserve`."""
-        return self._lock.hold(exclusive=alone) if ENGINES[engine].one_process else nullcontext()
+        return self._lock.hold(exclusive=alone) if spec_of(engine).one_process else nullcontext()
 
     async def render(self, job: SlotJob, on_progress: OnProgress) -> RenderResult:
         """See `Slot.render`."""

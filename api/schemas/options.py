@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, HttpUrl, ValidationError
 
 from api.tasks.model import Render
-from dice_talk.engine import EngineChoice
+from dice_talk.engines import EngineChoice, describe_choice
 from dice_talk.options import LEFT_EMPTY, Flag, RenderOptions
 
 MAX_PAGE = 100
@@ -16,9 +16,7 @@ MAX_PAGE = 100
 class TaskOptions(RenderOptions):
     """All options of `RenderOptions`, and those of the service."""
 
-    engine: EngineChoice = Field(
-        "auto", description="The engine: auto takes diffusion if its checkpoints are complete, else lite."
-    )
+    engine: EngineChoice = Field("auto", description=describe_choice())
     callback_url: HttpUrl | None = Field(
         None,
         json_schema_extra=LEFT_EMPTY,

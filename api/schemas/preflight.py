@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from api.schemas.tasks import InputWarning, SecondsRange
+from api.schemas.tasks import ENGINE_NAMES, InputWarning, SecondsRange
 
 
 class PixelSize(BaseModel):
@@ -58,7 +58,7 @@ class PreflightFound(BaseModel):
     image: ImageFound | None = Field(description="null if no image was sent.")
     audio: AudioFound | None = Field(description="null if no audio was sent.")
     warnings: list[InputWarning]
-    engine: str = Field(description="Which engine would render: lite or diffusion.", examples=["lite"])
+    engine: str = Field(description=f"Which engine would render: {ENGINE_NAMES}.", examples=["lite"])
     eta_seconds: SecondsRange | None = Field(
         description="How long rendering would take, without waiting; null if that is not known. It needs an image, "
         "and audio or a duration.",

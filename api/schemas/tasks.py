@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from api.tasks.model import FINAL, TaskStatus
+from dice_talk.engines import in_words, ranked
 
 Timestamp = Annotated[
     datetime,
@@ -45,7 +46,9 @@ class SecondsRange(BaseModel):
     high: float = Field(examples=[6.0])
 
 
-WEIGHTS = "Weights of the diffusion engine: published, or what they are instead, such as tiny random weights."
+ENGINE_NAMES = in_words([spec.name for spec in ranked()])
+_WITH_WEIGHTS = in_words([f"the {spec.name} engine" for spec in ranked() if spec.weights], "and")
+WEIGHTS = f"Weights of {_WITH_WEIGHTS}: published, or what they are instead, such as tiny random weights."
 
 
 class TaskState(BaseModel):
@@ -60,7 +63,7 @@ class TaskState(BaseModel):
     detail: str | None = Field(None, description="If the task failed: what to try.")
     stage: str = Field(description="What is being done, as one word.", examples=["render"])
     queue_position: int | None = Field(None, description="1 for the task that is next; null once it has started.")
-    engine: str = Field(description="Which engine renders: lite or diffusion.", examples=["lite"])
+    engine: str = Field(description=f"Which engine renders: {ENGINE_NAMES}.", examples=["lite"])
     weights: str | None = Field(description=WEIGHTS, examples=[None])
     seed: int = Field(description="The seed that is used; drawn if none was given.", examples=[12345])
     duration: float = Field(description="Seconds of video: the audio's length or the requested one, whichever is less.")

@@ -32,7 +32,7 @@ from api.storage.files import RenderFiles, Upload
 from api.storage.staging import staging
 from api.tasks.model import Render, Task, TaskStatus, cache_key, request_hash
 from api.tasks.store import KeyTaken, TaskStore
-from dice_talk.engine import choose_engine, fingerprint
+from dice_talk.engines import choose_engine, fingerprint
 from dice_talk.face import output_size
 from dice_talk.labels import LabelOptions
 from dice_talk.options import MAX_SEED, RenderOptions

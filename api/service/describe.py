@@ -7,7 +7,7 @@ from api.schemas.tasks import InputWarning, SecondsRange, TaskState
 from api.tasks.cache import TaskSnapshot
 from api.tasks.forecast import Forecast, Span
 from api.tasks.model import FINAL, Task, TaskStatus
-from dice_talk.engine import weights_of
+from dice_talk.engines import weights_of
 
 
 def describe_task(snapshot: TaskSnapshot, forecast: Forecast, now: datetime, checkpoints: Path) -> TaskState:

@@ -26,7 +26,7 @@ from api.tasks.forecast import Forecast, Workload
 from api.tasks.model import FINAL, Task, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from dice_talk import __version__
-from dice_talk.engine import choose_engine, weights_of
+from dice_talk.engines import choose_engine, weights_of
 from dice_talk.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)

@@ -14,15 +14,13 @@ from functools import cached_property
 from statistics import quantiles
 
 from api.tasks.model import Render, TaskStatus
-from dice_talk.diffusion.reuse import WORK
+from dice_talk.engines import spec_of
 from dice_talk.options import RenderOptions
 
 NEAREST = 20
 """How many of the most similar past renders are used."""
 BY_PROGRESS, MIN_PROGRESS = 1.3, 0.1
 """The factor by which a forecast from the progress so far may be wrong, and the least progress for one."""
-STEPPED = frozenset({"diffusion"})
-"""Engines for which `inference_steps` means anything."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Workload:
     @classmethod
     def of(cls, engine: str, options: RenderOptions, pixels: int, seconds: float) -> "Workload":
         """Return the workload of a video with that many pixels a frame that lasts `seconds`."""
-        steps = max(1, round(options.inference_steps * WORK[options.quality])) if engine in STEPPED else 1
-        return cls(engine, pixels, max(1, round(seconds * options.fps)), steps)
+        return cls(engine, pixels, max(1, round(seconds * options.fps)), spec_of(engine).steps(options))
 
     @classmethod
     def of_render(cls, render: Render) -> "Workload":
@@ -82,13 +79,16 @@ class Span:
 
 
 UNKNOWN = Span(0.0, math.inf)
-PRIOR = {"lite": [Timing(Workload("lite", 256 * 256, 198, 1), seconds) for seconds in (0.5, 6.0)]}
-"""For a machine's first renders: from a fast one to a slow one."""
+
+
+def known_before(engine: str) -> list[Timing]:
+    """What an engine's spec says of how long it takes, for a machine's first renders."""
+    return [Timing(Workload(engine, one.pixels, one.frames, one.steps), one.seconds) for one in spec_of(engine).timings]
 
 
 def estimate(size: Workload, past: Iterable[Timing]) -> Span:
     """Forecast a render's time. The truth lies in the range four times out of five."""
-    known = [timing for timing in past if timing.size.engine == size.engine] or PRIOR.get(size.engine, [])
+    known = [timing for timing in past if timing.size.engine == size.engine] or known_before(size.engine)
     lows, highs = [], []
     for timing in heapq.nsmallest(NEAREST, known, key=lambda timing: timing.size.distance(size)):
         ratio = size.work / timing.size.work

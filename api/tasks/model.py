@@ -55,7 +55,7 @@ class Render:
 
     id: str  # UUID4, the same as the first task's
     options: RenderOptions  # `seed` is set
-    engine: str  # diffusion or lite, never auto
+    engine: str  # its name, never auto
     cache_key: str | None  # None: no seed was given, so no other task may share it
     seconds: float  # how long the video will be
     created_at: datetime

@@ -54,7 +54,7 @@ def doctor(checkpoints: Path) -> int:
 
     And what this machine can render.
     """
-    from dice_talk.diffusion import doctor as examiner
+    from dice_talk import doctor as examiner
 
     grades = set()
     for finding in examiner.examine(checkpoints):

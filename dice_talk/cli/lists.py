@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from dice_talk.cli.options import CHECKPOINTS, JSON
+from dice_talk.cli.screen import complain
 from dice_talk.emotions import Emotion
-from dice_talk.engine import ENGINES, choose_engine, some_of
+from dice_talk.engines import ENGINES, REFUSED, choose_engine, some_of
 from dice_talk.errors import EngineUnavailable
 
 
@@ -39,3 +40,5 @@ def engines(checkpoints: Path, as_json: bool) -> None:
         else:
             words = f"missing: {some_of(missing)}" if missing else "available"
             click.echo(f"{name:<10} {words}{' (auto)' if name == auto else ''}")
+    for refused in REFUSED:
+        complain(str(refused))

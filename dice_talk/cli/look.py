@@ -14,7 +14,7 @@ from dice_talk.cli.batch import Input, sorted_out
 from dice_talk.cli.options import CHECKPOINTS, ENGINE, JSON, options_of, render_options
 from dice_talk.cli.screen import quiet, silence_libraries, tell
 from dice_talk.emotions import Emotion
-from dice_talk.engine import choose_engine
+from dice_talk.engines import choose_engine
 from dice_talk.errors import DiceTalkError
 from dice_talk.options import LOOKED_AT, RenderOptions
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
-from dice_talk.engine import ENGINES
+from dice_talk.engines import ENGINES, describe_choice
 from dice_talk.options import RenderOptions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,7 +23,7 @@ ENGINE = click.option(
     type=click.Choice(["auto", *ENGINES]),
     default="auto",
     show_default=True,
-    help="What renders: auto takes diffusion when its checkpoints are complete, else lite.",
+    help=describe_choice(),
 )
 CHECKPOINTS = click.option(
     "--checkpoints",

@@ -15,7 +15,8 @@ from dice_talk.cli.batch import STREAM, Results, Video, planned, video_arguments
 from dice_talk.cli.options import CHECKPOINTS, checked, options_of, render_options
 from dice_talk.cli.screen import Bars, complain, quiet, silence_libraries
 from dice_talk.client import KEY_VARIABLE, SERVER, SERVER_VARIABLE, Client, ClientError, ServerUnreachable, TaskFailed
-from dice_talk.engine import ENGINES, Engine, Progress, RenderJob, choose_engine, load_engine
+from dice_talk.engine import Engine, Progress, RenderJob
+from dice_talk.engines import ENGINES, choose_engine, load_engine
 from dice_talk.labels import LabelOptions, Labels, signature
 from dice_talk.options import MAX_SEED, RenderOptions
 

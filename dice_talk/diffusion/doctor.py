@@ -1,10 +1,8 @@
-"""Says what is there, what is missing, what is broken and what this machine can render. Runs without torch."""
+"""What `dice-talk doctor` says of the diffusion engine: files, weights, face detector, device. Runs without torch."""
 
 import importlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,10 @@ from dice_talk.diffusion.files import (
     YOLOFACE,
     weights_label,
 )
-from dice_talk.engine import ENGINES, choose_engine
+from dice_talk.diffusion.spec import SPEC
+from dice_talk.doctor import BAD, GOOD, NOTE, Finding
 from dice_talk.errors import EngineUnavailable
-from dice_talk.options import MAX_DURATION_S
 
-GOOD, NOTE, BAD = "ok", "note", "problem"
 _GIB = 2**30
 _WEIGHTS, _EACH = 4.7, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
 """GiB in half precision: of all networks; and of each task at work, in the smaller portions that are tried when memory
@@ -33,37 +30,12 @@ _BESIDE = 0.6
 _HALF_BYTES = 2
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `grade`: ok, note or problem."""
-
-    grade: str
-    subject: str
-    words: str
-
-
 def examine(checkpoints: Path) -> Iterator[Finding]:
-    """Everything worth knowing about this installation, line by line."""
-    yield from _packages()
+    """Everything worth knowing about the engine, line by line."""
     yield from _files(checkpoints)
-    weights = list(_weights(checkpoints))
-    yield from weights
+    yield from _weights(checkpoints)
     yield _detector(checkpoints)
     yield from _device()
-    yield _engine(checkpoints, loads=all(finding.grade != BAD for finding in weights))
-
-
-def _packages() -> Iterator[Finding]:
-    for name in dict.fromkeys((*ENGINES["lite"].distributions, *ENGINES["diffusion"].distributions)):
-        release = _release(name)
-        yield Finding(GOOD if release else NOTE, f"package {name}", release or "not installed")
-
-
-def _release(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _files(checkpoints: Path) -> Iterator[Finding]:
@@ -90,15 +62,15 @@ def _weights(checkpoints: Path) -> Iterator[Finding]:
         return
     label = weights_label(checkpoints)
     yield Finding(GOOD if label == PUBLISHED else NOTE, "weights", label)
-    if not all(find_spec(package) for package in ENGINES["diffusion"].packages):
+    if not all(find_spec(package) for package in SPEC.packages):
         return
     try:
         errors = _import("dice_talk.diffusion.checkpoints").check(checkpoints)
     except EngineUnavailable as absent:
         errors = [absent]
     for error in errors:
-        yield Finding(BAD, "loading", ". ".join(filter(None, (str(error), error.detail))))
-    if not errors and not ENGINES["diffusion"].missing(checkpoints):
+        yield Finding(BAD, "loading", ". ".join(filter(None, (str(error), error.detail))), fatal=True)
+    if not errors and not SPEC.missing(checkpoints):
         yield Finding(GOOD, "loading", "every key is there, none too many")
 
 
@@ -150,17 +122,6 @@ def _import(module: str) -> Any:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # installed for another machine, or by halves
         raise EngineUnavailable(f"the diffusion engine's packages can't be loaded: {error}") from error
-
-
-def _engine(checkpoints: Path, loads: bool) -> Finding:
-    """`loads`: whether nothing is wrong with the weights that are there."""
-    try:
-        name = choose_engine("auto", checkpoints)
-    except EngineUnavailable as error:
-        return Finding(BAD, "engine", f"none: {error}. {error.detail}")
-    if name == "diffusion" and not loads:
-        return Finding(BAD, "engine", "diffusion, which can't be loaded: mend it, or set DICE_TALK_ENGINE=lite")
-    return Finding(GOOD, "engine", f"{name}; longest video {MAX_DURATION_S:g} s")
 
 
 def _size(count: int) -> str:

@@ -41,16 +41,8 @@ from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
-from dice_talk.engine import (
-    DEFAULT_TUNING,
-    Progress,
-    RenderJob,
-    RenderResult,
-    Report,
-    Tuning,
-    fingerprint,
-    versions,
-)
+from dice_talk.engine import DEFAULT_TUNING, Progress, RenderJob, RenderResult, Report, Tuning
+from dice_talk.engines import fingerprint, versions
 from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait

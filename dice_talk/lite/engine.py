@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from dice_talk.audio import Speech, load_speech
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, versions
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
+from dice_talk.engines import versions
 from dice_talk.face import Box, crop_square, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels, load_portrait

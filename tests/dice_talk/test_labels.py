@@ -13,7 +13,8 @@ import pytest
 from PIL import ImageFont
 from pydantic import ValidationError
 
-from dice_talk.engine import ENGINES, RenderJob, RenderResult
+from dice_talk.engine import RenderJob, RenderResult
+from dice_talk.engines import BUILT_IN
 from dice_talk.errors import RenderFailed
 from dice_talk.labels import GLYPHS, LabelOptions, Labels, reading, xmp
 from dice_talk.labels.boxes import box, boxes, moov_first
@@ -82,7 +83,7 @@ def test_metadata_is_there_and_nothing_else_suffers(tmp_path: Path, fps: int, si
 
 
 def test_each_engine_says_what_it_makes() -> None:
-    assert {name: spec.source_type for name, spec in ENGINES.items()} == {
+    assert {spec.name: spec.source_type for spec in BUILT_IN} == {
         "lite": "compositeSynthetic",
         "diffusion": "compositeWithTrainedAlgorithmicMedia",
     }

@@ -28,9 +28,9 @@ def picture(portrait: Path) -> Pixels:
 
 
 def check(
-    models: Models, picture: Pixels, options: RenderOptions = CROP, engine: str = "lite"
+    models: Models, picture: Pixels, options: RenderOptions = CROP, needs_landmarks: bool = True
 ) -> tuple[PortraitFacts, list[str]]:
-    facts, advice = check_portrait(models, np.ascontiguousarray(picture), options, engine)
+    facts, advice = check_portrait(models, np.ascontiguousarray(picture), options, needs_landmarks=needs_landmarks)
     return facts, [one.code for one in advice]
 
 
@@ -105,7 +105,7 @@ def test_several_faces_are_counted_from_the_largest(models: Models, group: Pixel
 
 
 def test_a_face_that_is_not_there_is_told_without_failing(models: Models, group: Pixels) -> None:
-    facts, advice = check_portrait(models, group, CROP.model_copy(update={"face_index": 2}), "lite")
+    facts, advice = check_portrait(models, group, CROP.model_copy(update={"face_index": 2}), needs_landmarks=True)
     assert (facts.chosen, facts.crop, len(facts.faces)) == (None, None, 2)
     assert advice[0].code == "no_such_face" and advice[0].blocking
     assert "2 faces" in advice[0].message
@@ -113,7 +113,9 @@ def test_a_face_that_is_not_there_is_told_without_failing(models: Models, group:
 
 def test_what_makes_rendering_fail_is_blocking(models: Models, picture: Pixels) -> None:
     wide = cv2.copyMakeBorder(picture, 0, 0, 360, 360, cv2.BORDER_REPLICATE)
-    facts, advice = check_portrait(models, wide, RenderOptions(emotion="neutral", min_resolution=2048), "lite")
+    facts, advice = check_portrait(
+        models, wide, RenderOptions(emotion="neutral", min_resolution=2048), needs_landmarks=True
+    )
     assert facts.output is None
     (one,) = [one for one in advice if one.code == "video_too_large"]
     assert one.blocking and "4096" in one.message
@@ -121,11 +123,11 @@ def test_what_makes_rendering_fail_is_blocking(models: Models, picture: Pixels) 
 
 def test_a_small_face_in_a_large_scene_is_told_to_be_cropped(models: Models, picture: Pixels) -> None:
     scene = cv2.copyMakeBorder(picture, 300, 300, 300, 300, cv2.BORDER_REPLICATE)
-    facts, advice = check_portrait(models, scene, RenderOptions(emotion="neutral"), "lite")
+    facts, advice = check_portrait(models, scene, RenderOptions(emotion="neutral"), needs_landmarks=True)
     assert facts.faces
     assert ["crop=true" in one.message for one in advice if one.code == "face_small_in_video"] == [True]
 
 
 def test_diffusion_takes_faces_without_landmarks(models: Models, picture: Pixels) -> None:
     """A hand over the features: the detector sees a face all the same, or it does not; both engines are told alike."""
-    assert len(check(models, picture, engine="diffusion")[0].faces) == len(check(models, picture)[0].faces) == 1
+    assert len(check(models, picture, needs_landmarks=False)[0].faces) == len(check(models, picture)[0].faces) == 1

@@ -9,7 +9,7 @@ import pytest
 from dice_talk.__main__ import main
 from dice_talk.cli import checkpoints as commands
 from dice_talk.diffusion import doctor, files
-from dice_talk.engine import choose_engine
+from dice_talk.engines import choose_engine
 from tests.diffusion.conftest import NO_TORCH
 
 
@@ -24,7 +24,7 @@ def test_doctor_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a torch that is missing nor one that cannot be loaded ends the report."""
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    assert {finding.subject for finding in doctor.examine(tmp_path)} >= {"device", "face detector", "engine"}
+    assert {finding.subject for finding in doctor.examine(tmp_path)} >= {"device", "face detector"}
 
     def broken(module: str) -> Any:
         raise OSError("libcudart.so.12: cannot open shared object file")
@@ -33,7 +33,6 @@ def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     found = {finding.subject: finding for finding in doctor.examine(tmp_path)}
     assert found["device"].grade == doctor.BAD and "libcudart" in found["device"].words
-    assert "engine" in found
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from dice_talk.diffusion import memory
 from dice_talk.diffusion.checkpoints import load_models
 from dice_talk.diffusion.condition import time_ids
 from dice_talk.diffusion.engine import DiffusionEngine
-from dice_talk.engine import Progress, RenderJob, load_engine
+from dice_talk.engine import Progress, RenderJob
+from dice_talk.engines import load_engine
 from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import Box
 from dice_talk.image import Pixels

@@ -22,7 +22,7 @@ from api.clock import Clock
 from api.inspection import children
 from api.settings import Settings
 from dice_talk import __version__
-from dice_talk.engine import ENGINES
+from dice_talk.engines import ENGINES
 from dice_talk.options import RenderOptions
 from tests.conftest import Service, running
 from tests.features.test_documented_api import error_of

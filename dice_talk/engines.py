@@ -1,0 +1,186 @@
+"""The engines that are installed: the two of this package, and those that other packages bring.
+
+Another package brings one by an entry point of the group `dice_talk.engines`: its name is the engine's, its value the
+engine's `EngineSpec`. One that cannot be used is left out and named in `REFUSED`; see decision 0021.
+"""
+
+import importlib
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dice_talk import __version__
+from dice_talk.diffusion.spec import SPEC as DIFFUSION
+from dice_talk.engine import DEFAULT_TUNING, Engine, EngineSpec, SpecError, Tuning, package_file, resolve
+from dice_talk.errors import EngineUnavailable
+from dice_talk.lite.spec import SPEC as LITE
+
+GROUP = "dice_talk.engines"
+BUILT_IN = (DIFFUSION, LITE)
+UNKNOWN_WEIGHTS = "unknown weights"
+"""The label where an engine cannot say what its weights are."""
+_REASON_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class RefusedEngine:
+    """An engine of another package that cannot be used. As text: one line for the operator."""
+
+    name: str
+    package: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The engine {self.name} of the package {self.package} cannot be used: {self.reason}"
+
+
+def collect(points: Iterable[EntryPoint]) -> tuple[dict[str, EngineSpec], list[RefusedEngine]]:
+    """The built-in engines and those of `points` by name, and those that cannot be used. Never raises."""
+    engines, refused = {spec.name: spec for spec in BUILT_IN}, []
+    for point in sorted(points, key=lambda point: (point.name, _package(point))):
+        try:
+            spec = _load(point)
+            if spec.name in engines:
+                raise SpecError("another engine has this name already")
+            engines[spec.name] = spec
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the code of others may raise anything
+            reason = str(error) if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"
+            line = " ".join(reason.split())[:_REASON_LENGTH]
+            refused.append(RefusedEngine(point.name, _package(point), line))
+    return engines, refused
+
+
+def _load(point: EntryPoint) -> EngineSpec:
+    """The spec that an entry point names, with the package that it comes from among its distributions."""
+    with redirect_stdout(sys.stderr):  # programs read what engines and commands print
+        spec = point.load()
+    if not isinstance(spec, EngineSpec):
+        raise SpecError(f"{point.value} is not an EngineSpec, but of type {type(spec).__name__}")
+    if spec.name != point.name:
+        raise SpecError(f"the entry point is named {point.name}, and its engine {spec.name}")
+    return replace(spec, distributions=tuple(dict.fromkeys((*spec.distributions, _package(point)))))
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+def _installed() -> tuple[dict[str, EngineSpec], list[RefusedEngine]]:
+    try:
+        points: Iterable[EntryPoint] = entry_points(group=GROUP)
+    except Exception as error:  # noqa: BLE001 - one package with damaged metadata, whatever it is for
+        return collect([])[0], [RefusedEngine("?", "unknown", f"entry points cannot be read: {error}")]
+    return collect(points)
+
+
+ENGINES, REFUSED = _installed()
+
+if TYPE_CHECKING:
+    EngineChoice = str
+else:
+    EngineChoice = Literal["auto", *ENGINES]
+"""What requests and settings may name: auto, or one of `ENGINES`."""
+
+
+def ranked() -> list[EngineSpec]:
+    """All engines: those that `auto` may take, lowest rank first, then the others."""
+    return sorted(ENGINES.values(), key=lambda spec: (spec.auto is None, spec.auto or 0, spec.name))
+
+
+def in_words(names: Sequence[str], conjunction: str = "or") -> str:
+    """a, b or c."""
+    return f" {conjunction} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def describe_choice() -> str:
+    """What the request option `engine` means, in words."""
+    *better, last = [spec for spec in reversed(ranked()) if spec.auto is not None]
+    cases = [f"{spec.name} when {'its checkpoints are' if spec.files else 'it is'} complete" for spec in better]
+    others = [f" {spec.name}: {spec.summary}" for spec in ranked() if spec not in BUILT_IN and spec.summary]
+    return f"What renders: auto takes {', '.join([*cases, f'else {last.name}'])}.{''.join(others)}"
+
+
+def spec_of(name: str) -> EngineSpec:
+    """The spec of an engine; one that lacks everything for an engine that is no longer installed.
+
+    Tasks outlive the packages that bring engines.
+    """
+    return ENGINES.get(name) or EngineSpec(
+        name=name,
+        module="dice_talk.no_such_engine",
+        source_type="compositeSynthetic",
+        remedy="Install the package that brings it, or use engine=auto.",
+    )
+
+
+def some_of(missing: Sequence[str], most: int = 3) -> str:
+    """The first of them, in one line; `dice-talk doctor` lists all."""
+    more = len(missing) - most
+    return "; ".join([*missing[:most], *([f"{more} more"] if more > 0 else [])])
+
+
+def choose_engine(wanted: str, checkpoints: Path) -> str:
+    """Name of the engine to use for `wanted`: auto takes diffusion when it is complete, else lite.
+
+    An engine of another package may rank itself among them. Raises `EngineUnavailable` that says what is missing and
+    what to do.
+    """
+    automatic = [spec for spec in reversed(ranked()) if spec.auto is not None]
+    for spec in automatic if wanted == "auto" else [spec_of(wanted)]:
+        missing = spec.missing(checkpoints)
+        if not missing:
+            return spec.name
+    raise EngineUnavailable(
+        f"Engine '{spec.name}' is not available on this server",
+        f"Missing: {some_of(missing)}. {spec.remedy}",
+    )
+
+
+def fingerprint(name: str, checkpoints: Path) -> str:
+    """Changes whenever the same request could give another video: with the engine's revision, packages or weights."""
+    spec = spec_of(name)
+    releases = [f"{package} {release}" for package, release in spec.releases().items()]
+    weights = [
+        f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
+        for file in spec.checkpoint_files(checkpoints)
+    ]
+    return "; ".join([f"{name} revision {spec.revision}", *releases, *weights])
+
+
+def versions(name: str) -> dict[str, str]:
+    """Of this software, the engine (its revision), Python, and the packages that the result depends on."""
+    spec = spec_of(name)
+    own = {"dice-talk-server": __version__, f"{name}-engine": str(spec.revision), "python": platform.python_version()}
+    return own | spec.releases()
+
+
+def weight_files(name: str, checkpoints: Path) -> dict[str, Path]:
+    """An engine's models by name: those in the checkpoints folder, and those that packages carry."""
+    spec = spec_of(name)
+    found = {str(file.relative_to(checkpoints)): file for file in spec.checkpoint_files(checkpoints)}
+    return found | {inside: package_file(inside) for inside in spec.package_files}
+
+
+def weights_of(name: str, checkpoints: Path) -> str | None:
+    """What an engine's weights are: "published", or words that say that they are something else; None without any."""
+    label = spec_of(name).weights
+    if label is None:
+        return None
+    try:
+        return str(resolve(label)(checkpoints))
+    except Exception:  # noqa: BLE001 - the code of others may raise anything, and every status asks
+        return UNKNOWN_WEIGHTS
+
+
+def load_engine(name: str, checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> Engine:
+    """Loads an engine with its models. Slow: call once per process. Raises `EngineUnavailable`."""
+    choose_engine(name, checkpoints)
+    spec = ENGINES[name]
+    load = importlib.import_module(spec.module).load
+    engine: Engine = load(checkpoints, tuning) if spec.tunable else load(checkpoints)
+    return engine
