@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from dice_talk import __version__
 from dice_talk.diffusion.files import INSIGHTFACE, NEEDED_FILES, YOLOFACE, weights_label
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 from dice_talk.labels import UNNAMED, Labels
 from dice_talk.options import RenderOptions
@@ -187,8 +188,12 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
     missing = spec.missing(checkpoints)
     if missing:
         raise EngineUnavailable(
-            f"Engine '{wanted}' is not available on this server",
-            f"Missing: {some_of(missing)}. {spec.remedy}",
+            ErrorCode.ENGINE_UNAVAILABLE,
+            "Engine '{engine}' is not available on this server",
+            "Missing: {missing}. {remedy}",
+            engine=wanted,
+            missing=some_of(missing),
+            remedy=spec.remedy,
         )
     return wanted
 

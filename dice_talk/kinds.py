@@ -55,14 +55,20 @@ _STEPS = {
 }
 
 
-def explain(kind: Kind, use: Use) -> str:
-    """What the file is, and one step to what it should be."""
+EXPLANATION = "The file is {kind}. {step}"
+"""The sentences into which the values of `explain` go."""
+
+
+def explain(kind: Kind, use: Use) -> dict[str, str]:
+    """Return what the file is, one step to what it should be, and the command in that step, if any."""
     if kind.family in use.steps:
         step = kind.step or use.steps[kind.family]
     else:
         step = _STEPS.get(kind.family, use.steps[Family.OTHER])
     file = shlex.quote(f"{use.stem}.{kind.extension}" if kind.extension else use.stem)
-    return f"The file is {kind.name}. {step.format(what=use.what, formats=use.formats, file=file)}"
+    step = step.format(what=use.what, formats=use.formats, file=file)
+    command = step.partition(": ")[2].partition(". ")[0]
+    return {"kind": kind.name, "family": kind.family.name.lower(), "step": step, "command": command}
 
 
 def _picture(name: str, extension: str, step: str = "") -> Kind:

@@ -10,6 +10,7 @@ import httpcore2
 from pydantic import HttpUrl
 
 from api.errors import InvalidValue
+from dice_talk.error_codes import ErrorCode
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -63,15 +64,25 @@ def _is_public(address: Address) -> bool:
 def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
     """The address as it is stored. Raises `InvalidValue` for what can be told without asking for names."""
     if url.username or url.password:
-        raise InvalidValue("callback_url must not hold a user name or password", "Callbacks are signed; see the docs.")
+        raise InvalidValue(
+            ErrorCode.CALLBACK_CREDENTIALS,
+            "callback_url must not hold a user name or password",
+            "Callbacks are signed; see the docs.",
+        )
     if url.port is None or (url.port not in WELL_KNOWN_PORTS and url.port < FREE_PORTS):
-        raise InvalidValue("callback_url names a port that is not allowed", f"Allowed: 80, 443, {FREE_PORTS} to 65535.")
+        raise InvalidValue(
+            ErrorCode.CALLBACK_PORT,
+            "callback_url names a port that is not allowed",
+            "Allowed: 80, 443, {first} to 65535.",
+            first=FREE_PORTS,
+        )
     try:
         address = ip_address(_host(url))
     except ValueError:
         return str(url)  # a name; what it stands for by then counts when it is connected to
     if not is_allowed(address, networks):
         raise InvalidValue(
+            ErrorCode.CALLBACK_ADDRESS,
             "callback_url points to an address that is not allowed",
             "It has to be public, or in a network that whoever runs this server allows.",
         )

@@ -26,6 +26,7 @@ from api.errors import InvalidValue, MalformedForm, UploadTimeout, UploadTooLarg
 from api.settings import MEGABYTE
 from api.storage.files import RenderFiles
 from api.storage.staging import staging
+from dice_talk.error_codes import ErrorCode
 
 MAX_PARTS = 64
 MAX_TEXT_BYTES = 4096
@@ -101,13 +102,15 @@ class FormSink:
         The files are then safe on the disk. Blocking. Raises `InvalidValue` when the form did not arrive whole.
         """
         if not self._whole:
-            raise InvalidValue("The form can't be read", "It ends before its last boundary.")
+            raise InvalidValue(ErrorCode.FORM_DAMAGED, "The form can't be read", "It ends before its last boundary.")
         self.flush()
         for file in self._files.values():
             os.fsync(file.file.fileno())
         empty = [name for name, file in self._files.items() if not file.size and name in self._named]
         if empty:
-            raise InvalidValue(f"The {empty[0]} file is empty", "Send a file that holds something.")
+            raise InvalidValue(
+                ErrorCode.FILE_EMPTY, "The {field} file is empty", "Send a file that holds something.", field=empty[0]
+            )
         files = {name: file for name, file in self._files.items() if file.size}
         return FormData({**{name: text.decode(errors="replace") for name, text in self._texts.items()}, **files})
 
@@ -120,7 +123,9 @@ class FormSink:
         self._disposition, self._size = b"", 0
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise MalformedForm("The form has too many parts", f"At most {MAX_PARTS} are allowed.")
+            raise MalformedForm(
+                ErrorCode.FORM_PARTS, "The form has too many parts", "At most {most} are allowed.", most=MAX_PARTS
+            )
 
     def _on_header_end(self) -> None:
         if self._header_name.lower() == b"content-disposition":
@@ -133,7 +138,9 @@ class FormSink:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode(errors="replace")
         if self._name in self._texts or self._name in self._files:
-            raise MalformedForm(f"{self._name[:100]} was sent twice", "Send each field once.")
+            raise MalformedForm(
+                ErrorCode.FIELD_REPEATED, "{field} was sent twice", "Send each field once.", field=self._name[:100]
+            )
         if options.get(b"filename"):
             self._named.add(self._name)
         if self._name in self._limits:
@@ -154,14 +161,18 @@ class FormSink:
         self._size += end - start
         if file := self._files.get(self._name):
             if self._size > self._limits[self._name]:
-                raise _too_large(self._name, self._limits)
+                raise _file_too_large(self._name, self._limits)
             self._pending.append((file, data[start:end]))
         elif self._size <= MAX_TEXT_BYTES:
             self._texts[self._name].extend(data[start:end])
         else:
             raise MalformedForm(
-                f"{self._name[:100]} is too long",
-                f"At most {MAX_TEXT_BYTES} bytes; files are taken as {' and '.join(self._limits)} only.",
+                ErrorCode.FIELD_TOO_LONG,
+                "{field} is too long",
+                "At most {most} bytes; files are taken as {files} only.",
+                field=self._name[:100],
+                most=MAX_TEXT_BYTES,
+                files=" and ".join(self._limits),
             )
 
 
@@ -180,10 +191,9 @@ async def receive_form(
                 with anyio.fail_after(seconds):
                     form = await _read(request, sink, limits)
             except ClientDisconnect as error:
-                raise InvalidValue("The upload was broken off") from error  # nobody is there to read this
+                raise _aborted() from error
             except TimeoutError as error:
-                detail = f"It has to arrive within {seconds:g} seconds."
-                raise UploadTimeout("The upload took too long", detail) from error
+                raise _late(seconds) from error
             yield form
         finally:
             await asyncio.to_thread(sink.close)
@@ -193,7 +203,7 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
     allowed = sum(limits.values()) + FRAMING_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > allowed:
-        raise _too_large("The upload", limits)
+        raise _body_too_large("The upload", limits)
     received = 0
     try:
         boundary = _boundary(request)
@@ -202,13 +212,15 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
         async for chunk in request.stream():
             received += len(chunk)
             if received > allowed:
-                raise _too_large("The upload", limits)
+                raise _body_too_large("The upload", limits)
             parser.write(chunk)
             await asyncio.to_thread(sink.flush)
         parser.finalize()
     except FormParserError as error:
         raise InvalidValue(
-            "The form can't be read", "Send well-formed multipart/form-data, with part headers of at most 4 KB."
+            ErrorCode.FORM_DAMAGED,
+            "The form can't be read",
+            "Send well-formed multipart/form-data, with part headers of at most 4 KB.",
         ) from error
     return await asyncio.to_thread(sink.form)
 
@@ -252,15 +264,23 @@ async def _receive_fields(request: Request, files: RenderFiles, seconds: float) 
             pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_PARTS)
             return _without_repetition(pairs), True
     except ValueError as error:
-        raise MalformedForm("The request can't be read", "Send a well-formed form or JSON object.") from error
-    raise MalformedForm("The request is neither a form nor JSON", "Send a form, a JSON object, or nothing.")
+        raise MalformedForm(
+            ErrorCode.FORM_MALFORMED, "The request can't be read", "Send a well-formed form or JSON object."
+        ) from error
+    raise MalformedForm(
+        ErrorCode.FORM_TYPE, "The request is neither a form nor JSON", "Send a form, a JSON object, or nothing."
+    )
 
 
 def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Raises `MalformedForm`."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise MalformedForm("A field was sent twice", "Send each field once.")
+    fields = dict[str, Any]()
+    for name, value in pairs:
+        if name in fields:
+            raise MalformedForm(
+                ErrorCode.FIELD_REPEATED, "A field was sent twice", "Send each field once.", field=name[:100]
+            )
+        fields[name] = value
     return fields
 
 
@@ -271,22 +291,63 @@ async def _read_small(request: Request, seconds: float) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > FRAMING_BYTES:
-                    raise _too_large("The request", {})
+                    raise _body_too_large("The request", {})
     except ClientDisconnect as error:
-        raise InvalidValue("The upload was broken off") from error
+        raise _aborted() from error
     except TimeoutError as error:
-        raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
+        raise _late(seconds) from error
     return bytes(body)
 
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise MalformedForm("The request is not a form with files", "Send multipart/form-data; /docs lists its fields.")
+        raise MalformedForm(
+            ErrorCode.FORM_TYPE,
+            "The request is not a form with files",
+            "Send multipart/form-data; /docs lists its fields.",
+        )
     return options[b"boundary"]
 
 
-def _too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
-    allowed = ", ".join(f"{name} at most {round(size / MEGABYTE, 2):g} MB" for name, size in limits.items())
-    allowed = allowed or f"{FRAMING_BYTES // 1024} KB, and no files"
-    return UploadTooLarge(f"{what} is too large", f"Allowed: {allowed}.")
+def _aborted() -> InvalidValue:
+    """Return an error that only the log will show: the client is gone."""
+    return InvalidValue(ErrorCode.UPLOAD_ABORTED, "The upload was broken off", "Send it again.")
+
+
+def _late(seconds: float) -> UploadTimeout:
+    return UploadTimeout(
+        ErrorCode.UPLOAD_TIMEOUT,
+        "The upload took too long",
+        "It has to arrive within {seconds:g} seconds.",
+        seconds=seconds,
+    )
+
+
+def _file_too_large(field: str, limits: Mapping[str, int]) -> UploadTooLarge:
+    return UploadTooLarge(
+        ErrorCode.FILE_TOO_LARGE,
+        "{field} is too large",
+        "Allowed: {allowed}.",
+        field=field,
+        allowed=_allowed(limits),
+        most=_megabytes(limits[field]),
+    )
+
+
+def _body_too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
+    return UploadTooLarge(
+        ErrorCode.REQUEST_TOO_LARGE,
+        "{what} is too large",
+        "Allowed: {allowed}.",
+        what=what,
+        allowed=_allowed(limits) or f"{FRAMING_BYTES // 1024} KB, and no files",
+    )
+
+
+def _allowed(limits: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} at most {_megabytes(size):g} MB" for name, size in limits.items())
+
+
+def _megabytes(size: int) -> float:
+    return round(size / MEGABYTE, 2)

@@ -20,6 +20,7 @@ from dice_talk.diffusion.files import (
     weights_label,
 )
 from dice_talk.engine import ENGINES, choose_engine
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import MAX_DURATION_S
 
@@ -149,7 +150,9 @@ def _import(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # installed for another machine, or by halves
-        raise EngineUnavailable(f"the diffusion engine's packages can't be loaded: {error}") from error
+        raise EngineUnavailable(
+            ErrorCode.PACKAGE_MISSING, f"the diffusion engine's packages can't be loaded: {error}"
+        ) from error
 
 
 def _engine(checkpoints: Path, loads: bool) -> Finding:
