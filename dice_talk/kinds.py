@@ -60,15 +60,17 @@ EXPLANATION = "The file is {kind}. {step}"
 
 
 def explain(kind: Kind, use: Use) -> dict[str, str]:
-    """Return what the file is, one step to what it should be, and the command in that step, if any."""
+    """Return what the file is, what kind of step leads to what it should be, the step, and its command, if any."""
     if kind.family in use.steps:
-        step = kind.step or use.steps[kind.family]
+        family, step = kind.family, kind.step or use.steps[kind.family]
+    elif kind.family in _STEPS:
+        family, step = kind.family, _STEPS[kind.family]
     else:
-        step = _STEPS.get(kind.family, use.steps[Family.OTHER])
+        family, step = Family.OTHER, use.steps[Family.OTHER]
     file = shlex.quote(f"{use.stem}.{kind.extension}" if kind.extension else use.stem)
     step = step.format(what=use.what, formats=use.formats, file=file)
     command = step.partition(": ")[2].partition(". ")[0]
-    return {"kind": kind.name, "family": kind.family.name.lower(), "step": step, "command": command}
+    return {"kind": kind.name, "family": family.name.lower(), "step": step, "command": command}
 
 
 def _picture(name: str, extension: str, step: str = "") -> Kind:

@@ -132,8 +132,8 @@ function reveal(name) {
 }
 
 // Whether one of the fields here is what the server complains about.
-export function blame(words, sentence) {
-  const field = fields.find(({ name }) => new RegExp(`\\b${name}\\b`).test(sentence));
+export function blame(words, wrong) {
+  const field = fields.find(({ name }) => name === wrong);
   if (!field) return false;
   complain(`option-${field.name}-error`, words, byId(`option-${field.name}`));
   reveal(field.name);
