@@ -41,16 +41,15 @@ export function t(key, values = {}) {
 
 // An error's words: the server's own, or Chinese ones by its code.
 export function fromServer({ code, params, error, detail }) {
-  const words = language === "zh" && zhErrors[code];
-  if (!words) return sentences(error, detail);
-  return words.map((sentence) => filled(sentence, { error, detail, ...params })).join("");
+  const words = (language === "zh" && zhErrors[code]) || [];
+  return words.map((sentence) => filled(sentence, { error, detail, ...params })).join("") || sentences(error, detail);
 }
 
 // Without a value for one of its names, a sentence is left out.
 function filled(sentence, values) {
   const names = [...sentence.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
   if (names.some((name) => (values[name] ?? "") === "")) return "";
-  return sentence.replace(/\{(\w+)\}/g, (_, name) => inChinese(name, values[name]));
+  return sentence.replace(/\{(\w+)\}/g, (_, name) => inChinese(name, values[name])).replaceAll("” ", "”");
 }
 
 function inChinese(name, value) {
