@@ -1,6 +1,6 @@
 """What can go wrong while rendering, in words that the person who sent the input can act on.
 
-No HTTP here: `api.errors` maps these to status codes.
+No HTTP here, but for the statuses in the table of codes, `dice_talk.error_codes`.
 """
 
 import errno
