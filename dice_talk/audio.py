@@ -153,6 +153,11 @@ def _checked(container: InputContainer) -> AudioStream:
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
         raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN))
+    _check_format(stream)
+    return stream
+
+
+def _check_format(stream: AudioStream) -> None:
     if not _ALLOWED_RATES[0] <= stream.rate <= _ALLOWED_RATES[1]:
         raise InvalidAudio(
             ErrorCode.AUDIO_SAMPLE_RATE,
@@ -170,7 +175,6 @@ def _checked(container: InputContainer) -> AudioStream:
             channels=stream.channels,
             most=_MAX_CHANNELS,
         )
-    return stream
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:

@@ -63,6 +63,21 @@ def _is_public(address: Address) -> bool:
 
 def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
     """The address as it is stored. Raises `InvalidValue` for what can be told without asking for names."""
+    _refuse_unsafe(url)
+    try:
+        address = ip_address(_host(url))
+    except ValueError:
+        return str(url)  # a name; what it stands for by then counts when it is connected to
+    if not is_allowed(address, networks):
+        raise InvalidValue(
+            ErrorCode.CALLBACK_ADDRESS,
+            "callback_url points to an address that is not allowed",
+            "It has to be public, or in a network that whoever runs this server allows.",
+        )
+    return str(url)
+
+
+def _refuse_unsafe(url: HttpUrl) -> None:
     if url.username or url.password:
         raise InvalidValue(
             ErrorCode.CALLBACK_CREDENTIALS,
@@ -76,17 +91,6 @@ def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
             "Allowed: 80, 443, {first} to 65535.",
             first=FREE_PORTS,
         )
-    try:
-        address = ip_address(_host(url))
-    except ValueError:
-        return str(url)  # a name; what it stands for by then counts when it is connected to
-    if not is_allowed(address, networks):
-        raise InvalidValue(
-            ErrorCode.CALLBACK_ADDRESS,
-            "callback_url points to an address that is not allowed",
-            "It has to be public, or in a network that whoever runs this server allows.",
-        )
-    return str(url)
 
 
 def _host(url: HttpUrl) -> str:

@@ -22,8 +22,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect, Request
 
-from api.errors import InvalidValue, MalformedForm, UploadTimeout, UploadTooLarge
-from api.settings import MEGABYTE
+from api.errors import InvalidValue, MalformedForm
+from api.http import upload_errors
 from api.storage.files import RenderFiles
 from api.storage.staging import staging
 from dice_talk.error_codes import ErrorCode
@@ -31,8 +31,6 @@ from dice_talk.error_codes import ErrorCode
 MAX_PARTS = 64
 MAX_TEXT_BYTES = 4096
 """Of one text field: none of them needs more than a few dozen characters."""
-FRAMING_BYTES = 512 * 1024
-"""What boundaries, part headers and text fields may add to the files."""
 
 
 _MEMBERS = TypeAdapter(dict[str, Any])
@@ -161,7 +159,7 @@ class FormSink:
         self._size += end - start
         if file := self._files.get(self._name):
             if self._size > self._limits[self._name]:
-                raise _file_too_large(self._name, self._limits)
+                raise upload_errors.file_too_large(self._name, self._limits)
             self._pending.append((file, data[start:end]))
         elif self._size <= MAX_TEXT_BYTES:
             self._texts[self._name].extend(data[start:end])
@@ -191,19 +189,19 @@ async def receive_form(
                 with anyio.fail_after(seconds):
                     form = await _read(request, sink, limits)
             except ClientDisconnect as error:
-                raise _aborted() from error
+                raise upload_errors.aborted() from error
             except TimeoutError as error:
-                raise _late(seconds) from error
+                raise upload_errors.late(seconds) from error
             yield form
         finally:
             await asyncio.to_thread(sink.close)
 
 
 async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> FormData:
-    allowed = sum(limits.values()) + FRAMING_BYTES
+    allowed = sum(limits.values()) + upload_errors.FRAMING_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > allowed:
-        raise _body_too_large("The upload", limits)
+        raise upload_errors.body_too_large("The upload", limits)
     received = 0
     try:
         boundary = _boundary(request)
@@ -212,7 +210,7 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
         async for chunk in request.stream():
             received += len(chunk)
             if received > allowed:
-                raise _body_too_large("The upload", limits)
+                raise upload_errors.body_too_large("The upload", limits)
             parser.write(chunk)
             await asyncio.to_thread(sink.flush)
         parser.finalize()
@@ -290,12 +288,12 @@ async def _read_small(request: Request, seconds: float) -> bytes:
         with anyio.fail_after(seconds):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > FRAMING_BYTES:
-                    raise _body_too_large("The request", {})
+                if len(body) > upload_errors.FRAMING_BYTES:
+                    raise upload_errors.body_too_large("The request", {})
     except ClientDisconnect as error:
-        raise _aborted() from error
+        raise upload_errors.aborted() from error
     except TimeoutError as error:
-        raise _late(seconds) from error
+        raise upload_errors.late(seconds) from error
     return bytes(body)
 
 
@@ -308,46 +306,3 @@ def _boundary(request: Request) -> bytes:
             "Send multipart/form-data; /docs lists its fields.",
         )
     return options[b"boundary"]
-
-
-def _aborted() -> InvalidValue:
-    """Return an error that only the log will show: the client is gone."""
-    return InvalidValue(ErrorCode.UPLOAD_ABORTED, "The upload was broken off", "Send it again.")
-
-
-def _late(seconds: float) -> UploadTimeout:
-    return UploadTimeout(
-        ErrorCode.UPLOAD_TIMEOUT,
-        "The upload took too long",
-        "It has to arrive within {seconds:g} seconds.",
-        seconds=seconds,
-    )
-
-
-def _file_too_large(field: str, limits: Mapping[str, int]) -> UploadTooLarge:
-    return UploadTooLarge(
-        ErrorCode.FILE_TOO_LARGE,
-        "{field} is too large",
-        "Allowed: {allowed}.",
-        field=field,
-        allowed=_allowed(limits),
-        most=_megabytes(limits[field]),
-    )
-
-
-def _body_too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
-    return UploadTooLarge(
-        ErrorCode.REQUEST_TOO_LARGE,
-        "{what} is too large",
-        "Allowed: {allowed}.",
-        what=what,
-        allowed=_allowed(limits) or f"{FRAMING_BYTES // 1024} KB, and no files",
-    )
-
-
-def _allowed(limits: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} at most {_megabytes(size):g} MB" for name, size in limits.items())
-
-
-def _megabytes(size: int) -> float:
-    return round(size / MEGABYTE, 2)

@@ -116,23 +116,8 @@ class Admission:
     @asynccontextmanager
     async def uploading(self) -> AsyncIterator[None]:
         """Count one upload of the caller. Raises `QueueFull` if there are too many at the same time."""
-        if self.uploads >= self._settings.uploads:
-            raise QueueFull(
-                ErrorCode.UPLOADS_FULL,
-                "Too many uploads at the same time",
-                "At most {most} are taken.",
-                RETRY_LATER,
-                most=self._settings.uploads,
-            )
-        client, most = caller.get(), self._settings.uploads_of_one_client
-        if self._uploads_by_client[client] >= most:
-            raise QueueFull(
-                ErrorCode.CLIENT_UPLOADS_FULL,
-                "Too many of your uploads at the same time",
-                "One client may have at most {most} at once.",
-                RETRY_LATER,
-                most=most,
-            )
+        client = caller.get()
+        self._refuse_when_uploads_are_full(client)
         self.uploads += 1
         self._uploads_by_client[client] += 1
         try:
@@ -141,6 +126,25 @@ class Admission:
             self.uploads -= 1
             self._uploads_by_client[client] -= 1
             self._uploads_by_client += Counter()  # drops clients with none
+
+    def _refuse_when_uploads_are_full(self, client: str) -> None:
+        if self.uploads >= self._settings.uploads:
+            raise QueueFull(
+                ErrorCode.UPLOADS_FULL,
+                "Too many uploads at the same time",
+                "At most {most} are taken.",
+                RETRY_LATER,
+                most=self._settings.uploads,
+            )
+        most = self._settings.uploads_of_one_client
+        if self._uploads_by_client[client] >= most:
+            raise QueueFull(
+                ErrorCode.CLIENT_UPLOADS_FULL,
+                "Too many of your uploads at the same time",
+                "One client may have at most {most} at once.",
+                RETRY_LATER,
+                most=most,
+            )
 
     async def start(
         self, upload: Upload, wish: TaskOptions, owner: str | None, idempotency_key: str | None = None
