@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dice_talk.audio_start import Start, find_sound, wrong_type
 from dice_talk.channels import Samples, mix_down, one_voice
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio
 from dice_talk.kinds import Kind
 
@@ -49,8 +50,12 @@ _OPTIONS: dict[str, dict[str, str]] = {
 _BIG_ENDIAN_SHIFTS = {"pcm_s16le": 0, "pcm_s24le": 8, "pcm_s32le": 0, "pcm_f32le": 0, "pcm_f64le": 0}
 """Bits to move the samples of a RIFX by after swapping their bytes: FFmpeg takes them for those of a RIFF."""
 _FRAMES_AT_ONCE = 256
-_EMPTY = "The audio is empty", "Send a recording with at least one sample of sound."
-_DAMAGED = "The audio can't be decoded", "The file is damaged or incomplete. Send a whole WAV or MP3."
+_EMPTY = ErrorCode.AUDIO_EMPTY, "The audio is empty", "Send a recording with at least one sample of sound."
+_DAMAGED = (
+    ErrorCode.AUDIO_DAMAGED,
+    "The audio can't be decoded",
+    "The file is damaged or incomplete. Send a whole WAV or MP3.",
+)
 _PLAIN = "Make a plain WAV of it: ffmpeg -i recording.wav -c:a pcm_s16le plain.wav"
 
 
@@ -148,14 +153,28 @@ def _checked(container: InputContainer) -> AudioStream:
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
         raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN))
+    _check_format(stream)
+    return stream
+
+
+def _check_format(stream: AudioStream) -> None:
     if not _ALLOWED_RATES[0] <= stream.rate <= _ALLOWED_RATES[1]:
         raise InvalidAudio(
-            f"The audio's sample rate of {stream.rate} Hz is out of range",
-            f"Allowed: {_ALLOWED_RATES[0]} to {_ALLOWED_RATES[1]} Hz.",
+            ErrorCode.AUDIO_SAMPLE_RATE,
+            "The audio's sample rate of {rate} Hz is out of range",
+            "Allowed: {low} to {high} Hz.",
+            rate=stream.rate,
+            low=_ALLOWED_RATES[0],
+            high=_ALLOWED_RATES[1],
         )
     if stream.channels > _MAX_CHANNELS:
-        raise InvalidAudio(f"The audio has {stream.channels} channels", f"At most {_MAX_CHANNELS} are allowed.")
-    return stream
+        raise InvalidAudio(
+            ErrorCode.AUDIO_CHANNELS,
+            "The audio has {channels} channels",
+            "At most {most} are allowed.",
+            channels=stream.channels,
+            most=_MAX_CHANNELS,
+        )
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:

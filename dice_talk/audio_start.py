@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio
-from dice_talk.kinds import AAC, HEAD_BYTES, MP3, MPEG_1, MPEG_2, Family, Kind, Use, explain, kind_of
+from dice_talk.kinds import AAC, EXPLANATION, HEAD_BYTES, MP3, MPEG_1, MPEG_2, Family, Kind, Use, explain, kind_of
 
 WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
 SCANNED_BYTES = 1 << 20
@@ -77,7 +78,7 @@ def find_sound(file: BinaryIO) -> Start:
 
 def wrong_type(kind: Kind) -> InvalidAudio:
     """The documented refusal, with what the file is and what to do."""
-    return InvalidAudio(WRONG_TYPE, explain(kind, _RECORDING))
+    return InvalidAudio(ErrorCode.AUDIO_TYPE, WRONG_TYPE, EXPLANATION, **explain(kind, _RECORDING))
 
 
 def _is_unfinished(head: bytes) -> bool:

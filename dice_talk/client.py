@@ -22,6 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError
 from dice_talk.whole import written_whole
 
@@ -64,6 +65,8 @@ class TaskState:
     created_at: str  # UTC
     updated_at: str
     detail: str | None = None
+    error_code: str | None = None  # of a failed task: why
+    error_params: Mapping[str, Any] | None = None  # the values in message and detail
     stage: str = ""
     queue_position: int | None = None
     engine: str = ""
@@ -105,7 +108,7 @@ class Health:
 
 
 class ClientError(DiceTalkError):
-    """Base of what can go wrong with a server."""
+    """Base of what can go wrong with a server. `code` says which error it was, `params` the values in its sentences."""
 
 
 class ServerUnreachable(ClientError):
@@ -113,18 +116,31 @@ class ServerUnreachable(ClientError):
 
 
 class Refused(ClientError):
-    """The server says no, in the words of the error."""
+    """The server says no, in the words of the error. `code` is `UNKNOWN` if the server names none."""
 
-    def __init__(self, status: int, message: str, detail: str | None) -> None:
-        super().__init__(message, detail)
+    def __init__(self, status: int, code: ErrorCode, message: str, detail: str | None) -> None:
+        super().__init__(code, message, detail)
         self.status = status  # of HTTP
+
+
+class KeyRefused(Refused):
+    """The server needs an API key and does not accept the one that was sent."""
+
+
+class ServerBusy(Refused):
+    """The server takes nothing more at the moment, also after all retries. The same call may work later."""
+
+
+class TaskNotFound(Refused):
+    """The server does not have this task, or not any more."""
 
 
 class TaskFailed(ClientError):
     """The task ended without a video, in the words of the server."""
 
     def __init__(self, state: TaskState) -> None:
-        super().__init__(state.message, state.detail)
+        super().__init__(ErrorCode.known(state.error_code), state.message, state.detail)
+        self.params = dict(state.error_params or {})
         self.state = state
 
 
@@ -225,7 +241,9 @@ class Client:
             left = end - time.monotonic()
             if waiting and left <= 0:
                 raise NotInTime(
-                    f"Not done within {timeout:g} seconds: {', '.join(waiting)}", "They go on at the server."
+                    ErrorCode.NOT_IN_TIME,
+                    f"Not done within {timeout:g} seconds: {', '.join(waiting)}",
+                    "They go on at the server.",
                 )
             if waiting:
                 time.sleep(min(left, max(pause, len(waiting) * _PAUSE_PER_TASK_S)))
@@ -302,16 +320,36 @@ class Client:
         return answer
 
     def _unreachable(self, words: str) -> ServerUnreachable:
-        return ServerUnreachable(f"{words} at {self.server}", f"Start it, or set {SERVER_VARIABLE} to another.")
+        detail = f"Start it, or set {SERVER_VARIABLE} to another."
+        return ServerUnreachable(ErrorCode.SERVER_UNREACHABLE, f"{words} at {self.server}", detail)
+
+
+_KINDS: Mapping[ErrorCode, type[Refused]] = {
+    **dict.fromkeys((ErrorCode.KEY_MISSING, ErrorCode.KEY_UNKNOWN, ErrorCode.KEY_REVOKED), KeyRefused),
+    **{code: ServerBusy for code in ErrorCode if code.status in _BUSY},
+    ErrorCode.TASK_NOT_FOUND: TaskNotFound,
+}
+_KINDS_BY_STATUS: Mapping[int, type[Refused]] = {
+    HTTPStatus.UNAUTHORIZED: KeyRefused,
+    HTTPStatus.FORBIDDEN: KeyRefused,
+    **dict.fromkeys(_BUSY, ServerBusy),
+}
+"""For servers that name no code, and for proxies before them."""
 
 
 def _refusal(answer: requests.Response) -> Refused:
+    status = answer.status_code
     try:
         body = answer.json()
-        detail = NEEDS_KEY if answer.status_code == HTTPStatus.UNAUTHORIZED else body.get("detail")
-        return Refused(answer.status_code, str(body["error"]), detail)
-    except (requests.JSONDecodeError, TypeError, KeyError):  # not the service's own: a proxy's, for one
-        return Refused(answer.status_code, f"The server answers {answer.status_code} {answer.reason}", None)
+        code, message, detail = ErrorCode.known(body.get("code")), str(body["error"]), body.get("detail")
+        params = dict(body.get("params") or {})
+    except (requests.JSONDecodeError, AttributeError, TypeError, ValueError, KeyError):  # not the service's own
+        code, message, detail = ErrorCode.UNKNOWN, f"The server answers {status} {answer.reason}", None
+        return _KINDS_BY_STATUS.get(status, Refused)(status, code, message, detail)
+    kind = _KINDS.get(code, Refused) if code is not ErrorCode.UNKNOWN else _KINDS_BY_STATUS.get(status, Refused)
+    refusal = kind(status, code, message, NEEDS_KEY if status == HTTPStatus.UNAUTHORIZED else detail)
+    refusal.params = params
+    return refusal
 
 
 def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
@@ -320,7 +358,9 @@ def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
     try:
         return kind(**{name: value for name, value in body.items() if name in known})
     except TypeError as error:
-        raise ServerUnreachable("What answers is no DICE-Talk server", str(error)) from error
+        raise ServerUnreachable(
+            ErrorCode.SERVER_UNREACHABLE, "What answers is no DICE-Talk server", str(error)
+        ) from error
 
 
 def _content(file: File) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from dice_talk import __version__
 from dice_talk.diffusion.spec import SPEC as DIFFUSION
 from dice_talk.engine import DEFAULT_TUNING, Engine, EngineSpec, SpecError, Tuning, package_file, resolve
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 from dice_talk.lite.spec import SPEC as LITE
 
@@ -136,8 +137,12 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
         if not missing:
             return spec.name
     raise EngineUnavailable(
-        f"Engine '{spec.name}' is not available on this server",
-        f"Missing: {some_of(missing)}. {spec.remedy}",
+        ErrorCode.ENGINE_UNAVAILABLE,
+        "Engine '{engine}' is not available on this server",
+        "Missing: {missing}. {remedy}",
+        engine=spec.name,
+        missing=some_of(missing),
+        remedy=spec.remedy,
     )
 
 

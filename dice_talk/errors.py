@@ -1,21 +1,43 @@
 """What can go wrong while rendering, in words that the person who sent the input can act on.
 
-No HTTP here: `api.errors` maps these to status codes.
+No HTTP here, but for the statuses in the table of codes, `dice_talk.error_codes`.
 """
 
 import errno
+from collections.abc import Mapping
+from typing import Any, Self
+
+from dice_talk.error_codes import ErrorCode, Params
+
+
+def fill(template: str | None, params: Params) -> str | None:
+    """Return a sentence with its values. One without values may hold any characters."""
+    return template.format_map(params) if template and params else template
 
 
 class DiceTalkError(Exception):
     """Base of all expected failures; trying the same input again gives the same failure.
 
     `str(error)` says in one sentence what was wrong; `detail` what is allowed or what to try.
-    Neither ever holds a path of the server.
+    Neither ever holds a path of the server. `code` and `params` say the same to programs.
     """
 
-    def __init__(self, message: str, detail: str | None = None) -> None:
-        super().__init__(message)
-        self.detail = detail
+    def __init__(self, code: ErrorCode, message: str, detail: str | None = None, /, **params: Any) -> None:
+        """`message`, `detail`: sentences; if there are `params`, with the names of these in braces."""
+        super().__init__(fill(message, params))
+        self.code, self.params = code, params
+        self.detail = fill(detail, params)
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that is known, ready for JSON; see `from_facts`."""
+        return {"error": str(self), "detail": self.detail, "code": self.code.value, "params": self.params}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """Return the error that another process described by `facts`."""
+        error = cls(ErrorCode.known(facts["code"]), facts["error"], facts["detail"])
+        error.params = dict(facts["params"])
+        return error
 
 
 class InvalidImage(DiceTalkError):
@@ -40,6 +62,12 @@ class EngineUnavailable(DiceTalkError):
 
 class RenderFailed(DiceTalkError):
     """The engine ended without the video that was promised."""
+
+
+def file_facts(error: OSError) -> dict[str, Any]:
+    """Return what is known of a file that cannot be read or written, in the form of `DiceTalkError.facts`."""
+    words = error.strerror or str(error)
+    return {"error": words, "detail": None, "code": ErrorCode.FILE_UNREADABLE.value, "params": {}}
 
 
 def no_room(error: BaseException) -> bool:

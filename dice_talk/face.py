@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidOptions
 
 if TYPE_CHECKING:
@@ -74,8 +75,13 @@ def choose(faces: Sequence[Face], index: int) -> Face:
         return faces[index]
     count, last = ("1 face", "0") if len(faces) == 1 else (f"{len(faces)} faces", f"0 to {len(faces) - 1}")
     raise InvalidOptions(
-        f"There is no face {index}: {count} can be used in the image",
-        f"face_index counts from 0, the largest face: send {last}.",
+        ErrorCode.NO_SUCH_FACE,
+        "There is no face {index}: {faces} can be used in the image",
+        "face_index counts from 0, the largest face: send {send}.",
+        index=index,
+        count=len(faces),
+        faces=count,
+        send=last,
     )
 
 
@@ -108,7 +114,11 @@ def output_size(width: int, height: int, min_resolution: int) -> tuple[int, int]
     size = round(width * scale / SIZE_STEP) * SIZE_STEP, round(height * scale / SIZE_STEP) * SIZE_STEP
     if max(size) > MAX_OUTPUT_SIDE:
         raise InvalidOptions(
-            f"A video of {size[0]} x {size[1]} pixels is too large",
-            f"Its longer side may have at most {MAX_OUTPUT_SIDE}: lower min_resolution, or set crop=true.",
+            ErrorCode.VIDEO_TOO_LARGE,
+            "A video of {width} x {height} pixels is too large",
+            "Its longer side may have at most {most}: lower min_resolution, or set crop=true.",
+            width=size[0],
+            height=size[1],
+            most=MAX_OUTPUT_SIDE,
         )
     return size

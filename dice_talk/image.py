@@ -9,9 +9,10 @@ from PIL import ExifTags, Image, ImageChops
 
 from dice_talk import kinds
 from dice_talk.colours import profile_of, to_srgb
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
 from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, Source, damaged, read_jpeg, read_png
-from dice_talk.kinds import HEAD_BYTES, Family, Kind, Use, explain, kind_of
+from dice_talk.kinds import EXPLANATION, HEAD_BYTES, Family, Kind, Use, explain, kind_of
 
 MAX_PIXELS = 50_000_000
 """Above what phone cameras send (48 MP); a decoded picture then takes at most 150 MB."""
@@ -22,6 +23,7 @@ MAX_SCANNED = 2_000_000_000
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
 
+WRONG_TYPE = "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"
 _SHORTEST = 20
 """Bytes; what is shorter is no picture but its beginning."""
 _PORTRAIT = Use(
@@ -81,8 +83,8 @@ def _read(path: Path) -> Source:
     if len(data) >= _SHORTEST and data.startswith(JPEG):
         return read_jpeg(data)
     kind = kind_of(data[:HEAD_BYTES]) or _UNKNOWN
-    detail = explain(_CUT_OFF if kind in (kinds.JPEG, kinds.PNG) else kind, _PORTRAIT)
-    raise InvalidImage("Invalid image file type. Allowed types: ['image/jpeg', 'image/png']", detail)
+    found = explain(_CUT_OFF if kind in (kinds.JPEG, kinds.PNG) else kind, _PORTRAIT)
+    raise InvalidImage(ErrorCode.IMAGE_TYPE, WRONG_TYPE, EXPLANATION, **found)
 
 
 def _decode(data: bytes) -> Image.Image:
@@ -98,8 +100,13 @@ def _complete(image: Image.Image, source: Source) -> bool:
 
 
 def _too_many(pixels: str) -> InvalidImage:
-    allowed = f"At most {MAX_PIXELS // 10**6} megapixels are allowed."
-    return InvalidImage(f"The image has too many pixels: {pixels}", allowed)
+    return InvalidImage(
+        ErrorCode.IMAGE_TOO_MANY_PIXELS,
+        "The image has too many pixels: {pixels}",
+        "At most {most} megapixels are allowed.",
+        pixels=pixels,
+        most=MAX_PIXELS // 10**6,
+    )
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -108,12 +115,21 @@ def _check_size(size: tuple[int, int]) -> None:
         raise _too_many(f"{width} x {height}")
     if min(size) < MIN_SIDE:
         raise InvalidImage(
-            f"The image is too small: {width} x {height}", f"Each side must have at least {MIN_SIDE} pixels."
+            ErrorCode.IMAGE_TOO_SMALL,
+            "The image is too small: {width} x {height}",
+            "Each side must have at least {least} pixels.",
+            width=width,
+            height=height,
+            least=MIN_SIDE,
         )
     if max(size) > MAX_ASPECT * min(size):
         raise InvalidImage(
-            f"The image is too long and narrow: {width} x {height}",
-            f"The longer side may be at most {MAX_ASPECT:g} times the shorter one.",
+            ErrorCode.IMAGE_TOO_NARROW,
+            "The image is too long and narrow: {width} x {height}",
+            "The longer side may be at most {most:g} times the shorter one.",
+            width=width,
+            height=height,
+            most=MAX_ASPECT,
         )
 
 
@@ -122,8 +138,11 @@ def _check_scans(source: Source) -> None:
     most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1] * decoded))
     if source.scans > most:
         raise InvalidImage(
-            f"The image has too many scans: {source.scans}",
-            f"At most {most} are allowed in a JPEG of this size. Save it anew as an ordinary JPEG.",
+            ErrorCode.IMAGE_SCANS,
+            "The image has too many scans: {scans}",
+            "At most {most} are allowed in a JPEG of this size. Save it anew as an ordinary JPEG.",
+            scans=source.scans,
+            most=most,
         )
 
 

@@ -10,12 +10,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 MAX_SEGMENTS = 20_000
 """Of a JPEG. A profile of 4 MB takes 64."""
 MAX_TEXTS = 1000
+UNDECODABLE = "The image can't be decoded"
 INCOMPLETE = "The file is damaged or incomplete. Send a whole JPEG or PNG."
 _ANOTHER = "Save it anew as an ordinary 8-bit JPEG or PNG."
 
@@ -33,7 +35,11 @@ class Source:
 
 def damaged(detail: str) -> InvalidImage:
     """A JPEG or PNG that can't be decoded."""
-    return InvalidImage("The image can't be decoded", detail)
+    return InvalidImage(ErrorCode.IMAGE_DAMAGED, UNDECODABLE, detail)
+
+
+def _not_read(kind: str) -> InvalidImage:
+    return InvalidImage(ErrorCode.IMAGE_ENCODING, UNDECODABLE, "It is a {kind}. " + _ANOTHER, kind=kind)
 
 
 # --- PNG
@@ -147,9 +153,9 @@ def _jpeg_size(marker: int, body: bytes) -> tuple[int, int]:
         raise damaged(INCOMPLETE)
     precision, height, width = struct.unpack(">BHH", body[2:7])
     if marker in _NOT_READ or marker > 0xCA:
-        raise damaged(f"It is a {_NOT_READ.get(marker, 'lossless or hierarchical JPEG')}. " + _ANOTHER)
+        raise _not_read(_NOT_READ.get(marker, "lossless or hierarchical JPEG"))
     if precision != 8:
-        raise damaged(f"It is a JPEG of {precision} bits a colour. " + _ANOTHER)
+        raise _not_read(f"JPEG of {precision} bits a colour")
     return width, height
 
 

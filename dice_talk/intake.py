@@ -33,7 +33,7 @@ def main() -> None:
         if is_silent(heard):
             say(warnings=[asdict(SILENT)])
     except DiceTalkError as error:
-        say(error=str(error), detail=error.detail)
+        say(**error.facts())
 
 
 if __name__ == "__main__":

@@ -55,14 +55,22 @@ _STEPS = {
 }
 
 
-def explain(kind: Kind, use: Use) -> str:
-    """What the file is, and one step to what it should be."""
+EXPLANATION = "The file is {kind}. {step}"
+"""The sentences into which the values of `explain` go."""
+
+
+def explain(kind: Kind, use: Use) -> dict[str, str]:
+    """Return what the file is, what kind of step leads to what it should be, the step, and its command, if any."""
     if kind.family in use.steps:
-        step = kind.step or use.steps[kind.family]
+        family, step = kind.family, kind.step or use.steps[kind.family]
+    elif kind.family in _STEPS:
+        family, step = kind.family, _STEPS[kind.family]
     else:
-        step = _STEPS.get(kind.family, use.steps[Family.OTHER])
+        family, step = Family.OTHER, use.steps[Family.OTHER]
     file = shlex.quote(f"{use.stem}.{kind.extension}" if kind.extension else use.stem)
-    return f"The file is {kind.name}. {step.format(what=use.what, formats=use.formats, file=file)}"
+    step = step.format(what=use.what, formats=use.formats, file=file)
+    command = step.partition(": ")[2].partition(". ")[0]
+    return {"kind": kind.name, "family": family.name.lower(), "step": step, "command": command}
 
 
 def _picture(name: str, extension: str, step: str = "") -> Kind:

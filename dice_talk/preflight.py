@@ -115,7 +115,7 @@ def main() -> None:
         if audio != "-":
             say(audio=listen_to(Path(audio), wanted))
     except DiceTalkError as error:
-        say(error=str(error), detail=error.detail)
+        say(**error.facts())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main() -> None:
     try:
         say(labels=asdict(reading.read(Path(sys.argv[1]))))
     except DiceTalkError as error:
-        say(error=str(error), detail=error.detail)
+        say(**error.facts())
 
 
 if __name__ == "__main__":

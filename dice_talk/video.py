@@ -22,6 +22,7 @@ from PIL import Image
 from dice_talk import __version__
 from dice_talk.audio import Samples
 from dice_talk.engine import RenderJob, RenderResult
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import RenderFailed
 from dice_talk.image import Pixels
 from dice_talk.labels import AIGC, UNNAMED, Labels, reading, signature, xmp
@@ -211,7 +212,7 @@ def probe(path: Path) -> VideoInfo:
                 metadata=dict(container.metadata),
             )
     except (av.FFmpegError, IndexError) as error:
-        raise RenderFailed("The finished file is not a video with sound") from error
+        raise RenderFailed(ErrorCode.RESULT_INVALID, "The finished file is not a video with sound") from error
 
 
 def verify(path: Path, promised: RenderResult, labels: Labels = UNNAMED) -> None:
@@ -231,7 +232,7 @@ def verify(path: Path, promised: RenderResult, labels: Labels = UNNAMED) -> None
     }
     wrong = [f"{what}: {got} instead of {wanted}" for what, (got, wanted) in found.items() if got != wanted]
     if wrong:
-        raise RenderFailed("The finished video is not what was promised", "; ".join(wrong))
+        raise RenderFailed(ErrorCode.RESULT_INVALID, "The finished video is not what was promised", "; ".join(wrong))
     reading.check(path, labels)
 
 

@@ -72,7 +72,7 @@ def serve(load: Callable[[], Engine]) -> None:
     try:
         loaded.append(load())
     except DiceTalkError as error:
-        say({"job": 0, "event": "failed", "error": str(error), "detail": error.detail})
+        say({"job": 0, "event": "failed", **error.facts()})
         return
     is_loaded.set()
     say({"job": 0, "event": "ready"})
@@ -111,7 +111,7 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
         finish(job, result, engine.name)
         outcome = {"event": "done", **asdict(result)}
     except DiceTalkError as error:
-        outcome = {"event": "failed", "error": str(error), "detail": error.detail}
+        outcome = {"event": "failed", **error.facts()}
     except Cancelled:
         outcome = {"event": "cancelled"}
     except BaseException as error:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dice_talk.audio import load_speech
 from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import NoFaceFound
 from dice_talk.video import VideoWriter, frame_count
 from dice_talk.worker import serve
@@ -57,7 +58,7 @@ class FakeEngine:
         if self.kind == "flaky" and tried.exists():
             return
         if self.kind == "refuses":
-            raise NoFaceFound("No face was found", "Send a clear portrait.")
+            raise NoFaceFound(ErrorCode.NO_FACE, "No face was found", "Send a clear portrait.")
         if self.kind == "raises":
             raise ZeroDivisionError("secret of the server")
         if self.kind == "memory":

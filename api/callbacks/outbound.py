@@ -10,6 +10,7 @@ import httpcore2
 from pydantic import HttpUrl
 
 from api.errors import InvalidValue
+from dice_talk.error_codes import ErrorCode
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -62,20 +63,34 @@ def _is_public(address: Address) -> bool:
 
 def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
     """Return the URL in the form in which it is stored. Raises `InvalidValue` if it is refused without a DNS query."""
-    if url.username or url.password:
-        raise InvalidValue("callback_url must not hold a user name or password", "Callbacks are signed; see the docs.")
-    if url.port is None or (url.port not in WELL_KNOWN_PORTS and url.port < FREE_PORTS):
-        raise InvalidValue("callback_url names a port that is not allowed", f"Allowed: 80, 443, {FREE_PORTS} to 65535.")
+    _refuse_unsafe(url)
     try:
         address = ip_address(_host(url))
     except ValueError:
         return str(url)  # a host name is resolved and checked at the time of delivery
     if not is_allowed(address, networks):
         raise InvalidValue(
+            ErrorCode.CALLBACK_ADDRESS,
             "callback_url points to an address that is not allowed",
             "It has to be public, or in a network that whoever runs this server allows.",
         )
     return str(url)
+
+
+def _refuse_unsafe(url: HttpUrl) -> None:
+    if url.username or url.password:
+        raise InvalidValue(
+            ErrorCode.CALLBACK_CREDENTIALS,
+            "callback_url must not hold a user name or password",
+            "Callbacks are signed; see the docs.",
+        )
+    if url.port is None or (url.port not in WELL_KNOWN_PORTS and url.port < FREE_PORTS):
+        raise InvalidValue(
+            ErrorCode.CALLBACK_PORT,
+            "callback_url names a port that is not allowed",
+            "Allowed: 80, 443, {first} to 65535.",
+            first=FREE_PORTS,
+        )
 
 
 def _host(url: HttpUrl) -> str:

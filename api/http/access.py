@@ -9,6 +9,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from api.errors import Forbidden, TooManyRequests, Unauthorized
 from api.keys import KeyFile
+from dice_talk.error_codes import ErrorCode
 
 MINUTE_S = 60.0
 HINT = "Send the header Authorization: Bearer KEY, with a key from whoever runs this server."
@@ -41,12 +42,15 @@ class Access:
             return None
         scheme, secret = get_authorization_scheme_param(authorization)
         if scheme.lower() != "bearer" or not secret:
-            raise Unauthorized("An API key is needed", HINT, {"WWW-Authenticate": "Bearer"})
+            raise Unauthorized(ErrorCode.KEY_MISSING, "An API key is needed", HINT, {"WWW-Authenticate": "Bearer"})
         key = self.keys.find(secret)
         if key is None:
-            raise Unauthorized("The API key is not known", HINT, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+            headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise Unauthorized(ErrorCode.KEY_UNKNOWN, "The API key is not known", HINT, headers)
         if key.revoked:
-            raise Forbidden("The API key was revoked", "Ask whoever runs this server for another.")
+            raise Forbidden(
+                ErrorCode.KEY_REVOKED, "The API key was revoked", "Ask whoever runs this server for another."
+            )
         return key.name
 
     def is_valid(self, authorization: str | None) -> bool:
@@ -63,8 +67,10 @@ class Access:
         if len(admitted) == self._limit and now - admitted[0] < MINUTE_S:
             wait = math.ceil(admitted[0] + MINUTE_S - now)
             raise TooManyRequests(
+                ErrorCode.RATE_LIMIT,
                 "Too many requests",
-                f"At most {self._limit} a minute are taken with one key. Ask less often.",
+                "At most {most} a minute are taken with one key. Ask less often.",
                 {"Retry-After": str(max(1, wait))},
+                most=self._limit,
             )
         admitted.append(now)

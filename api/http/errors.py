@@ -1,4 +1,4 @@
-"""Turns every exception into the one body that errors have: `{"error": ..., "detail": ...}`."""
+"""Turns every exception into the one body that errors have: `ErrorBody`."""
 
 import logging
 from collections.abc import Mapping
@@ -11,11 +11,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from api.errors import ApiError, InvalidValue, MalformedForm
+from api.errors import ApiError, InvalidValue, MalformedForm, Unavailable
 from api.tasks.store import StoreFailure
+from dice_talk.emotions import Emotion
+from dice_talk.error_codes import ErrorCode, Params
 from dice_talk.errors import DiceTalkError, no_room
 
 log = logging.getLogger(__name__)
+
+LATER = {"Retry-After": "60"}
 
 
 class ErrorBody(BaseModel):
@@ -23,23 +27,51 @@ class ErrorBody(BaseModel):
 
     error: str = Field(description="What was wrong.", examples=["Task not found"])
     detail: str | None = Field(None, description="What is allowed, or what to do.")
+    code: ErrorCode = Field(
+        description="Which error it is, for programs; see the list in docs/api.md.", examples=["task_not_found"]
+    )
+    params: dict[str, Any] | None = Field(
+        None, description="The values in error and detail, by name.", examples=[{"field": "fps", "low": 8, "high": 60}]
+    )
 
 
 RANGE_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 """What pydantic calls a number that is one, but out of its bounds."""
+EXPECTED = {
+    "bool_parsing": ("boolean", "true, false, 1 or 0"),
+    "int_parsing": ("integer", "a whole number"),
+    "int_from_float": ("integer", "a whole number"),
+    "float_parsing": ("number", "a number"),
+    "finite_number": ("finite", "a number, not infinity or NaN"),
+}
+"""Types of fields by pydantic's names of errors: for programs, and in words."""
+OUT_OF_RANGE = "{field} must be between {low:g} and {high:.10g}, got {got}"
 
 
 def explain_form(errors: list[Any], bounds: Mapping[str, tuple[float, float]]) -> ApiError:
-    """One error for all that is wrong with a form: 422 where a field is not what it must be, else 400 for a range."""
-    malformed = [_explain_field(error) for error in errors if error["type"] not in RANGE_ERRORS]
+    """Return one error for all that is wrong with a form: 422 if a field is not what it must be, else 400 for a range.
+
+    The sentence names all findings, the code and the values belong to the first.
+    """
+    malformed = [error for error in errors if error["type"] not in RANGE_ERRORS]
     if malformed:
-        return MalformedForm("; ".join(malformed), _types_hint(errors))
-    found = []
-    for error in errors:
-        name = _name_of(error)
-        low, high = bounds[name]
-        found.append(f"{name} must be between {low:g} and {high:.10g}, got {str(error['input'])[:30]}")
-    return InvalidValue("; ".join(found))
+        found = [_explain_field(error) for error in malformed]
+        return _joined(found, detail=_hint(errors))
+    return _joined([_explain_range(error, bounds) for error in errors])
+
+
+def _joined(found: list[ApiError], detail: str | None = None) -> ApiError:
+    kind, first = type(found[0]), found[0]
+    joined = kind(first.code, "; ".join(map(str, found)), detail)
+    joined.params = first.params
+    return joined
+
+
+def _explain_range(error: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]]) -> ApiError:
+    name = _name_of(error)
+    low, high = bounds[name]
+    got = str(error["input"])[:30]
+    return InvalidValue(ErrorCode.VALUE_OUT_OF_RANGE, OUT_OF_RANGE, field=name, low=low, high=high, got=got)
 
 
 def _name_of(error: Mapping[str, Any]) -> str:
@@ -47,28 +79,33 @@ def _name_of(error: Mapping[str, Any]) -> str:
     return str(next((part for part in reversed(error["loc"]) if isinstance(part, str)), "body"))
 
 
-def _explain_field(error: Mapping[str, Any]) -> str:
-    name = _name_of(error)
-    words = {
-        "missing": f"{name} is required",
-        "extra_forbidden": f"Unknown form field: {name}",
-        "enum": f"{name} is not one of the known values",
-        "literal_error": f"{name} is not one of the known values",
-        "bool_parsing": f"{name} must be true, false, 1 or 0",
-        "int_parsing": f"{name} must be a whole number",
-        "int_from_float": f"{name} must be a whole number",
-        "float_parsing": f"{name} must be a number",
-        "finite_number": f"{name} must be a number, not infinity or NaN",
-    }
-    return words.get(error["type"], f"{name} is not valid: {error['msg']}")[:300]
+def _explain_field(error: Mapping[str, Any]) -> ApiError:
+    name, kind = _name_of(error)[:100], error["type"]
+    if kind == "missing":
+        return MalformedForm(ErrorCode.FIELD_MISSING, "{field} is required", field=name)
+    if kind == "extra_forbidden":
+        return MalformedForm(ErrorCode.FIELD_UNKNOWN, "Unknown form field: {field}", field=name)
+    if kind in ("enum", "literal_error"):
+        return MalformedForm(ErrorCode.FIELD_CHOICE, "{field} is not one of the known values", field=name)
+    if kind in EXPECTED:
+        expected, words = EXPECTED[kind]
+        return MalformedForm(ErrorCode.FIELD_TYPE, "{field} must be " + words, field=name, expected=expected)
+    reason = str(error["msg"]).replace("{", "{{").replace("}", "}}")[:200]
+    return MalformedForm(ErrorCode.FIELD_INVALID, "{field} is not valid: " + reason, field=name)
 
 
-def _types_hint(errors: list[Any]) -> str | None:
-    """The allowed values, where they are a list."""
-    hints = [
+def _hint(errors: list[Any]) -> str | None:
+    """Return the allowed values of choices and what is missing."""
+    choices = [
         f"{_name_of(error)}: {error['ctx']['expected']}" for error in errors if error.get("ctx", {}).get("expected")
     ]
-    return "Allowed: " + "; ".join(hints) if hints else None
+    missing = [_name_of(error) for error in errors if error["type"] == "missing"]
+    if "emotion" in missing:
+        choices.append(f"emotion: {', '.join(repr(str(emotion)) for emotion in Emotion)}")
+    hints = ["Allowed: " + "; ".join(choices)] if choices else []
+    if missing:
+        hints.append(f"Send {', '.join(missing)}; /docs lists all fields.")
+    return ". ".join(hints) or None
 
 
 NAMES = {416: "Requested Range Not Satisfiable"}
@@ -80,12 +117,40 @@ def name_of(status: int) -> str:
     return NAMES.get(status) or HTTPStatus(status).phrase
 
 
+BY_STATUS = {
+    code.status: code
+    for code in (
+        ErrorCode.REQUEST_MALFORMED,
+        ErrorCode.NOT_FOUND,
+        ErrorCode.METHOD_NOT_ALLOWED,
+        ErrorCode.RANGE_NOT_SATISFIABLE,
+    )
+}
+
+
+def code_of(status: int) -> ErrorCode:
+    """Return the code of an error that the framework answers."""
+    return BY_STATUS.get(status, ErrorCode.INTERNAL_ERROR)
+
+
 def respond(
-    status: int, error: str, detail: str | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    code: ErrorCode,
+    error: str,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    params: Params | None = None,
 ) -> JSONResponse:
-    """The error form. `detail` is left out where there is none, as documented."""
-    body = ErrorBody(error=error, detail=detail).model_dump(exclude_none=True)
-    return JSONResponse(body, status_code=status, headers=dict(headers or {}))
+    """Return the error form. `detail` and `params` are left out if there are none, as documented."""
+    body = ErrorBody(error=error, detail=detail, code=code, params=params or None)
+    return JSONResponse(
+        body.model_dump(mode="json", exclude_none=True), status_code=status, headers=dict(headers or {})
+    )
+
+
+def respond_to(error: ApiError) -> JSONResponse:
+    """Return the error form of an error."""
+    return respond(error.status, error.code, str(error), error.detail, error.headers, error.params)
 
 
 def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
@@ -96,10 +161,12 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
 
     async def on_api_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)  # noqa: S101 - how handlers are registered below
-        return respond(error.status, str(error), error.detail, error.headers)
+        return respond_to(error)
 
     async def on_bad_input(request: Request, error: Exception) -> JSONResponse:
-        return respond(HTTPStatus.BAD_REQUEST, str(error), getattr(error, "detail", None))
+        assert isinstance(error, DiceTalkError)  # noqa: S101
+        status = error.code.status or HTTPStatus.BAD_REQUEST
+        return respond(status, error.code, str(error), error.detail, params=error.params)
 
     async def on_invalid_form(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -114,17 +181,21 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
             404: "See /docs for what there is.",
             405: f"Allowed: {headers.get('Allow', 'see /docs')}",
         }
-        return respond(error.status_code, str(error.detail), hints.get(error.status_code), headers)
+        status = error.status_code
+        return respond(status, code_of(status), str(error.detail), hints.get(status), headers)
 
     async def on_os_error(request: Request, error: Exception) -> JSONResponse:
         if no_room(error):
             log.error("%s %s: %s", request.method, request.url.path, error)
-            return respond(503, "The server has no room to store this", "Try again later.", {"Retry-After": "60"})
+            return respond_to(
+                Unavailable(ErrorCode.DISK_FULL, "The server has no room to store this", "Try again later.", LATER)
+            )
         raise error
 
     async def on_store_failure(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s: the database failed: %s", request.method, request.url.path, error)
-        return respond(503, "The server's database does not answer", "Try again later.", {"Retry-After": "60"})
+        words = "The server's database does not answer"
+        return respond_to(Unavailable(ErrorCode.DATABASE_UNAVAILABLE, words, "Try again later.", LATER))
 
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(DiceTalkError, on_bad_input)

@@ -7,7 +7,9 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.errors import name_of, respond
+from api.errors import ApiError
+from api.http.errors import code_of, name_of, respond, respond_to
+from dice_talk.error_codes import ErrorCode
 
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
@@ -29,28 +31,48 @@ class RequestLimits:
 
 
 def _refusal(scope: Scope) -> JSONResponse | None:
-    headers, close = scope["headers"], {"Connection": "close"}
+    headers = scope["headers"]
     if not scope["http_version"].startswith("1."):  # a later 1.x is answered as 1.1 (RFC 9110, section 2.5)
-        return respond(505, "This version of HTTP is not spoken", "Send HTTP/1.1.", close)
+        return _refuse(ErrorCode.HTTP_VERSION, "This version of HTTP is not spoken", "Send HTTP/1.1.")
     if scope["http_version"] > "1.1" and not any(name == b"host" for name, _ in headers):  # h11 checks 1.1 only
-        return respond(400, "The request has no Host header", "Send one.", close)
+        return _refuse(ErrorCode.REQUEST_MALFORMED, "The request has no Host header", "Send one.")
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
-        return respond(414, "The address is too long", f"At most {MAX_TARGET_BYTES} bytes are allowed.", close)
+        detail = "At most {most} bytes are allowed."
+        return _refuse(ErrorCode.ADDRESS_TOO_LONG, "The address is too long", detail, most=MAX_TARGET_BYTES)
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-        allowed = f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes are allowed."
-        return respond(431, "The request has too many headers", allowed, close)
+        return _refuse(
+            ErrorCode.HEADERS_TOO_LARGE,
+            "The request has too many headers",
+            "At most {most} headers and {bytes} bytes are allowed.",
+            most=MAX_HEADERS,
+            bytes=MAX_HEADER_BYTES,
+        )
     if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
         # If a proxy uses the one and this server the other, a body can hide a second request (RFC 9112, section 6.3).
-        return respond(400, "The request states its length twice", "Send either a length or chunks.", close)
+        detail = "Send either a length or chunks."
+        return _refuse(ErrorCode.REQUEST_MALFORMED, "The request states its length twice", detail)
     return None
 
 
+def _refuse(code: ErrorCode, message: str, detail: str, /, **params: object) -> JSONResponse:
+    return respond_to(ApiError(code, message, detail, {"Connection": "close"}, **params))
+
+
 PLAIN = {
-    "Invalid host header": "Use an address that this server is known by; its setting allowed_hosts lists them.",
-    "Disallowed CORS origin": "The server's setting cors_origins lists the sites whose pages may use it.",
-    "Malformed range header.": "Send bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH; several are separated by commas.",
+    "Invalid host header": (
+        ErrorCode.HOST_NOT_ALLOWED,
+        "Use an address that this server is known by; its setting allowed_hosts lists them.",
+    ),
+    "Disallowed CORS origin": (
+        ErrorCode.ORIGIN_NOT_ALLOWED,
+        "The server's setting cors_origins lists the sites whose pages may use it.",
+    ),
+    "Malformed range header.": (
+        ErrorCode.RANGE_MALFORMED,
+        "Send bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH; several are separated by commas.",
+    ),
 }
-"""Details for errors that the framework answers with plain text."""
+"""Codes and details for errors that the framework answers with plain text."""
 
 
 class PlainTextErrors:
@@ -91,7 +113,8 @@ def _as_documented(start: Message, text: str) -> JSONResponse:
     kept = {
         name: value for name, value in headers.items() if not name.startswith("content-") or name == "content-range"
     }
-    return respond(start["status"], text or name_of(start["status"]), PLAIN.get(text), kept)
+    code, detail = PLAIN.get(text) or (code_of(start["status"]), None)
+    return respond(start["status"], code, text or name_of(start["status"]), detail, kept)
 
 
 class HeadAsGet:
@@ -169,10 +192,13 @@ class UnexpectedErrors:
         except asyncio.CancelledError:  # the time for a clean shutdown is over
             if scope["type"] != "http" or started:
                 raise
-            await respond(503, "The server is shutting down", "Try again soon.")(scope, receive, send)
+            await respond(503, ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.")(
+                scope, receive, send
+            )
         except Exception:
             if scope["type"] == "http" and not started:
-                await respond(500, "Internal server error", "The server's log says more.")(scope, receive, send)
+                error = respond(500, ErrorCode.INTERNAL_ERROR, "Internal server error", "The server's log says more.")
+                await error(scope, receive, send)
             raise
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api.http.errors import respond
+from api.errors import ApiError
+from api.http.errors import respond_to
 from api.http.middleware import LINGER_S, SECURE
 from api.http.request_log import REQUEST_ID, new_request_id
+from dice_talk.error_codes import ErrorCode
 
 HEAD_S = 30.0
 """How long a connection may go without a complete request head, from its start or the end of the last response."""
@@ -95,7 +97,7 @@ class Http(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP. Called instead of the app."""
-        self._refuse(400, "The request is not valid HTTP", msg)
+        self._refuse(ErrorCode.REQUEST_MALFORMED, "The request is not valid HTTP", msg)
 
     def _watch_head(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:  # http.uploads limits the time of its body
@@ -105,20 +107,22 @@ class Http(H11Protocol):
 
     def _give_up(self) -> None:
         if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._refuse(408, "The request took too long", f"Its head has to arrive within {HEAD_S:g} seconds.")
+            detail = "Its head has to arrive within {seconds:g} seconds."
+            self._refuse(ErrorCode.REQUEST_TIMEOUT, "The request took too long", detail, seconds=HEAD_S)
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, error: str, detail: str) -> None:
+    def _refuse(self, code: ErrorCode, message: str, detail: str, /, **params: object) -> None:
         """Answer, and close a little later: a client that still sends would see a reset instead of the response."""
         self._refused = True
         if self.cycle is not None:  # the request's body was malformed: the app's response is not wanted
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = respond(status, error, detail, {"Connection": "close", REQUEST_ID: new_request_id(), **SECURE})
-            head = h11.Response(status_code=status, headers=answer.raw_headers)
-            for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            headers = {"Connection": "close", REQUEST_ID: new_request_id(), **SECURE}
+            told = respond_to(ApiError(code, message, detail, headers, **params))
+            head = h11.Response(status_code=told.status_code, headers=told.raw_headers)
+            for event in (head, h11.Data(data=bytes(told.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.abort)

@@ -22,16 +22,15 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect, Request
 
-from api.errors import InvalidValue, MalformedForm, UploadTimeout, UploadTooLarge
-from api.settings import MEGABYTE
+from api.errors import InvalidValue, MalformedForm
+from api.http import upload_errors
 from api.storage.files import RenderFiles
 from api.storage.staging import staging
+from dice_talk.error_codes import ErrorCode
 
 MAX_PARTS = 64
 MAX_TEXT_BYTES = 4096
 """Limit of one text field: none needs more than a few dozen characters."""
-FRAMING_BYTES = 512 * 1024
-"""What boundaries, part headers and text fields may add to the files."""
 
 
 _MEMBERS = TypeAdapter(dict[str, Any])
@@ -102,13 +101,15 @@ class FormSink:
         is incomplete.
         """
         if not self._whole:
-            raise InvalidValue("The form can't be read", "It ends before its last boundary.")
+            raise InvalidValue(ErrorCode.FORM_DAMAGED, "The form can't be read", "It ends before its last boundary.")
         self.flush()
         for file in self._files.values():
             os.fsync(file.file.fileno())
         empty = [name for name, file in self._files.items() if not file.size and name in self._named]
         if empty:
-            raise InvalidValue(f"The {empty[0]} file is empty", "Send a file that holds something.")
+            raise InvalidValue(
+                ErrorCode.FILE_EMPTY, "The {field} file is empty", "Send a file that holds something.", field=empty[0]
+            )
         files = {name: file for name, file in self._files.items() if file.size}
         return FormData({**{name: text.decode(errors="replace") for name, text in self._texts.items()}, **files})
 
@@ -121,7 +122,9 @@ class FormSink:
         self._disposition, self._size = b"", 0
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise MalformedForm("The form has too many parts", f"At most {MAX_PARTS} are allowed.")
+            raise MalformedForm(
+                ErrorCode.FORM_PARTS, "The form has too many parts", "At most {most} are allowed.", most=MAX_PARTS
+            )
 
     def _on_header_end(self) -> None:
         if self._header_name.lower() == b"content-disposition":
@@ -134,7 +137,9 @@ class FormSink:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode(errors="replace")
         if self._name in self._texts or self._name in self._files:
-            raise MalformedForm(f"{self._name[:100]} was sent twice", "Send each field once.")
+            raise MalformedForm(
+                ErrorCode.FIELD_REPEATED, "{field} was sent twice", "Send each field once.", field=self._name[:100]
+            )
         if options.get(b"filename"):
             self._named.add(self._name)
         if self._name in self._limits:
@@ -155,14 +160,18 @@ class FormSink:
         self._size += end - start
         if file := self._files.get(self._name):
             if self._size > self._limits[self._name]:
-                raise _too_large(self._name, self._limits)
+                raise upload_errors.file_too_large(self._name, self._limits)
             self._pending.append((file, data[start:end]))
         elif self._size <= MAX_TEXT_BYTES:
             self._texts[self._name].extend(data[start:end])
         else:
             raise MalformedForm(
-                f"{self._name[:100]} is too long",
-                f"At most {MAX_TEXT_BYTES} bytes; files are taken as {' and '.join(self._limits)} only.",
+                ErrorCode.FIELD_TOO_LONG,
+                "{field} is too long",
+                "At most {most} bytes; files are taken as {files} only.",
+                field=self._name[:100],
+                most=MAX_TEXT_BYTES,
+                files=" and ".join(self._limits),
             )
 
 
@@ -181,20 +190,19 @@ async def receive_form(
                 with anyio.fail_after(seconds):
                     form = await _read(request, sink, limits)
             except ClientDisconnect as error:
-                raise InvalidValue("The upload was broken off") from error  # the client has gone and does not read this
+                raise upload_errors.aborted() from error
             except TimeoutError as error:
-                detail = f"It has to arrive within {seconds:g} seconds."
-                raise UploadTimeout("The upload took too long", detail) from error
+                raise upload_errors.late(seconds) from error
             yield form
         finally:
             await asyncio.to_thread(sink.close)
 
 
 async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> FormData:
-    allowed = sum(limits.values()) + FRAMING_BYTES
+    allowed = sum(limits.values()) + upload_errors.FRAMING_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > allowed:
-        raise _too_large("The upload", limits)
+        raise upload_errors.body_too_large("The upload", limits)
     received = 0
     try:
         boundary = _boundary(request)
@@ -203,13 +211,15 @@ async def _read(request: Request, sink: FormSink, limits: Mapping[str, int]) -> 
         async for chunk in request.stream():
             received += len(chunk)
             if received > allowed:
-                raise _too_large("The upload", limits)
+                raise upload_errors.body_too_large("The upload", limits)
             parser.write(chunk)
             await asyncio.to_thread(sink.flush)
         parser.finalize()
     except FormParserError as error:
         raise InvalidValue(
-            "The form can't be read", "Send well-formed multipart/form-data, with part headers of at most 4 KB."
+            ErrorCode.FORM_DAMAGED,
+            "The form can't be read",
+            "Send well-formed multipart/form-data, with part headers of at most 4 KB.",
         ) from error
     return await asyncio.to_thread(sink.form)
 
@@ -253,15 +263,23 @@ async def _receive_fields(request: Request, files: RenderFiles, seconds: float) 
             pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_PARTS)
             return _without_repetition(pairs), True
     except ValueError as error:
-        raise MalformedForm("The request can't be read", "Send a well-formed form or JSON object.") from error
-    raise MalformedForm("The request is neither a form nor JSON", "Send a form, a JSON object, or nothing.")
+        raise MalformedForm(
+            ErrorCode.FORM_MALFORMED, "The request can't be read", "Send a well-formed form or JSON object."
+        ) from error
+    raise MalformedForm(
+        ErrorCode.FORM_TYPE, "The request is neither a form nor JSON", "Send a form, a JSON object, or nothing."
+    )
 
 
 def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Raises `MalformedForm`."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise MalformedForm("A field was sent twice", "Send each field once.")
+    fields = dict[str, Any]()
+    for name, value in pairs:
+        if name in fields:
+            raise MalformedForm(
+                ErrorCode.FIELD_REPEATED, "A field was sent twice", "Send each field once.", field=name[:100]
+            )
+        fields[name] = value
     return fields
 
 
@@ -271,23 +289,21 @@ async def _read_small(request: Request, seconds: float) -> bytes:
         with anyio.fail_after(seconds):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > FRAMING_BYTES:
-                    raise _too_large("The request", {})
+                if len(body) > upload_errors.FRAMING_BYTES:
+                    raise upload_errors.body_too_large("The request", {})
     except ClientDisconnect as error:
-        raise InvalidValue("The upload was broken off") from error
+        raise upload_errors.aborted() from error
     except TimeoutError as error:
-        raise UploadTimeout("The upload took too long", f"It has to arrive within {seconds:g} seconds.") from error
+        raise upload_errors.late(seconds) from error
     return bytes(body)
 
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise MalformedForm("The request is not a form with files", "Send multipart/form-data; /docs lists its fields.")
+        raise MalformedForm(
+            ErrorCode.FORM_TYPE,
+            "The request is not a form with files",
+            "Send multipart/form-data; /docs lists its fields.",
+        )
     return options[b"boundary"]
-
-
-def _too_large(what: str, limits: Mapping[str, int]) -> UploadTooLarge:
-    allowed = ", ".join(f"{name} at most {round(size / MEGABYTE, 2):g} MB" for name, size in limits.items())
-    allowed = allowed or f"{FRAMING_BYTES // 1024} KB, and no files"
-    return UploadTooLarge(f"{what} is too large", f"Allowed: {allowed}.")

@@ -15,6 +15,7 @@ from api import processes
 from api.errors import Unavailable
 from api.inspection.forkserver import ENVIRONMENT, MAX_LINE, Facts, ForkServer
 from dice_talk.child import End
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Children:
         if limit.cancelled_caught:
             log.warning("%s took more than %g seconds", module, seconds)
         if "error" in facts:
-            raise DiceTalkError(facts["error"], facts["detail"])
+            raise DiceTalkError.from_facts(facts)
         if "missing" in facts:
             raise FileNotFoundError(facts["missing"])
         return facts
@@ -97,6 +98,7 @@ async def _fork(server: ForkServer, module: str, arguments: tuple[str, ...], fac
         log.error("%s does not work:\n%s", module, "\n".join(server.last_words))
         raise ChildFailed
     raise Unavailable(
+        ErrorCode.INSPECTION_FAILED,
         "The files could not be looked at",
         "Something ends the processes that do it, for lack of memory perhaps. Try again later.",
         {"Retry-After": "30"},

@@ -6,6 +6,7 @@ from typing import Any
 from api.inspection.children import Children
 from api.inspection.semaphore import FairSemaphore
 from api.storage.files import Upload
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio, InvalidImage
 from dice_talk.options import MAX_DURATION_S
 
@@ -63,9 +64,9 @@ class Inspector:
 
 def undecodable_image() -> InvalidImage:
     """Return the error for a picture that the child process did not finish."""
-    return InvalidImage("The image can't be decoded", TOO_MUCH)
+    return InvalidImage(ErrorCode.IMAGE_UNREADABLE, "The image can't be decoded", TOO_MUCH)
 
 
 def undecodable_audio() -> InvalidAudio:
     """Return the error for a recording that the child process did not finish."""
-    return InvalidAudio("The audio can't be decoded", TOO_MUCH)
+    return InvalidAudio(ErrorCode.AUDIO_UNREADABLE, "The audio can't be decoded", TOO_MUCH)

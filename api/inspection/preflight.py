@@ -12,6 +12,7 @@ from api.schemas.tasks import SecondsRange
 from api.settings import Settings
 from api.tasks.forecast import Workload
 from dice_talk.engines import EngineChoice, choose_engine
+from dice_talk.error_codes import ErrorCode
 from dice_talk.options import RenderOptions
 
 TIMEOUT_S = 60.0
@@ -36,7 +37,7 @@ class Preflight:
         `Children` raise.
         """
         if not (image or audio):
-            raise InvalidValue("Neither image nor audio was sent", "Send one of them, or both.")
+            raise InvalidValue(ErrorCode.NO_FILE, "Neither image nor audio was sent", "Send one of them, or both.")
         wanted = self._settings.engine if engine == "auto" else engine
         engine_name = choose_engine(wanted, self._settings.checkpoints_dir)
         async with self._places.acquire():

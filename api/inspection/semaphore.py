@@ -9,6 +9,7 @@ import anyio
 
 from api.caller import caller
 from api.errors import QueueFull
+from dice_talk.error_codes import ErrorCode
 
 AT_ONCE = 3
 """Child processes of one kind. More would only compete with the renders for the cores."""
@@ -49,8 +50,13 @@ class FairSemaphore:
             else:
                 self._leave(client, turn)
             if isinstance(error, TimeoutError):
-                detail = f"These files waited {WAIT_S:g} seconds. Try again later."
-                raise QueueFull("Too many files are being looked at", detail, {"Retry-After": str(RETRY_S)}) from None
+                raise QueueFull(
+                    ErrorCode.INSPECTIONS_FULL,
+                    "Too many files are being looked at",
+                    "These files waited {seconds:g} seconds. Try again later.",
+                    {"Retry-After": str(RETRY_S)},
+                    seconds=WAIT_S,
+                ) from None
             raise
 
     def _leave(self, client: str, turn: asyncio.Future[None]) -> None:

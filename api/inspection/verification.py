@@ -7,6 +7,7 @@ from api.inspection.children import Children
 from api.inspection.semaphore import FairSemaphore
 from api.schemas.labels import Verified
 from api.tasks.store import TaskStore
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError
 
 TIMEOUT_S = 60.0
@@ -24,7 +25,9 @@ class Verification:
         async with self._places.acquire():
             found = await self._children.ask("dice_talk.verify", str(video), seconds=TIMEOUT_S)
         if "labels" not in found:
-            raise DiceTalkError("The video can't be read", "Reading it took too much memory or time.")
+            raise DiceTalkError(
+                ErrorCode.VIDEO_UNREADABLE, "The video can't be read", "Reading it took too much memory or time."
+            )
         made_at = await asyncio.to_thread(self._store.made_at, sha256)
         return Verified(
             sha256=sha256,

@@ -21,7 +21,8 @@ from api.tasks.model import FINAL, Render, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from dice_talk.engine import RenderResult
 from dice_talk.engines import spec_of
-from dice_talk.errors import no_room
+from dice_talk.error_codes import ErrorCode
+from dice_talk.errors import DiceTalkError, no_room
 from dice_talk.labels import Labels
 
 log = logging.getLogger(__name__)
@@ -30,20 +31,23 @@ WARM_CHECK_S, MAX_PAUSE_S = 2.0, 60.0
 """How often an idle slot checks its engine; the pause grows to the second figure while the engine cannot start."""
 GAVE_UP = {
     Loss.CRASH: (
+        ErrorCode.ENGINE_LOST,
         "The server could not render this picture; its log says more. Last: {reason}",
         "This is a fault of the server, not of your files. Tell its operator, or use another picture.",
     ),
     Loss.MEMORY: (
+        ErrorCode.OUT_OF_MEMORY,
         "The server's memory ran out, as it seems. Last: {reason}",
         "Try a smaller min_resolution or a shorter duration. If it goes on, the server's log says more.",
     ),
     Loss.SILENCE: (
+        ErrorCode.TIMED_OUT,
         "The server took too long over this video. Last: {reason}",
         "The server may be overloaded. Try again later. If it goes on, the server's log says more.",
     ),
 }
-"""Message and detail of a task whose last attempt was lost, by the reason. The message does not count attempts, because
-a task that joined the render late has not seen all of them."""
+"""Code, message and detail of a task whose last attempt was lost, by the reason. The message does not count attempts,
+because a task that joined the render late has not seen all of them."""
 RESTARTED = "Waiting in queue again after a restart"
 QUEUED: dict[str, Any] = {"stage": "queued", "step": 0, "steps": 0}
 
@@ -205,7 +209,7 @@ class Dispatcher:
             return
         if render.attempts >= self._attempts:
             self._metrics.note_failure(render.engine, "gave_up")
-            await self._finish(render, TaskStatus.FAILED, message="Rendering was interrupted too often")
+            await self._fail(render, DiceTalkError(ErrorCode.INTERRUPTED, "Rendering was interrupted too often"))
             return
         async with slot.reserve(render.engine, alone=render.attempts > 0):
             await self._run(slot, render, hold)
@@ -226,7 +230,7 @@ class Dispatcher:
             sha256 = await self._commit(attempt)
         except RenderRefused as error:
             self._metrics.note_failure(render.engine, "input")
-            await self._finish(render, TaskStatus.FAILED, message=str(error), detail=error.detail)
+            await self._fail(render, error)
         except EngineLost as error:
             self._metrics.note_failure(render.engine, "engine")
             await self._retry(render, error)
@@ -275,8 +279,7 @@ class Dispatcher:
         log.error("render %s, attempt %d of %d: %s", render.id, tried, self._attempts, reason)
         if tried >= self._attempts:
             self._metrics.note_failure(render.engine, "gave_up")
-            message, detail = GAVE_UP[reason.loss]
-            await self._finish(render, TaskStatus.FAILED, message=message.format(reason=reason), detail=detail)
+            await self._fail(render, DiceTalkError(*GAVE_UP[reason.loss], reason=str(reason)))
         elif await self._requeue(render, f"Waiting for another attempt: {reason}"):
             self.enqueue(render)
 
@@ -290,6 +293,16 @@ class Dispatcher:
 
     async def _requeue(self, render: Render, message: str, **values: Any) -> bool:
         return await self._update(render, TaskStatus.PENDING, message=message, **QUEUED, **values)
+
+    async def _fail(self, render: Render, error: DiceTalkError) -> None:
+        await self._finish(
+            render,
+            TaskStatus.FAILED,
+            message=str(error),
+            detail=error.detail,
+            error_code=error.code.value,
+            error_params=error.params or None,
+        )
 
     async def _finish(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: Any) -> bool:
         """Store how a render ended, retrying until the database can: the work was done.

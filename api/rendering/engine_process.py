@@ -146,7 +146,7 @@ class EngineProcess:
         if event is None:
             raise await self._death()
         if event["event"] == "failed":
-            raise RenderRefused(event["error"], event["detail"])
+            raise RenderRefused.from_facts(event)
         return event
 
     async def _death(self) -> EngineLost:

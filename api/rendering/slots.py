@@ -8,18 +8,15 @@ from typing import Protocol
 
 from api.storage.files import Attempt
 from dice_talk.engine import Progress, RenderResult
+from dice_talk.errors import DiceTalkError
 from dice_talk.labels import Labels
 from dice_talk.options import RenderOptions
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
 
-class RenderRefused(Exception):
+class RenderRefused(DiceTalkError):
     """The engine says that the input is to blame: another attempt would fail in the same way."""
-
-    def __init__(self, message: str, detail: str | None) -> None:
-        super().__init__(message)
-        self.detail = detail
 
 
 class Loss(Enum):

@@ -1,12 +1,13 @@
 """Tasks as clients see them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from api.tasks.model import FINAL, TaskStatus
 from dice_talk.engines import in_words, ranked
+from dice_talk.error_codes import ErrorCode
 
 Timestamp = Annotated[
     datetime,
@@ -61,6 +62,12 @@ class TaskState(BaseModel):
     created_at: Timestamp = Field(description="UTC.", examples=["2024-01-15T10:30:00"])
     updated_at: Timestamp = Field(description="UTC.", examples=["2024-01-15T10:32:30"])
     detail: str | None = Field(None, description="If the task failed: what to try.")
+    error_code: ErrorCode | None = Field(
+        None, description="If the task failed: why, for programs; see docs/api.md.", examples=[None]
+    )
+    error_params: dict[str, Any] | None = Field(
+        None, description="If the task failed: the values in message and detail, by name.", examples=[None]
+    )
     stage: str = Field(description="What is being done, as one word.", examples=["render"])
     queue_position: int | None = Field(None, description="1 for the task that is next; null once it has started.")
     engine: str = Field(description=f"Which engine renders: {ENGINE_NAMES}.", examples=["lite"])

@@ -33,6 +33,7 @@ from api.storage.staging import staging
 from api.tasks.model import Render, Task, TaskStatus, cache_key, request_hash
 from api.tasks.store import KeyTaken, TaskStore
 from dice_talk.engines import choose_engine, fingerprint
+from dice_talk.error_codes import ErrorCode
 from dice_talk.face import output_size
 from dice_talk.labels import LabelOptions
 from dice_talk.options import MAX_SEED, RenderOptions
@@ -67,22 +68,31 @@ class Admission:
     def refuse_when_closed(self) -> None:
         """Raises `Unavailable`. Blocking."""
         if self.closed:
-            raise Unavailable("The server is shutting down", "Try again soon.", RETRY_LATER)
+            raise Unavailable(ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.", RETRY_LATER)
         if problem := self._files.problem():
-            raise Unavailable(problem, "Try again later.", RETRY_LATER)
+            raise Unavailable(ErrorCode.DISK_FULL, problem, "Try again later.", RETRY_LATER)
 
     def refuse_when_full(self) -> None:
         """Raises `QueueFull`."""
         if self._dispatcher.full:
-            detail = f"At most {self._settings.queue_size} may wait. Try again later."
-            raise QueueFull("Too many tasks are waiting", detail, RETRY_LATER)
+            raise QueueFull(
+                ErrorCode.QUEUE_FULL,
+                "Too many tasks are waiting",
+                "At most {most} may wait. Try again later.",
+                RETRY_LATER,
+                most=self._settings.queue_size,
+            )
 
     async def refuse_when_owner_waits(self, owner: str | None) -> None:
         """Raises `TooManyRequests` if as many tasks of that key wait as are allowed."""
         limit = self._settings.key_queue_size
         if owner is not None and await asyncio.to_thread(self._store.waiting_of, owner) >= limit:
             raise TooManyRequests(
-                "Too many of your tasks are waiting", f"At most {limit} of one key may wait.", RETRY_LATER
+                ErrorCode.KEY_QUEUE_FULL,
+                "Too many of your tasks are waiting",
+                "At most {most} of one key may wait.",
+                RETRY_LATER,
+                most=limit,
             )
 
     async def refuse_before_upload(self, owner: str | None, idempotency_key: str | None) -> None:
@@ -106,13 +116,8 @@ class Admission:
     @asynccontextmanager
     async def uploading(self) -> AsyncIterator[None]:
         """Count one upload of the caller. Raises `QueueFull` if there are too many at the same time."""
-        if self.uploads >= self._settings.uploads:
-            detail = f"At most {self._settings.uploads} are taken."
-            raise QueueFull("Too many uploads at the same time", detail, RETRY_LATER)
-        client, most = caller.get(), self._settings.uploads_of_one_client
-        if self._uploads_by_client[client] >= most:
-            detail = f"One client may have at most {most} at once."
-            raise QueueFull("Too many of your uploads at the same time", detail, RETRY_LATER)
+        client = caller.get()
+        self._refuse_when_uploads_are_full(client)
         self.uploads += 1
         self._uploads_by_client[client] += 1
         try:
@@ -121,6 +126,25 @@ class Admission:
             self.uploads -= 1
             self._uploads_by_client[client] -= 1
             self._uploads_by_client += Counter()  # drops clients with none
+
+    def _refuse_when_uploads_are_full(self, client: str) -> None:
+        if self.uploads >= self._settings.uploads:
+            raise QueueFull(
+                ErrorCode.UPLOADS_FULL,
+                "Too many uploads at the same time",
+                "At most {most} are taken.",
+                RETRY_LATER,
+                most=self._settings.uploads,
+            )
+        most = self._settings.uploads_of_one_client
+        if self._uploads_by_client[client] >= most:
+            raise QueueFull(
+                ErrorCode.CLIENT_UPLOADS_FULL,
+                "Too many of your uploads at the same time",
+                "One client may have at most {most} at once.",
+                RETRY_LATER,
+                most=most,
+            )
 
     async def start(
         self, upload: Upload, wish: TaskOptions, owner: str | None, idempotency_key: str | None = None
@@ -190,7 +214,9 @@ class Admission:
         task = await asyncio.to_thread(self._store.with_idempotency_key, owner, key)
         if task and task.request_hash != body:
             raise Conflict(
-                "The Idempotency-Key was used for another request", "Use a new key for each request that differs."
+                ErrorCode.IDEMPOTENCY_KEY_USED,
+                "The Idempotency-Key was used for another request",
+                "Use a new key for each request that differs.",
             )
         return task
 
@@ -258,7 +284,11 @@ class Admission:
         if wish.visible_label or not labels.words:
             return labels
         if not self._settings.visible_label_optional:
-            raise InvalidValue("This server makes no video without its visible label", "Leave visible_label out.")
+            raise InvalidValue(
+                ErrorCode.LABEL_REQUIRED,
+                "This server makes no video without its visible label",
+                "Leave visible_label out.",
+            )
         return labels.without_visible()
 
     def _cache_key(self, options: RenderOptions, upload: Upload, engine: str, labels: LabelOptions) -> str | None:

@@ -8,6 +8,7 @@ from api.tasks.cache import TaskSnapshot
 from api.tasks.forecast import Forecast, Span
 from api.tasks.model import FINAL, Task, TaskStatus
 from dice_talk.engines import weights_of
+from dice_talk.error_codes import ErrorCode
 
 
 def describe_task(snapshot: TaskSnapshot, forecast: Forecast, now: datetime, checkpoints: Path) -> TaskState:
@@ -30,6 +31,8 @@ def describe_task(snapshot: TaskSnapshot, forecast: Forecast, now: datetime, che
         created_at=task.created_at,
         updated_at=task.updated_at,
         detail=render.detail,
+        error_code=ErrorCode.known(render.error_code) if render.error_code else None,
+        error_params=render.error_params,
         stage=render.stage,
         queue_position=position,
         engine=render.engine,

@@ -27,6 +27,7 @@ from api.tasks.model import FINAL, Task, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from dice_talk import __version__
 from dice_talk.engines import choose_engine, weights_of
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Synthesis:
         async with self._admission.lock:
             task = await self._lookup.find(task_id, owner)
             if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
-                raise Conflict("The task has ended already")
+                raise Conflict(ErrorCode.TASK_ENDED, "The task has ended already")
             await self._cancel_unwanted(task.render.id)
         log.info("task %s cancelled", task_id)
         return await self.status(task_id, owner)
@@ -150,7 +151,7 @@ class Synthesis:
         render = task.render
         if render.status is not TaskStatus.COMPLETED:
             detail = f"It failed: {render.message}" if render.status in FINAL else "Ask for its status until COMPLETED."
-            raise TaskNotCompleted("Task not completed yet", detail)
+            raise TaskNotCompleted(ErrorCode.TASK_NOT_COMPLETED, "Task not completed yet", detail)
         return task
 
     def load(self) -> Load:
@@ -167,7 +168,7 @@ class Synthesis:
         """Raises `QueueFull` or `Unavailable` if no task can be accepted now. Blocking."""
         health = self.health()
         if health.status != "healthy":
-            raise Unavailable("The service is not ready", health.detail, RETRY_LATER)
+            raise Unavailable(ErrorCode.NOT_READY, "The service is not ready", health.detail, RETRY_LATER)
         self._admission.refuse_when_closed()
         self._admission.refuse_when_full()
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from api.errors import InvalidValue
 from api.tasks.model import Task
+from dice_talk.error_codes import ErrorCode
 
 Place = tuple[datetime, str]
 """A task's time of creation and id."""
@@ -25,5 +26,7 @@ def decode_cursor(cursor: str) -> Place:
         if time.tzinfo or not task_id:
             raise ValueError
     except (ValueError, binascii.Error) as error:
-        raise InvalidValue("The cursor is not one of this server", "Send next_cursor as it was given.") from error
+        raise InvalidValue(
+            ErrorCode.CURSOR_INVALID, "The cursor is not one of this server", "Send next_cursor as it was given."
+        ) from error
     return time, task_id

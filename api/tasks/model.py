@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.labels import LabelOptions, signature
 from dice_talk.options import RenderOptions
 
@@ -40,6 +41,8 @@ CANCELLED: dict[str, Any] = {
     "stage": "cancelled",
     "message": "Cancelled",
     "detail": None,
+    "error_code": ErrorCode.CANCELLED.value,
+    "error_params": None,
     "step": 0,
     "steps": 0,
 }
@@ -68,6 +71,8 @@ class Render:
     step: int = 0  # of `steps` in this stage; 0 of 0 if nothing is counted
     steps: int = 0
     detail: str | None = None  # if it failed: what to try
+    error_code: str | None = None  # if it failed: an `ErrorCode`
+    error_params: dict[str, Any] | None = None  # the values in message and detail
     attempts: int = 0  # started so far
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine as Database
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MIGRATIONS = {
     1: (
         "ALTER TABLE tasks ADD COLUMN owner VARCHAR(64)",
@@ -39,6 +39,13 @@ MIGRATIONS = {
         "CREATE UNIQUE INDEX uq_tasks_idempotency_key ON tasks (idempotency_key, (COALESCE(owner, '')))",
         "ALTER TABLE renders ADD COLUMN labels JSON NOT NULL DEFAULT '{}'",
     ),
+    4: (
+        "ALTER TABLE renders ADD COLUMN error_code VARCHAR(64)",
+        "ALTER TABLE renders ADD COLUMN error_params JSON",
+        "UPDATE renders SET error_code = 'cancelled' WHERE status = 'FAILED' AND stage = 'cancelled'",
+        # An earlier release kept only the sentence.
+        "UPDATE renders SET error_code = 'render_failed' WHERE status = 'FAILED' AND error_code IS NULL",
+    ),
 }
 """By version, the statements that lead to the next one, in SQL for SQLite and PostgreSQL. New tables need none."""
 
@@ -68,6 +75,8 @@ renders = sa.Table(
     sa.Column("steps", sa.Integer, nullable=False),
     sa.Column("pixels", sa.Integer, nullable=False),
     sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_params", sa.JSON(none_as_null=True)),
     sqlite_autoincrement=True,  # a number is never reused, not even after rows were removed
 )
 tasks = sa.Table(

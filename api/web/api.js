@@ -13,19 +13,21 @@ export class ApiError extends Error {
     this.status = status;
     this.error = body.error ?? "";
     this.detail = body.detail ?? "";
+    this.code = body.code ?? null;
+    this.params = body.params ?? {};
     this.retryAfter = retryAfter;
   }
 
   get needsKey() {
-    return this.status === 401 || (this.status === 403 && /key/i.test(this.error));
+    return ["key_missing", "key_unknown", "key_revoked"].includes(this.code);
   }
 
   // In the language of the page.
   get words() {
     if (this.status === 0) return t("error.network");
-    const first = fromServer(this.error) || t("error.unexpected", { status: this.status });
+    const words = fromServer(this) || t("error.unexpected", { status: this.status });
     const wait = this.retryAfter ? t("error.later", { time: t("time.seconds", { n: this.retryAfter }) }) : "";
-    return sentences(first, fromServer(this.detail), wait);
+    return sentences(words, wait);
   }
 }
 

@@ -17,7 +17,7 @@ import { speech } from "./speech.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
 import * as verification from "./verification.js";
-import { currentLanguage, durationRange, emotionName, fromServer, sentences, switchLanguage, t, translate } from "./texts.js";
+import { currentLanguage, durationRange, emotionName, errorOf, fileOf, fromServer, sentences, switchLanguage, t, translate } from "./texts.js";
 
 const FIRST_EMOTION = "happy";
 let emotions = [];
@@ -183,19 +183,20 @@ function missing(id, words, field) {
 
 function explain(error, place = "submit-error") {
   if (error.status === undefined) throw error;
-  if (error.needsKey) return keys.ask(api.hasKey() ? fromServer(error.error) : null);
-  const sentence = error.error;
-  if (options.blame(error.words, sentence)) return;
-  if (/\b(image|picture|portrait|face)\b/i.test(sentence)) missing("portrait-error", error.words, byId("image-file"));
-  else if (/\b(audio|recording|speech)\b/i.test(sentence)) missing("speech-error", error.words, byId("audio-file"));
+  if (error.needsKey) return keys.ask(api.hasKey() ? fromServer(error) : null);
+  if (options.blame(error.words, error.params.field)) return;
+  const file = fileOf(error);
+  if (file === "image") missing("portrait-error", error.words, byId("image-file"));
+  else if (file === "audio") missing("speech-error", error.words, byId("audio-file"));
   else complain(place, error.words);
 }
 
 // A task that failed because of what was sent says so there as well.
 function onFailed(state, words) {
   if (!mine(task.id)) return;
-  if (/\b(image|picture|portrait|face)\b/i.test(state.message)) complain("portrait-error", words, byId("image-file"));
-  else if (/\b(audio|recording|speech)\b/i.test(state.message)) complain("speech-error", words, byId("audio-file"));
+  const file = fileOf(errorOf(state));
+  if (file === "image") complain("portrait-error", words, byId("image-file"));
+  else if (file === "audio") complain("speech-error", words, byId("audio-file"));
 }
 
 // --- What is shown

@@ -132,8 +132,8 @@ function reveal(name) {
 }
 
 // Whether the server's error is about one of these fields.
-export function blame(words, sentence) {
-  const field = fields.find(({ name }) => new RegExp(`\\b${name}\\b`).test(sentence));
+export function blame(words, wrong) {
+  const field = fields.find(({ name }) => name === wrong);
   if (!field) return false;
   complain(`option-${field.name}-error`, words, byId(`option-${field.name}`));
   reveal(field.name);

@@ -5,7 +5,7 @@ import * as capture from "./capture.js";
 import { preparePicture, thumbnail, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
 import { byId, complain, element, openOnEnter } from "./page.js";
-import { advice, t } from "./texts.js";
+import { advice, fileOf, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
 // Options that change what is found, or how long rendering takes.
@@ -118,7 +118,7 @@ async function look() {
     portrait.found = null;
     asked = ""; // so that it can be asked again
     // A missing call is not the picture's fault, and errors in options are shown when the form is sent.
-    if ([400, 413].includes(error.status) && /\bimage\b/i.test(error.error)) complain("portrait-error", error.words, byId("image-file"));
+    if (fileOf(error) === "image") complain("portrait-error", error.words, byId("image-file"));
     else if (error.needsKey) onChange(null, error);
   }
   draw();

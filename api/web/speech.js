@@ -5,7 +5,7 @@ import * as capture from "./capture.js";
 import { FileTooLarge, MAX_SECONDS, prepareSpeech, UnreadableFile } from "./media.js";
 import { byId, complain, element, openOnEnter, show } from "./page.js";
 import { warnings } from "./portrait.js";
-import { clock, t } from "./texts.js";
+import { clock, fileOf, t } from "./texts.js";
 
 export const speech = { file: null, name: "", seconds: null, peaks: null, url: null, found: null };
 let onChange = () => {};
@@ -115,7 +115,7 @@ async function look() {
     onChange(speech.found);
   } catch (error) {
     if (error.name === "AbortError") return;
-    if ([400, 413].includes(error.status) && /\baudio\b/i.test(error.error)) complain("speech-error", error.words, byId("audio-file"));
+    if (fileOf(error) === "audio") complain("speech-error", error.words, byId("audio-file"));
     else if (error.needsKey) onChange(null, error);
   }
   draw();

@@ -5,7 +5,7 @@ import { face } from "./faces.js";
 import * as history from "./history.js";
 import { announce, byId, calm, complain, element, show } from "./page.js";
 import { warnings } from "./portrait.js";
-import { clock, duration, durationRange, emotionName, fromServer, known, sentences, t } from "./texts.js";
+import { clock, duration, durationRange, emotionName, errorOf, fromServer, known, t } from "./texts.js";
 
 const ASK_AGAIN_MS = 2000;
 
@@ -67,7 +67,7 @@ export function close() {
   document.title = t("page.title");
 }
 
-export const statusOf = (state) => (state.cancelled || (state.status === "FAILED" && state.message === "Cancelled") ? "CANCELLED" : state.status);
+export const statusOf = (state) => (state.cancelled || state.error_code === "cancelled" ? "CANCELLED" : state.status);
 
 function see(state, play) {
   const before = task.state;
@@ -78,7 +78,7 @@ function see(state, play) {
     showVideo(play);
     if (play) announce(t("task.announce.done"));
   } else if (state.status === "FAILED" && statusOf(state) !== "CANCELLED") {
-    callbacks.onFailed(state, sentences(fromServer(state.message), fromServer(state.detail)));
+    callbacks.onFailed(state, fromServer(errorOf(state)));
   }
   callbacks.onChange();
 }
@@ -144,7 +144,7 @@ function left(state) {
 function drawFailure(state, status) {
   const titles = { CANCELLED: t("task.cancelled"), GONE: t("history.state.GONE") };
   byId("failed-title").textContent = titles[status] ?? t("task.failed");
-  const words = sentences(fromServer(state.message), fromServer(state.detail));
+  const words = fromServer(errorOf(state));
   byId("failed-words").textContent = status === "CANCELLED" ? t("task.cancelled.detail") : words;
   byId("failed-face").replaceChildren(face(status === "CANCELLED" ? "neutral" : "sad"));
 }

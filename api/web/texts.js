@@ -1,7 +1,8 @@
 // Words in the language of the page, and how numbers and times are said in it.
 
 import { en } from "./en.js";
-import { zh, zhAdvice, zhServer } from "./zh.js";
+import { zhErrors, zhValues } from "./zh-errors.js";
+import { zh, zhAdvice } from "./zh.js";
 
 export const tables = { en, zh };
 const STORED = "dice-talk.language";
@@ -38,20 +39,33 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-// Several sentences, and several findings about one form, arrive as one text.
-export function fromServer(text) {
-  if (language === "en" || !text) return text ?? "";
-  let said = "";
-  for (let rest = text; rest; ) {
-    const rule = zhServer.find(([pattern]) => pattern.test(rest));
-    const [found] = (rule?.[0] ?? /^[^]*?[^](?=[.;] |$)/).exec(rest);
-    const [gap] = /^[.;]? */.exec(rest.slice(found.length));
-    rest = rest.slice(found.length + gap.length);
-    said += rule ? found.replace(...rule) : found;
-    if (rest) said = gap.startsWith(";") ? `${said}；` : ended(said);
-  }
-  return said;
+// An error's words: the server's own, or Chinese ones by its code.
+export function fromServer({ code, params, error, detail }) {
+  const words = (language === "zh" && zhErrors[code]) || [];
+  return words.map((sentence) => filled(sentence, { error, detail, ...params })).join("") || sentences(error, detail);
 }
+
+// Without a value for one of its names, a sentence is left out.
+function filled(sentence, values) {
+  const names = [...sentence.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+  if (names.some((name) => (values[name] ?? "") === "")) return "";
+  return sentence.replace(/\{(\w+)\}/g, (_, name) => inChinese(name, values[name])).replaceAll("” ", "”");
+}
+
+function inChinese(name, value) {
+  if (name === "field" && known(`option.${value}`)) return `“${t(`option.${value}`)}”`;
+  return zhValues[name]?.[value] ?? value;
+}
+
+// Which of the files an error is about: "image", "audio", or none.
+export function fileOf({ code, params }) {
+  if (/^(image|face)_|^no_(such_)?face$/.test(code)) return "image";
+  if (/^audio_/.test(code)) return "audio";
+  return ["image", "audio"].includes(params?.field) ? params.field : null;
+}
+
+// A failed task has its error among its other fields.
+export const errorOf = (state) => ({ code: state.error_code, params: state.error_params, error: state.message, detail: state.detail });
 
 const ended = (sentence) => (/[.!?。！？…]$/.test(sentence) ? sentence : sentence + (language === "zh" ? "。" : "."));
 
@@ -60,7 +74,7 @@ export const sentences = (...parts) => parts.filter(Boolean).map(ended).join(lan
 
 // Fields by the names that they have on the page.
 export function advice({ code, message }) {
-  const words = (language === "zh" && zhAdvice[code]) || fromServer(message);
+  const words = (language === "zh" && zhAdvice[code]) || message;
   return words.replace(/\b([a-z]+_[a-z_]+|crop)(=true)?\b/g, (name, field) => (known(`option.${field}`) ? t("advice.field", { name: t(`option.${field}`) }) : name));
 }
 

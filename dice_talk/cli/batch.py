@@ -19,7 +19,7 @@ from dice_talk.cli import codes
 from dice_talk.cli.options import ENGINE, JSON, Command, options_of
 from dice_talk.cli.screen import Bars, complain, explain, tell
 from dice_talk.client import ServerUnreachable
-from dice_talk.errors import DiceTalkError
+from dice_talk.errors import DiceTalkError, file_facts
 from dice_talk.kinds import HEAD_BYTES, Family, kind_of
 from dice_talk.options import RenderOptions
 from dice_talk.whole import written_whole
@@ -176,7 +176,8 @@ class Results:
             self.code = self.code or codes.code_of(error)
             self._bars.show(video.name, 0, "failed")
             complain(f"{video.name}: {explain(error)}")
-            self._tell(video, {"error": str(error), "detail": getattr(error, "detail", None)})
+            facts = error.facts() if isinstance(error, DiceTalkError) else file_facts(error)
+            self._tell(video, facts | {"error": str(error)})
         else:
             if facts:
                 self._bars.show(video.name, 1, "done")

@@ -8,6 +8,7 @@ import click
 from dice_talk.cli import codes
 from dice_talk.cli.options import CHECKPOINTS
 from dice_talk.diffusion.files import HUB_FILES, OPTIONAL_FILES
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 
@@ -75,7 +76,9 @@ def make_tiny_checkpoints(folder: Path) -> int:
     try:
         tiny = importlib.import_module("dice_talk.diffusion.tiny")
     except ModuleNotFoundError as error:
-        raise EngineUnavailable(f"{error.name} is not installed", "Run: ./start_server.sh install diffusion") from error
+        raise EngineUnavailable(
+            ErrorCode.PACKAGE_MISSING, f"{error.name} is not installed", "Run: ./start_server.sh install diffusion"
+        ) from error
     tiny.make_tiny_checkpoints(folder)
     click.echo(f"Tiny random weights are in {folder}. The videos they make show noise.")
     return codes.DONE

@@ -1,8 +1,6 @@
 """Exit codes, as documented in docs/cli.md."""
 
-from http import HTTPStatus
-
-from dice_talk.client import Refused, ServerUnreachable
+from dice_talk.client import KeyRefused, ServerBusy, ServerUnreachable
 from dice_talk.errors import EngineUnavailable
 
 DONE = 0
@@ -15,15 +13,8 @@ NOT_THERE = 3
 STOPPED = 130
 """By Ctrl-C, as shells count it."""
 
-_CLOSED = {
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-}
-
 
 def code_of(error: Exception) -> int:
     """The exit code that an error stands for."""
-    closed = isinstance(error, Refused) and error.status in _CLOSED
-    return NOT_THERE if closed or isinstance(error, EngineUnavailable | ServerUnreachable) else FAILED
+    not_there = EngineUnavailable | KeyRefused | ServerBusy | ServerUnreachable
+    return NOT_THERE if isinstance(error, not_there) else FAILED

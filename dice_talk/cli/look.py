@@ -49,7 +49,7 @@ def _found(file: Input, options: RenderOptions, engine: str, *, portrait: bool) 
         try:
             found = looking.look_at(file.path, options, engine) if portrait else looking.listen_to(file.path, options)
         except DiceTalkError as error:
-            return {"error": str(error), "detail": error.detail}
+            return error.facts()
     return dict(found)
 
 

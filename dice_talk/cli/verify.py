@@ -11,7 +11,7 @@ import click
 from dice_talk.cli import codes
 from dice_talk.cli.options import JSON
 from dice_talk.cli.screen import quiet, silence_libraries, tell
-from dice_talk.errors import DiceTalkError
+from dice_talk.errors import DiceTalkError, file_facts
 
 
 @click.command
@@ -38,9 +38,9 @@ def _found(file: Path) -> dict[str, Any]:
         try:
             return asdict(importlib.import_module("dice_talk.labels.reading").read(file))
         except DiceTalkError as error:
-            return {"error": str(error), "detail": error.detail}
+            return error.facts()
         except OSError as error:
-            return {"error": error.strerror or str(error), "detail": None}
+            return file_facts(error)
 
 
 def _in_words(file: Path, found: dict[str, Any]) -> str:

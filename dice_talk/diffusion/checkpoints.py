@@ -25,6 +25,7 @@ from dice_talk.diffusion.layers import EmotionModel, PoseGuider, TokenProjector
 from dice_talk.diffusion.priors import read_prior
 from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
 from dice_talk.emotions import Emotion
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 State = Mapping[str, Tensor]
@@ -128,7 +129,7 @@ def load_strictly(module: Module, state: State, source: str, unused: tuple[str, 
     }
     if any(faults.values()):
         said = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in faults.items() if keys)
-        raise EngineUnavailable(f"{source} does not hold the weights expected", said)
+        raise EngineUnavailable(ErrorCode.WEIGHTS_DAMAGED, f"{source} does not hold the weights expected", said)
     if idle:
         logger.info("%s: %d keys are not used for inference: %s", source, len(idle), _some(sorted(idle)))
     module.load_state_dict({key: state[key] for key in wanted}, assign=True)
@@ -217,7 +218,9 @@ def _projector_size(state: State, prefix: str, source: str) -> tuple[int, int, i
 
 def _get(state: State, key: str, source: str) -> Tensor:
     if key not in state:
-        raise EngineUnavailable(f"{source} does not hold the weights expected", f"1 missing: {key}")
+        raise EngineUnavailable(
+            ErrorCode.WEIGHTS_DAMAGED, f"{source} does not hold the weights expected", f"1 missing: {key}"
+        )
     return state[key]
 
 
@@ -248,7 +251,9 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise EngineUnavailable(f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)) from error
+        raise EngineUnavailable(
+            ErrorCode.WEIGHTS_DAMAGED, f"{path.parent.name}/{path.name} can't be read", _what_to_do(error)
+        ) from error
 
 
 @contextmanager
@@ -259,7 +264,9 @@ def _described_by(source: str) -> Iterator[None]:
     except EngineUnavailable:
         raise
     except Exception as error:
-        raise EngineUnavailable(f"{source} does not describe the network expected", _what_to_do(error)) from error
+        raise EngineUnavailable(
+            ErrorCode.WEIGHTS_DAMAGED, f"{source} does not describe the network expected", _what_to_do(error)
+        ) from error
 
 
 def _what_to_do(error: Exception) -> str:

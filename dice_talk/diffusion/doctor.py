@@ -19,6 +19,7 @@ from dice_talk.diffusion.files import (
 )
 from dice_talk.diffusion.spec import SPEC
 from dice_talk.doctor import BAD, GOOD, NOTE, Finding
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 _GIB = 2**30
@@ -121,7 +122,9 @@ def _import(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # installed for another machine, or by halves
-        raise EngineUnavailable(f"the diffusion engine's packages can't be loaded: {error}") from error
+        raise EngineUnavailable(
+            ErrorCode.PACKAGE_MISSING, f"the diffusion engine's packages can't be loaded: {error}"
+        ) from error
 
 
 def _size(count: int) -> str:

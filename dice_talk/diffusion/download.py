@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dice_talk.diffusion.checksums import checksum_of, note
 from dice_talk.diffusion.files import DICE_LICENCE, HUB_FILES, PRIORS, Source
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105
@@ -40,7 +41,7 @@ class HostUnreachable(DownloadFailed):
     """Nobody answers at `host`, or not to the end."""
 
     def __init__(self, message: str, detail: str, host: str) -> None:
-        super().__init__(message, detail)
+        super().__init__(ErrorCode.DOWNLOAD_FAILED, message, detail)
         self.host = host
 
 
@@ -108,7 +109,7 @@ def fetch(folder: Path, remote: Remote) -> None:
     if remote.size not in (None, got.size) or remote.sha256 not in (None, got.sha256):
         if remote.size is None or got.size >= remote.size:
             part.unlink()  # going on would never end well
-        raise DownloadFailed(f"{remote.path} did not arrive whole", "Run the command again.")
+        raise DownloadFailed(ErrorCode.DOWNLOAD_FAILED, f"{remote.path} did not arrive whole", "Run the command again.")
     note(folder, remote.path, got)
     part.replace(target)
 
@@ -153,7 +154,7 @@ def _transfer(remote: Remote, part: Path) -> None:
             there = 0
         elif not _continues(answer, remote, there):  # a server that does not know If-Range
             part.unlink()
-            raise DownloadFailed(f"{remote.path} has changed", "Run the command again.")
+            raise DownloadFailed(ErrorCode.DOWNLOAD_FAILED, f"{remote.path} has changed", "Run the command again.")
         with (
             part.open("ab" if there else "wb") as file,
             tqdm(total=remote.size, initial=there, desc=remote.path, unit="B", unit_scale=True) as bar,
@@ -181,7 +182,11 @@ def _ask(remote: Remote, headers: Mapping[str, str] | None = None) -> requests.R
     answer = requests.get(remote.url, headers=asked, stream=True, timeout=_TIMEOUTS_S)
     if not answer.ok:
         answer.close()
-        raise DownloadFailed(f"{remote.url} answers {answer.status_code} {answer.reason}", _advice(answer.status_code))
+        raise DownloadFailed(
+            ErrorCode.DOWNLOAD_FAILED,
+            f"{remote.url} answers {answer.status_code} {answer.reason}",
+            _advice(answer.status_code),
+        )
     return answer
 
 
@@ -197,7 +202,9 @@ def _explained(remote: Remote) -> Iterator[None]:
             urlsplit(remote.url).netloc,
         ) from error
     except OSError as error:
-        raise DownloadFailed(f"{remote.path} can't be written ({error.strerror})", "Is the disk full?") from error
+        raise DownloadFailed(
+            ErrorCode.DOWNLOAD_FAILED, f"{remote.path} can't be written ({error.strerror})", "Is the disk full?"
+        ) from error
 
 
 def _advice(code: int) -> str:

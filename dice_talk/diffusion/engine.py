@@ -43,6 +43,7 @@ from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
 from dice_talk.engine import DEFAULT_TUNING, Progress, RenderJob, RenderResult, Report, Tuning
 from dice_talk.engines import fingerprint, versions
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFailed
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
@@ -82,8 +83,10 @@ def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
         if not is_out_of_memory(error):
             raise
         raise EngineUnavailable(
-            f"The weights do not fit into the memory of this server's device ({name(device)})",
+            ErrorCode.WEIGHTS_TOO_LARGE,
+            "The weights do not fit into the memory of this server's device ({device})",
             "End what else uses it, or set DICE_TALK_ENGINE=lite.",
+            device=name(device),
         ) from error
     weights = weights_label(checkpoints)
     logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
@@ -131,7 +134,11 @@ class DiffusionEngine:
         with self._detecting:
             faces = self.detect(portrait)
         if not faces:
-            raise NoFaceFound("No face was found in the image", "Send a portrait with one face, seen from the front.")
+            raise NoFaceFound(
+                ErrorCode.NO_FACE,
+                "No face was found in the image",
+                "Send a portrait with one face, seen from the front.",
+            )
         face = choose(largest(faces), job.options.face_index)
         if job.options.crop:
             portrait, face = _cropped(portrait, face, job.options.expand_ratio)
@@ -183,7 +190,11 @@ class DiffusionEngine:
             state.save()
             raise
         if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
-            raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
+            raise RenderFailed(
+                ErrorCode.OVERFLOW,
+                "The model's numbers overflowed",
+                "Lower ref_scale and emo_scale, or try another seed.",
+            )
         return latents
 
     def _noisy(self, task: Task, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
@@ -284,8 +295,11 @@ def _memory_explained(options: RenderOptions) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise RenderFailed(
-            f"This server has too little memory for a video of min_resolution {options.min_resolution}",
-            _less_memory(options.min_resolution),
+            ErrorCode.TOO_LITTLE_MEMORY,
+            "This server has too little memory for a video of min_resolution {min_resolution}",
+            "{advice}",
+            min_resolution=options.min_resolution,
+            advice=_less_memory(options.min_resolution),
         ) from error
 
 

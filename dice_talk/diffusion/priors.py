@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 PRIOR_WIDTH = 256
@@ -34,9 +35,15 @@ def read_prior(path: Path) -> Prior:
                 prior = np.load(file, allow_pickle=False).astype(np.float32)
     except Exception as error:  # NumPy's reader of headers is Python's own tokenizer, with all of its errors
         words = str(error) if isinstance(error, ValueError) else f"It is missing or damaged ({type(error).__name__})."
-        raise EngineUnavailable(f"The emotion prior {path.name} can't be read", words) from error
+        raise EngineUnavailable(
+            ErrorCode.WEIGHTS_DAMAGED, f"The emotion prior {path.name} can't be read", words
+        ) from error
     if prior.size != PRIOR_WIDTH or not np.isfinite(prior).all():
-        raise EngineUnavailable(f"The emotion prior {path.name} is damaged", f"It must hold {PRIOR_WIDTH} numbers.")
+        raise EngineUnavailable(
+            ErrorCode.WEIGHTS_DAMAGED,
+            f"The emotion prior {path.name} is damaged",
+            f"It must hold {PRIOR_WIDTH} numbers.",
+        )
     return prior.reshape(1, PRIOR_WIDTH)
 
 

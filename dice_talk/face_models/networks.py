@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 Blob = NDArray[np.float32]
@@ -58,6 +59,7 @@ def read(file: str, folder: Path = FOLDER) -> bytes:
     content = (folder / file).read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256[file]:
         raise EngineUnavailable(
+            ErrorCode.WEIGHTS_DAMAGED,
             f"The model file {file} is damaged",
             "Its SHA-256 is not that of the release. Restore dice_talk/face_models: with `git checkout "
             "dice_talk/face_models`, or by installing DICE-Talk Server again.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, RenderFailed
 from dice_talk.labels import AIGC, Labels, signature, xmp
 from dice_talk.labels.boxes import boxes
@@ -56,22 +57,27 @@ def check(path: Path, labels: Labels) -> None:
     if labels.signed and (signed is None or signed["state"] not in ("valid", "trusted")):
         wrong.append(f"signature: {signed}")
     if wrong:
-        raise RenderFailed("The finished video lacks its labels", "; ".join(wrong))
+        raise RenderFailed(ErrorCode.RESULT_INVALID, "The finished video lacks its labels", "; ".join(wrong))
 
 
 def _metadata(file: Any) -> dict[str, str]:
     """FFmpeg is told what it reads, and may open nothing else and decode nothing."""
     if next((one.kind for one in boxes(file)), None) != b"ftyp":
-        raise InvalidVideo("The file is not an MP4 video", "Send an MP4, as this service makes them.")
+        raise InvalidVideo(
+            ErrorCode.VIDEO_TYPE, "The file is not an MP4 video", "Send an MP4, as this service makes them."
+        )
     file.seek(0)
     try:
         options = {"protocol_whitelist": "", "codec_whitelist": "none"}
         with av.open(file, "r", format="mov", options=options, metadata_errors="replace") as container:
             if not container.streams.video:
-                raise InvalidVideo("There is no picture in the file", "Send an MP4 video.")
+                raise InvalidVideo(
+                    ErrorCode.VIDEO_WITHOUT_PICTURE, "There is no picture in the file", "Send an MP4 video."
+                )
             return dict(container.metadata)
     except av.FFmpegError as error:
-        raise InvalidVideo("The video can't be read", "The file is damaged or incomplete. Send a whole MP4.") from error
+        detail = "The file is damaged or incomplete. Send a whole MP4."
+        raise InvalidVideo(ErrorCode.VIDEO_DAMAGED, "The video can't be read", detail) from error
 
 
 def _texts(text: str) -> dict[str, str] | str:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from dice_talk import __version__
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import RenderFailed
 from dice_talk.labels import SOURCE_TYPES, LabelOptions, Labels
 from dice_talk.labels.boxes import boxes
@@ -74,7 +75,8 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
             builder.sign(signer, "video/mp4", unsigned, signed)
         part.replace(path)
     except (c2pa.C2paError, SigningError) as error:
-        raise RenderFailed("The video could not be signed", f"{error}. Tell whoever runs this server.") from error
+        detail = f"{error}. Tell whoever runs this server."
+        raise RenderFailed(ErrorCode.SIGNING_FAILED, "The video could not be signed", detail) from error
     finally:
         part.unlink(missing_ok=True)
 

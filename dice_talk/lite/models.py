@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from dice_talk.detect import load_detector
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import NoFaceFound
 from dice_talk.face import Box, Detector, choose, iou, largest
 from dice_talk.face_models import FaceMesh, Mask, PersonSegmenter, Points, load_mesh, load_segmenter
@@ -99,11 +100,13 @@ def no_face(boxes: list[Box]) -> NoFaceFound:
     """Why none can be used, where the detector found `boxes`."""
     if boxes:
         return NoFaceFound(
+            ErrorCode.FACE_UNCLEAR,
             "A face was found in the image, but not its features",
             "Eyes, nose and mouth must be visible: use a picture that shows the face from the front or at a slight "
             "angle, without a mask or a hand over it.",
         )
     return NoFaceFound(
+        ErrorCode.NO_FACE,
         "No face was found in the image",
         "Use a sharp, well-lit picture of one person who faces the camera, with the head at least 60 pixels high "
         "and upright.",

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,13 +23,17 @@ from dice_talk import client as module
 from dice_talk.client import (
     Client,
     Health,
+    KeyRefused,
     NotInTime,
     Refused,
+    ServerBusy,
     ServerUnreachable,
     TaskCreated,
     TaskFailed,
+    TaskNotFound,
     TaskState,
 )
+from dice_talk.error_codes import ErrorCode
 from dice_talk.video import probe
 from tests.conftest import ROOT, Service
 from tests.waiting import wait_for
@@ -189,11 +194,12 @@ def test_errors_have_the_words_of_the_server(real_service: Service, portrait: Pa
     with Client(real_service.url + "/") as client:
         with pytest.raises(Refused, match="fps must be between 8 and 60, got 100") as refused:
             client.submit(portrait, speech, fps=100)
-        assert refused.value.status == 400
+        assert (refused.value.status, refused.value.code) == (400, ErrorCode.VALUE_OUT_OF_RANGE)
+        assert refused.value.params == {"field": "fps", "low": 8, "high": 60, "got": "100"}
         with pytest.raises(Refused, match="emotion is not one of the known values") as refused:
             client.submit(portrait, speech, "bored")
         assert "'happy'" in str(refused.value.detail)
-        with pytest.raises(Refused, match="Task not found"):
+        with pytest.raises(TaskNotFound, match="Task not found"):
             client.status("no-such-task")
         with pytest.raises(Refused, match="Unknown form field: dance"):
             client.submit(portrait, speech, dance=1)
@@ -207,6 +213,7 @@ def test_a_failed_task(real_service: Service, speech: Path, tmp_path: Path) -> N
         with pytest.raises(TaskFailed, match="No face was found") as failed:
             client.wait(task.task_id, timeout=60)
         assert (failed.value.state.status, failed.value.detail) == ("FAILED", failed.value.state.detail)
+        assert failed.value.code is ErrorCode.NO_FACE
 
 
 def test_the_key(serve: Any, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,13 +224,51 @@ def test_the_key(serve: Any, portrait: Path, speech: Path, tmp_path: Path, monke
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    with Client(service.url) as client, pytest.raises(Refused, match="An API key is needed") as refused:
+    with Client(service.url) as client, pytest.raises(KeyRefused, match="An API key is needed") as refused:
         client.submit(portrait, speech)
-    assert refused.value.status == 401
+    assert (refused.value.status, refused.value.code) == (401, ErrorCode.KEY_MISSING)
     monkeypatch.setenv(module.KEY_VARIABLE, secret)
     monkeypatch.setenv(module.SERVER_VARIABLE, service.url)
     with Client() as client:
         assert client.wait(client.submit(portrait, speech).task_id, timeout=60).status == "COMPLETED"
+
+
+def answering(status: int, body: bytes) -> HTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        (401, b'{"error": "An API key is needed"}', KeyRefused, ErrorCode.UNKNOWN),
+        (503, b'{"error": "Too many tasks are waiting", "detail": null}', ServerBusy, ErrorCode.UNKNOWN),
+        (404, b'{"error": "Task not found"}', Refused, ErrorCode.UNKNOWN),
+        (503, b'{"error": "No", "code": "of_a_later_release"}', ServerBusy, ErrorCode.UNKNOWN),
+        (502, b"<html>Bad Gateway</html>", Refused, ErrorCode.UNKNOWN),
+        (503, b"[]", ServerBusy, ErrorCode.UNKNOWN),
+        (403, b'{"error": "No", "code": "key_revoked"}', KeyRefused, ErrorCode.KEY_REVOKED),
+    ],
+)
+def test_servers_of_other_releases_and_proxies(status: int, body: bytes, kind: type[Refused], code: ErrorCode) -> None:
+    server = answering(status, body)
+    try:
+        with Client(f"http://127.0.0.1:{server.server_port}", retries=0) as client, pytest.raises(Refused) as refused:
+            client.status("any")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (type(refused.value), refused.value.code, refused.value.status) == (kind, code, status)
 
 
 def test_what_is_no_server_of_ours(real_service: Service) -> None:

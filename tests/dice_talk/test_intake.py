@@ -22,4 +22,11 @@ def test_the_first_refusal_ends_it(portrait: Path, speech: Path) -> None:
     assert inspect(portrait, portrait)[1] == {
         "error": "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']",
         "detail": "The file is a JPEG picture. Send the recording itself, as WAV or MP3.",
+        "code": "audio_type",
+        "params": {
+            "kind": "a JPEG picture",
+            "family": "other",
+            "step": "Send the recording itself, as WAV or MP3.",
+            "command": "",
+        },
     }

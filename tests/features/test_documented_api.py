@@ -11,6 +11,7 @@ import requests
 from dice_talk import __version__
 from dice_talk.emotions import Emotion
 from dice_talk.video import probe
+from tests.error_bodies import check_error
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
@@ -18,7 +19,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 def error_of(answer: requests.Response) -> str:
     """The message of an error, after checking its form."""
     body = answer.json()
-    assert set(body) <= {"error", "detail"}
+    check_error(body, answer.status_code)
     assert answer.headers["content-type"] == "application/json"
     assert "Traceback" not in answer.text
     assert "/" not in body["error"] or "image/jpeg" in body["error"] or "audio/wav" in body["error"]
@@ -102,6 +103,7 @@ def test_failure_is_told_with_what_to_try(serve: Any, portrait: Path, speech: Pa
         "No face was found",
         "Send a clear portrait.",
     )
+    assert (state["error_code"], state["error_params"]) == ("no_face", None)
     answer = service.download(task)
     assert (answer.status_code, error_of(answer)) == (400, "Task not completed yet")
     assert not any(name.endswith(".part") for name in service.files())

@@ -133,7 +133,7 @@ def test_old_tasks_are_removed_with_their_files(serve: Any, portrait: Path, spee
     now[0] += timedelta(minutes=2)
     removed = f"{service.url}/api/v1/synthesis/{old}/status"
     wait_for(lambda: requests.get(removed, timeout=60).status_code == 404)
-    assert requests.get(removed, timeout=60).json() == {"error": "Task not found"}
+    assert requests.get(removed, timeout=60).json() == {"error": "Task not found", "code": "task_not_found"}
     assert service.download(shared).status_code == 200, "a later task keeps the video it shares"
     now[0] += timedelta(hours=24)
     wait_for(lambda: not service.files())

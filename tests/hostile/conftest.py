@@ -14,6 +14,7 @@ import requests
 
 from api.settings import Settings
 from tests.conftest import Service, running
+from tests.error_bodies import check_error
 from tests.waiting import wait_for
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system has no /proc to look into")
@@ -50,7 +51,7 @@ def refused(answer: Any, *statuses: int) -> str:
     assert status in (statuses or range(400, 500)), (status, body[:500])
     assert answer.headers["content-type"] == "application/json"
     error = json.loads(body)
-    assert set(error) <= {"error", "detail"}
+    check_error(error, status)
     assert isinstance(error["error"], str)
     for inside in (b"Traceback", b"/tmp", b"site-packages", b".py", b"root:"):
         assert inside not in body

@@ -1,51 +1,20 @@
 """Languages, widths, themes, screen readers, and what the preflight finds drawn on the picture."""
 
-import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from dice_talk.audio_start import _RECORDING
-from dice_talk.image import _PORTRAIT
-from dice_talk.kinds import Family, Kind, Use, explain
-from tests.conftest import ROOT, Service
+from dice_talk.kinds import Family
+from tests.conftest import Service
 from tests.page.steps import choose, offering, scrolls_sideways, shorten, watch_video
 
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
-SPEAKING = [
-    *("api/access.py", "api/children.py", "api/dispatcher.py", "api/inspection.py", "api/places.py", "api/service.py"),
-    *("dice_talk/audio.py", "dice_talk/face.py", "dice_talk/image.py", "dice_talk/image_file.py", "dice_talk/video.py"),
-    *("dice_talk/diffusion/engine.py", "dice_talk/lite/models.py"),
-    *("dice_talk/labels/reading.py", "dice_talk/labels/signature.py"),
-]
-"""Who explains to people what is wrong with their files, or became of their tasks."""
-ERRORS = {
-    *("InvalidImage", "InvalidAudio", "InvalidOptions", "NoFaceFound", "RenderFailed", "_too_many"),
-    *("InvalidValue", "InvalidVideo", "SigningError"),
-    *("Forbidden", "QueueFull", "TooManyRequests", "Unauthorized", "Unavailable"),
-}
 HAN = re.compile(r"[\u4e00-\u9fff]")
-
-
-def sentences_in(file: Path) -> Iterator[str]:
-    """The words of errors that a module raises or tasks fail with, with figures in place of what is filled in."""
-    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
-    for call in calls:
-        words = [*call.args, *(one.value for one in call.keywords if one.arg in ("message", "detail"))]
-        fails = "TaskStatus.FAILED" in map(ast.unparse, call.args)
-        if fails or ast.unparse(call.func) in ERRORS:
-            yield from (text for text in map(text_of, words) if text and text[0].isupper())
-
-
-def text_of(node: ast.expr) -> str | None:
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text_of(part) or "7" for part in node.values if isinstance(part, ast.expr))
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def test_chinese(visit: Callable[..., Any], real_service: Service, bad_pictures: dict[str, Path], speech: Path) -> None:
@@ -66,27 +35,29 @@ def test_chinese(visit: Callable[..., Any], real_service: Service, bad_pictures:
     assert not HAN.search(page.locator("main").inner_text())
 
 
-def steps_of(use: Use) -> Iterator[str]:
-    """What clients are advised to do with files of every family."""
-    for family in Family:
-        yield explain(Kind("FILE", family, "xyz"), use).removeprefix("The file is FILE. ")
-
-
-def test_what_the_server_says_of_files_and_tasks_is_translated(
-    visit: Callable[..., Any], real_service: Service
-) -> None:
-    said = sorted(sentence for file in SPEAKING for sentence in sentences_in(ROOT / file))
-    said += sorted({step for use in (_PORTRAIT, _RECORDING) for step in steps_of(use)})
-    assert len(said) > 50
+def test_errors_are_said_in_chinese_by_their_codes(visit: Callable[..., Any], real_service: Service) -> None:
     page = visit(real_service.url, locale="zh-CN")
-    code = "said => import('/web/texts.js').then(({ fromServer }) => said.map(fromServer))"
-    told = dict(zip(said, page.evaluate(code, said), strict=True))
-    foreign = re.compile("[A-Za-z]{2,} [a-z]{2,}")
-    command = re.compile("(?:ffmpeg|git|magick) .*")
-    without = {text: command.sub("", words) for text, words in told.items()}
-    assert {text: words for text, words in without.items() if foreign.search(words) or not HAN.search(words)} == {}
-    both = page.evaluate(code, ["No face was found in the image. Try again later.; fps must be a number"])
-    assert both == ["图片中没有找到人脸。请稍后重试。；fps 必须是数字"]
+
+    def told(code: str, error: str, detail: str | None = None, **params: object) -> str:
+        facts = {"code": code, "error": error, "detail": detail, "params": params}
+        call = "facts => import('/web/texts.js').then(({ fromServer }) => fromServer(facts))"
+        return str(page.evaluate(call, facts))
+
+    assert told("image_too_small", "", width=32, height=33, least=64) == "图片太小：32 x 33。每边至少 64 像素。"
+    assert told("queue_full", "") == "等待的任务过多。", "what has no figures is left out"
+    assert told("image_too_small", "The image is too small") == "The image is too small。"
+    assert (
+        told("value_out_of_range", "", field="fps", low=8, high=60, got="100")
+        == "“每秒帧数”必须在 8 到 60 之间，现为 100。"
+    )
+    webp = {"kind": "a WebP picture", "step": "", "command": "magick portrait.webp portrait.jpg"}
+    assert told("image_type", "", family="picture", **webp) == (
+        "图片格式不受支持，请使用 JPEG 或 PNG。文件实际是：WebP 图片。请转换为 JPEG 或 PNG。"
+        "转换命令：magick portrait.webp portrait.jpg"
+    )
+    for family in Family:
+        assert HAN.search(told("audio_type", "", family=family.name.lower()).replace("音频格式不受支持，请使用", ""))
+    assert told("of_a_later_release", "Something new", "Do this.") == "Something new。Do this."
 
 
 def test_both_languages_say_the_same_things(visit: Callable[..., Any], real_service: Service) -> None:

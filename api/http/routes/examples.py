@@ -1,65 +1,139 @@
 """Errors as the OpenAPI document shows them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from api.http.access import HINT
 from api.http.errors import ErrorBody
+from dice_talk.error_codes import ErrorCode
 
-NOT_FOUND = {"error": "Task not found"}
-NOT_COMPLETED = {"error": "Task not completed yet", "detail": "Ask for its status until COMPLETED."}
-WRONG_TYPE = {"error": "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"}
-CALLBACK = {
-    "error": "callback_url points to an address that is not allowed",
-    "detail": "It has to be public, or in a network that whoever runs this server allows.",
-}
-LABELLED = {"error": "This server makes no video without its visible label", "detail": "Leave visible_label out."}
-OUT_OF_RANGE = {"error": "fps must be between 8 and 60, got 100"}
-NO_ENGINE = {
-    "error": "Engine 'diffusion' is not available on this server",
-    "detail": "Missing: checkpoint DICE-Talk/unet.pth. Use engine=lite or engine=auto.",
-}
-TOO_LARGE = {"error": "image is too large", "detail": "Allowed: image at most 10 MB, audio at most 50 MB."}
-MALFORMED = {"error": "emotion is not one of the known values", "detail": "Allowed: emotion: 'contempt', 'sad', ..."}
-QUEUE_FULL = {"error": "Too many tasks are waiting", "detail": "At most 100 may wait. Try again later."}
-KEY_USED = {
-    "error": "The Idempotency-Key was used for another request",
-    "detail": "Use a new key for each request that differs.",
-}
-TIMED_OUT = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
-DAMAGED = {
-    "error": "The image can't be decoded",
-    "detail": "The file is damaged or incomplete. Send a whole JPEG or PNG.",
-}
-ANOTHER_VERSION = {
-    "error": "If-Match names another version of this file",
-    "detail": "Download it anew, without the condition.",
-}
-NOT_READY = {"error": "The service is not ready", "detail": "The database does not answer"}
-STOPPING = {"error": "The server is shutting down", "detail": "Try again soon."}
-NO_KEY = {"error": "An API key is needed", "detail": HINT}
-REVOKED = {"error": "The API key was revoked", "detail": "Ask whoever runs this server for another."}
-TOO_MANY = {
-    "error": "Too many requests",
-    "detail": "At most 600 a minute are taken with one key. Ask less often.",
-}
-UNEXPECTED = {"error": "Internal server error", "detail": "The server's log says more."}
-ENDED = {"error": "The task has ended already"}
-BAD_LIMIT = {"error": "limit must be between 1 and 100, got 0"}
-BAD_CURSOR = {"error": "The cursor is not one of this server", "detail": "Send next_cursor as it was given."}
-BAD_STATE = {
-    "error": "state is not one of the known values",
-    "detail": "Allowed: state: 'PENDING', 'PROCESSING', 'COMPLETED' or 'FAILED'",
-}
-UNKNOWN_FIELD = {"error": "Unknown form field: colour"}
-BIG_BODY = {"error": "The request is too large", "detail": "Allowed: 512 KB, and no files."}
-LATE_BODY = {"error": "The upload took too long", "detail": "It has to arrive within 300 seconds."}
-NO_VIDEO = {"error": "The file is not an MP4 video", "detail": "Send an MP4, as this service makes them."}
-VIDEO_TOO_LARGE = {"error": "video is too large", "detail": "Allowed: video at most 500 MB."}
-BUSY = {"error": "Too many uploads at the same time", "detail": "At most 128 are taken."}
-NO_FILE = {"error": "Neither image nor audio was sent", "detail": "Send one of them, or both."}
+_Params = Mapping[str, object]
 
 
-def documented(errors: dict[int, dict[str, dict[str, str]]]) -> dict[int | str, dict[str, Any]]:
+def _example(code: ErrorCode, error: str, detail: str | None = None, params: _Params | None = None) -> dict[str, Any]:
+    body = ErrorBody(error=error, detail=detail, code=code, params=dict(params) if params else None)
+    return body.model_dump(mode="json", exclude_none=True)
+
+
+NOT_FOUND = _example(ErrorCode.TASK_NOT_FOUND, "Task not found")
+NOT_COMPLETED = _example(ErrorCode.TASK_NOT_COMPLETED, "Task not completed yet", "Ask for its status until COMPLETED.")
+WRONG_TYPE = _example(
+    ErrorCode.IMAGE_TYPE,
+    "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']",
+    "The file is a WebP picture. Make a JPEG of it: magick portrait.webp portrait.jpg",
+    {
+        "kind": "a WebP picture",
+        "family": "picture",
+        "step": "Make a JPEG of it: magick portrait.webp portrait.jpg",
+        "command": "magick portrait.webp portrait.jpg",
+    },
+)
+CALLBACK = _example(
+    ErrorCode.CALLBACK_ADDRESS,
+    "callback_url points to an address that is not allowed",
+    "It has to be public, or in a network that whoever runs this server allows.",
+)
+LABELLED = _example(
+    ErrorCode.LABEL_REQUIRED, "This server makes no video without its visible label", "Leave visible_label out."
+)
+OUT_OF_RANGE = _example(
+    ErrorCode.VALUE_OUT_OF_RANGE,
+    "fps must be between 8 and 60, got 100",
+    params={"field": "fps", "low": 8, "high": 60, "got": "100"},
+)
+NO_ENGINE = _example(
+    ErrorCode.ENGINE_UNAVAILABLE,
+    "Engine 'diffusion' is not available on this server",
+    "Missing: checkpoint DICE-Talk/unet.pth. Use engine=lite or engine=auto.",
+    {
+        "engine": "diffusion",
+        "missing": "checkpoint DICE-Talk/unet.pth",
+        "remedy": "Use engine=lite or engine=auto.",
+    },
+)
+TOO_LARGE = _example(
+    ErrorCode.FILE_TOO_LARGE,
+    "image is too large",
+    "Allowed: image at most 10 MB, audio at most 50 MB.",
+    {"field": "image", "allowed": "image at most 10 MB, audio at most 50 MB", "most": 10.0},
+)
+MALFORMED = _example(
+    ErrorCode.FIELD_CHOICE,
+    "emotion is not one of the known values",
+    "Allowed: emotion: 'contempt', 'sad', ...",
+    {"field": "emotion"},
+)
+QUEUE_FULL = _example(
+    ErrorCode.QUEUE_FULL, "Too many tasks are waiting", "At most 100 may wait. Try again later.", {"most": 100}
+)
+KEY_USED = _example(
+    ErrorCode.IDEMPOTENCY_KEY_USED,
+    "The Idempotency-Key was used for another request",
+    "Use a new key for each request that differs.",
+)
+TIMED_OUT = _example(
+    ErrorCode.UPLOAD_TIMEOUT,
+    "The upload took too long",
+    "It has to arrive within 300 seconds.",
+    {"seconds": 300.0},
+)
+DAMAGED = _example(
+    ErrorCode.IMAGE_DAMAGED,
+    "The image can't be decoded",
+    "The file is damaged or incomplete. Send a whole JPEG or PNG.",
+)
+ANOTHER_VERSION = _example(
+    ErrorCode.PRECONDITION_FAILED,
+    "If-Match names another version of this file",
+    "Download it anew, without the condition.",
+)
+BEYOND = _example(ErrorCode.RANGE_NOT_SATISFIABLE, "Requested Range Not Satisfiable")
+NOT_READY = _example(ErrorCode.NOT_READY, "The service is not ready", "The database does not answer")
+STOPPING = _example(ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.")
+NO_KEY = _example(ErrorCode.KEY_MISSING, "An API key is needed", HINT)
+REVOKED = _example(ErrorCode.KEY_REVOKED, "The API key was revoked", "Ask whoever runs this server for another.")
+TOO_MANY = _example(
+    ErrorCode.RATE_LIMIT,
+    "Too many requests",
+    "At most 600 a minute are taken with one key. Ask less often.",
+    {"most": 600},
+)
+UNEXPECTED = _example(ErrorCode.INTERNAL_ERROR, "Internal server error", "The server's log says more.")
+ENDED = _example(ErrorCode.TASK_ENDED, "The task has ended already")
+BAD_LIMIT = _example(
+    ErrorCode.VALUE_OUT_OF_RANGE,
+    "limit must be between 1 and 100, got 0",
+    params={"field": "limit", "low": 1, "high": 100, "got": "0"},
+)
+BAD_CURSOR = _example(
+    ErrorCode.CURSOR_INVALID, "The cursor is not one of this server", "Send next_cursor as it was given."
+)
+BAD_STATE = _example(
+    ErrorCode.FIELD_CHOICE,
+    "state is not one of the known values",
+    "Allowed: state: 'PENDING', 'PROCESSING', 'COMPLETED' or 'FAILED'",
+    {"field": "state"},
+)
+UNKNOWN_FIELD = _example(ErrorCode.FIELD_UNKNOWN, "Unknown form field: colour", params={"field": "colour"})
+BIG_BODY = _example(
+    ErrorCode.REQUEST_TOO_LARGE,
+    "The request is too large",
+    "Allowed: 512 KB, and no files.",
+    {"what": "The request", "allowed": "512 KB, and no files"},
+)
+LATE_BODY = TIMED_OUT
+NO_VIDEO = _example(ErrorCode.VIDEO_TYPE, "The file is not an MP4 video", "Send an MP4, as this service makes them.")
+VIDEO_TOO_LARGE = _example(
+    ErrorCode.FILE_TOO_LARGE,
+    "video is too large",
+    "Allowed: video at most 500 MB.",
+    {"field": "video", "allowed": "video at most 500 MB", "most": 500.0},
+)
+BUSY = _example(ErrorCode.UPLOADS_FULL, "Too many uploads at the same time", "At most 128 are taken.", {"most": 128})
+NO_FILE = _example(ErrorCode.NO_FILE, "Neither image nor audio was sent", "Send one of them, or both.")
+
+
+def documented(errors: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {

@@ -12,6 +12,7 @@ from api.http.preconditions import conditional
 from api.http.routes.base import AllServices, KeyRoute, Owner, Service, UploadRoute
 from api.http.routes.examples import (
     ANOTHER_VERSION,
+    BEYOND,
     CALLBACK,
     DAMAGED,
     KEY_USED,
@@ -131,7 +132,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
                 400: {"not completed": NOT_COMPLETED},
                 404: {"unknown or removed task": NOT_FOUND},
                 412: {"another version": ANOTHER_VERSION},
-                416: {"range beyond the file": {"error": "Requested Range Not Satisfiable"}},
+                416: {"range beyond the file": BEYOND},
             }
         ),
     },

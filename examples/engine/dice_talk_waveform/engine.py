@@ -12,6 +12,7 @@ from dice_talk.audio import SAMPLE_RATE, Samples, load_speech
 from dice_talk.detect import load_detector
 from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
 from dice_talk.engines import versions
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import NoFaceFound
 from dice_talk.face import Detector, choose, crop_square, largest, output_size
 from dice_talk.image import Pixels, load_portrait
@@ -68,7 +69,7 @@ class WaveformEngine:
         picture = load_portrait(image)
         faces = largest(self.detect(picture))
         if not faces:
-            raise NoFaceFound("No face was found in the image", "Use a sharp picture of one person.")
+            raise NoFaceFound(ErrorCode.NO_FACE, "No face was found in the image", "Use a sharp picture of one person.")
         face = choose(faces, options.face_index)
         if options.crop:
             left, top, right, bottom = crop_square(face, options.expand_ratio, picture.shape[1], picture.shape[0])

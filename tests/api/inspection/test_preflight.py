@@ -125,4 +125,5 @@ def test_a_picture_that_takes_too_long_is_refused(
     assert answer.json() == {
         "error": "The image can't be decoded",
         "detail": "Reading it took too much memory or time.",
+        "code": "image_unreadable",
     }

@@ -145,6 +145,30 @@ def test_a_database_of_version_3_with_repeated_keys_is_taken_over(file: Path, tm
     assert schema(file) == schema(tmp_path / "fresh.db")
 
 
+def test_failed_tasks_of_version_4_get_a_code(file: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(VERSION_1)
+        for version in (1, 2, 3):
+            for statement in MIGRATIONS[version]:
+                database.execute(statement)
+        database.execute("UPDATE schema_version SET version = 4")
+        row = database.execute("SELECT * FROM renders").fetchone()
+        for number, (name, status, stage) in enumerate(
+            [("failed", "FAILED", "failed"), ("cancelled", "FAILED", "cancelled"), ("done", "COMPLETED", "done")], 8
+        ):
+            values = [number, name, *row[2:]]
+            database.execute(f"INSERT INTO renders VALUES ({', '.join('?' * len(values))})", values)
+            database.execute("UPDATE renders SET status = ?, stage = ? WHERE id = ?", (status, stage, name))
+        database.commit()
+    store = TaskStore(sqlite_url(file))
+    renders = [store.render(name) for name in ("old", "failed", "cancelled", "done")]
+    assert [render.error_code for render in renders if render] == [None, "render_failed", "cancelled", None]
+    assert [render.error_params for render in renders if render] == [None] * 4
+    store.close()
+    TaskStore(sqlite_url(tmp_path / "fresh.db")).close()
+    assert schema(file) == schema(tmp_path / "fresh.db")
+
+
 @pytest.mark.parametrize("owner", [None, "alice"])
 def test_two_tasks_cannot_have_one_key(file: Path, owner: str | None) -> None:
     stores = [TaskStore(sqlite_url(file)) for _ in range(2)]
