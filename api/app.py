@@ -237,7 +237,7 @@ def announce(settings: Settings, engine: str) -> None:
     for refused in REFUSED:
         log.warning("%s", refused)
     if settings.api_keys_file is None and not _is_loopback(settings.host):
-        log.warning("Whoever reaches %s may use this server: no API keys are set, see docs/security.md", settings.host)
+        log.warning("Anybody who reaches %s may use this server: no API keys are set (docs/security.md)", settings.host)
     log.info("Open it in a browser: %s/ (the API: %s/docs)", url, url)
     key = '-H "Authorization: Bearer YOUR_KEY" ' if settings.api_keys_file is not None else ""
     sent = "-F image=@examples/portrait.jpg -F audio=@examples/speech.wav -F emotion=happy"

@@ -72,7 +72,7 @@ def check_url(url: HttpUrl, networks: Iterable[Network]) -> str:
         raise InvalidValue(
             ErrorCode.CALLBACK_ADDRESS,
             "callback_url points to an address that is not allowed",
-            "It has to be public, or in a network that whoever runs this server allows.",
+            "It has to be public, or in a network that the operator of this server allows.",
         )
     return str(url)
 

@@ -12,7 +12,7 @@ from api.keys import KeyFile
 from dice_talk.error_codes import ErrorCode
 
 MINUTE_S = 60.0
-HINT = "Send the header Authorization: Bearer KEY, with a key from whoever runs this server."
+HINT = "Send the header Authorization: Bearer KEY, with a key from the operator of this server."
 
 
 class Access:
@@ -49,7 +49,7 @@ class Access:
             raise Unauthorized(ErrorCode.KEY_UNKNOWN, "The API key is not known", HINT, headers)
         if key.revoked:
             raise Forbidden(
-                ErrorCode.KEY_REVOKED, "The API key was revoked", "Ask whoever runs this server for another."
+                ErrorCode.KEY_REVOKED, "The API key was revoked", "Ask the operator of this server for another."
             )
         return key.name
 

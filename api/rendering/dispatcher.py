@@ -37,7 +37,7 @@ GAVE_UP = {
     ),
     Loss.MEMORY: (
         ErrorCode.OUT_OF_MEMORY,
-        "The server's memory ran out, as it seems. Last: {reason}",
+        "The server probably ran out of memory. Last: {reason}",
         "Try a smaller min_resolution or a shorter duration. If it goes on, the server's log says more.",
     ),
     Loss.SILENCE: (

@@ -88,7 +88,7 @@ class Synthesis:
         return describe_span(self._forecast.foresee(workload))
 
     def page(self, owner: str | None, statuses: Collection[TaskStatus], limit: int, cursor: str | None) -> TaskPage:
-        """Some of an owner's tasks, newest first. Blocking. Raises `InvalidValue` for a cursor that is none."""
+        """Return a page of an owner's tasks, newest first. Blocking. Raises `InvalidValue` for an invalid cursor."""
         after = decode_cursor(cursor) if cursor else None
         found = self._store.page(owner, statuses, limit + 1, after)
         more = encode_cursor(found[limit - 1].task) if len(found) > limit else None

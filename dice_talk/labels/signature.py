@@ -75,7 +75,7 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
             builder.sign(signer, "video/mp4", unsigned, signed)
         part.replace(path)
     except (c2pa.C2paError, SigningError) as error:
-        detail = f"{error}. Tell whoever runs this server."
+        detail = f"{error}. Tell the operator of this server."
         raise RenderFailed(ErrorCode.SIGNING_FAILED, "The video could not be signed", detail) from error
     finally:
         part.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ WRONG_TYPE = _example(
 CALLBACK = _example(
     ErrorCode.CALLBACK_ADDRESS,
     "callback_url points to an address that is not allowed",
-    "It has to be public, or in a network that whoever runs this server allows.",
+    "It has to be public, or in a network that the operator of this server allows.",
 )
 LABELLED = _example(
     ErrorCode.LABEL_REQUIRED, "This server makes no video without its visible label", "Leave visible_label out."
@@ -91,7 +91,7 @@ BEYOND = _example(ErrorCode.RANGE_NOT_SATISFIABLE, "Requested Range Not Satisfia
 NOT_READY = _example(ErrorCode.NOT_READY, "The service is not ready", "The database does not answer")
 STOPPING = _example(ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.")
 NO_KEY = _example(ErrorCode.KEY_MISSING, "An API key is needed", HINT)
-REVOKED = _example(ErrorCode.KEY_REVOKED, "The API key was revoked", "Ask whoever runs this server for another.")
+REVOKED = _example(ErrorCode.KEY_REVOKED, "The API key was revoked", "Ask the operator of this server for another.")
 TOO_MANY = _example(
     ErrorCode.RATE_LIMIT,
     "Too many requests",
