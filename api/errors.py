@@ -30,7 +30,7 @@ class ApiError(Exception):
 
     @property
     def status(self) -> int:
-        """Of the response."""
+        """The status of the response."""
         return self.code.status or 500
 
 
@@ -39,11 +39,11 @@ class InvalidValue(ApiError):
 
 
 class Unauthorized(ApiError):
-    """A key is needed, and none that is known was sent."""
+    """A key is needed, and no known one was sent."""
 
 
 class Forbidden(ApiError):
-    """The key is known, and no longer accepted."""
+    """The key is known, but was revoked."""
 
 
 class TooManyRequests(ApiError):
@@ -51,22 +51,22 @@ class TooManyRequests(ApiError):
 
 
 class TaskNotFound(ApiError):
-    """No task has this id, it was removed after its time, or it is somebody else's."""
+    """No task has this id, it was removed after its time, or it belongs to another key."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.TASK_NOT_FOUND, "Task not found")
 
 
 class TaskNotCompleted(ApiError):
-    """The video is not there yet, or never will be."""
+    """The video is not finished yet, or never will be."""
 
 
 class Conflict(ApiError):
-    """The request contradicts what has happened already."""
+    """The request contradicts what has happened."""
 
 
 class PreconditionFailed(ApiError):
-    """A conditional request asks for another version than there is."""
+    """A conditional request asks for another version of the file."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.PRECONDITION_FAILED, message, "Download it anew, without the condition.")
@@ -85,8 +85,8 @@ class MalformedForm(ApiError):
 
 
 class QueueFull(ApiError):
-    """As many tasks wait as are allowed to."""
+    """No more tasks may wait."""
 
 
 class Unavailable(ApiError):
-    """The service stops, or has no room on its disk."""
+    """The service is stopping, or its disk is full."""

@@ -1,4 +1,4 @@
-"""Commands for people: `dice-talk`, or `python -m dice_talk`. See docs/cli.md."""
+"""The command line: `dice-talk`, or `python -m dice_talk`. See docs/cli.md."""
 
 import logging
 import signal
@@ -34,7 +34,7 @@ for _command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and gives its exit code; see `dice_talk.cli.codes`."""
+    """Run a command and return its exit code; see `dice_talk.cli.codes`."""
     try:
         code = commands.main(arguments, prog_name="dice-talk", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Entry point."""
+    """Run the command line."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each try; how they end is told here
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one of them
@@ -63,7 +63,7 @@ def run() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    """Ends as after an error, so that what is half made is removed."""
+    """End as after an error, so that unfinished files are removed."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What this machine computes on, found without loading a deep-learning framework."""
+"""Finds what this machine computes on, without loading a deep-learning framework."""
 
 import platform
 import shutil

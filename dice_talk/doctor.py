@@ -1,4 +1,4 @@
-"""Says what is there, what is missing, what is broken and what this machine can render, engine by engine."""
+"""Reports what is installed, missing or broken, and what this machine can render, engine by engine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Finding:
 
 
 def examine(checkpoints: Path) -> Iterator[Finding]:
-    """Everything worth knowing about this installation, line by line."""
+    """Return everything worth knowing about this installation, line by line."""
     yield from _packages()
     broken = set()
     for spec in ranked():
@@ -51,7 +51,7 @@ def _release(package: str) -> str | None:
 
 
 def _section(spec: EngineSpec, checkpoints: Path) -> Iterator[Finding]:
-    """What an engine says of itself; for one of another package that says nothing, what it lacks."""
+    """Return an engine's own findings, or what it lacks if it has none."""
     if spec.doctor:
         try:
             yield from resolve(spec.doctor)(checkpoints)
@@ -64,7 +64,7 @@ def _section(spec: EngineSpec, checkpoints: Path) -> Iterator[Finding]:
 
 
 def _engine(checkpoints: Path, broken: set[str]) -> Finding:
-    """The engine that auto takes. `broken`: names of those that cannot be loaded."""
+    """Return the engine that auto uses. `broken`: names of engines that cannot be loaded."""
     try:
         name = choose_engine("auto", checkpoints)
     except EngineUnavailable as error:

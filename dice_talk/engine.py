@@ -1,7 +1,7 @@
-"""The seam between the service and whatever renders: one protocol, and the spec by which an engine is known.
+"""The seam behind which videos are rendered: the protocol of an engine, and the spec that describes it.
 
-An engine is loaded once per process and renders one job after another. `dice_talk.engines` knows which engines are
-installed. How to write one: docs/engines.md.
+An engine is loaded once per process and renders one job after another. `dice_talk.engines` lists the installed engines.
+docs/engines.md explains how to write one.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from dice_talk.options import Quality, RenderOptions
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One video to make. Both files have been checked: `image` is a JPEG or PNG, `audio` a WAV or MP3."""
+    """One video to render. Both files were checked: `image` is a JPEG or PNG, `audio` a WAV or MP3."""
 
     image: Path
     audio: Path
@@ -33,7 +33,7 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a render is. `fraction` in [0, 1] never goes back within one render."""
+    """The progress of a render. `fraction` in [0, 1] never decreases within one render."""
 
     stage: str  # one word for programs: "prepare", "listen", "render", ...
     message: str  # for people: "Generating video..."
@@ -65,7 +65,7 @@ class Tuning:
 DEFAULT_TUNING = Tuning()
 
 Report = Callable[[Progress], None]
-"""Tells how far the render is. Raises `Cancelled` when the task is to stop; engines let it pass through."""
+"""Reports progress. Raises `Cancelled` if the task is to stop; engines let it pass through."""
 
 
 class Engine(Protocol):
@@ -73,31 +73,31 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """That of its `EngineSpec`."""
+        """The name in its `EngineSpec`."""
         ...
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """Makes `job.output`. Raises `DiceTalkError` where the input is to blame, `Cancelled` when told to stop."""
+        """Render `job.output`. Raises `DiceTalkError` if the input is to blame, and `Cancelled` if told to stop."""
         ...
 
 
 SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soxr", "av")
-"""What reads the inputs and writes the file, whichever engine renders."""
+"""Packages that read the inputs and write the file, for every engine."""
 SYNTHETIC = frozenset(
     {"algorithmicMedia", "compositeSynthetic", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"}
 )
-"""The terms of IPTC's DigitalSourceType that say that a video is synthetic."""
+"""The terms of IPTC's DigitalSourceType for synthetic videos."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _LIGHT_PATH = re.compile(r"[\w.]+:\w+")
 
 
 class SpecError(ValueError):
-    """An `EngineSpec` says something that cannot be."""
+    """An `EngineSpec` contains an invalid value."""
 
 
 @dataclass(frozen=True)
 class SampleTiming:
-    """How long a render took somewhere."""
+    """How long a render took on some machine."""
 
     pixels: int  # of a frame
     frames: int
@@ -107,9 +107,9 @@ class SampleTiming:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """All that the rest of the software knows of an engine before it is loaded. Made without importing it.
+    """Everything that the rest of the software knows about an engine before it is loaded.
 
-    Fields that name a function hold `"module:function"`; the module is imported when the function is first needed.
+    Fields that name a function hold `"module:function"`. The module is imported when the function is first needed.
     Raises `SpecError`.
     """
 
@@ -152,7 +152,7 @@ class EngineSpec:
             raise SpecError(f"source_type of {self.name} is not one of {', '.join(sorted(SYNTHETIC))}")
 
     def missing(self, checkpoints: Path) -> list[str]:
-        """What has to be there and is not; empty when the engine can be loaded."""
+        """Return what is required and missing; empty if the engine can be loaded."""
         if not _importable(self.module):
             return [f"this release of DICE-Talk Server does not contain the {self.name} engine"]
         packages = [f"Python package {name}" for name in self.packages if not _importable(name)]
@@ -161,7 +161,7 @@ class EngineSpec:
         return packages + models + files
 
     def releases(self) -> dict[str, str]:
-        """Of the packages that are installed: an optional one that comes or goes changes the result too."""
+        """Return the releases of installed packages. Optional ones count too, because they change the result."""
         found = {}
         for package in dict.fromkeys((*self.distributions, *SHARED_DISTRIBUTIONS)):
             with suppress(PackageNotFoundError):
@@ -169,7 +169,7 @@ class EngineSpec:
         return found
 
     def checkpoint_files(self, checkpoints: Path) -> list[Path]:
-        """All of its files that are there, needed or not."""
+        """Return all checkpoint files that exist, required or not."""
         return [
             file
             for entry in (*self.files, *self.extras)
@@ -178,7 +178,7 @@ class EngineSpec:
         ]
 
     def steps(self, options: RenderOptions) -> int:
-        """Denoising steps of a frame, in full ones; 1 for an engine without steps."""
+        """Return the denoising steps per frame, counted as exact ones; 1 for an engine without steps."""
         if not self.step_work:
             return 1
         return max(1, round(options.inference_steps * self.step_work.get(options.quality, 1.0)))
@@ -186,13 +186,13 @@ class EngineSpec:
 
 @cache
 def resolve(path: str) -> Any:
-    """The function that `"module:function"` names."""
+    """Return the function that `"module:function"` names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def package_file(name: str) -> Path:
-    """A file that a package carries, by the package's import name and the path in it."""
+    """Return the path of a file in a package, from the package's import name and the path in it."""
     package, _, inside = name.partition("/")
     spec = find_spec(package)
     return Path(((spec and spec.submodule_search_locations) or ["/nonexistent"])[0]) / inside

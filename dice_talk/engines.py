@@ -1,7 +1,7 @@
-"""The engines that are installed: the two of this package, and those that other packages bring.
+"""The installed engines: the built-in ones, and those that other packages provide.
 
-Another package brings one by an entry point of the group `dice_talk.engines`: its name is the engine's, its value the
-engine's `EngineSpec`. One that cannot be used is left out and named in `REFUSED`; see decision 0021.
+A package provides an engine by an entry point of the group `dice_talk.engines`: its name is the engine's, its value an
+`EngineSpec`. An engine that cannot be used is left out and listed in `REFUSED`; see decision 0021.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from dice_talk.lite.spec import SPEC as LITE
 GROUP = "dice_talk.engines"
 BUILT_IN = (DIFFUSION, LITE)
 UNKNOWN_WEIGHTS = "unknown weights"
-"""The label where an engine cannot say what its weights are."""
+"""The label if an engine cannot tell what its weights are."""
 _REASON_LENGTH = 200
 
 
@@ -41,7 +41,7 @@ class RefusedEngine:
 
 
 def collect(points: Iterable[EntryPoint]) -> tuple[dict[str, EngineSpec], list[RefusedEngine]]:
-    """The built-in engines and those of `points` by name, and those that cannot be used. Never raises."""
+    """Return the built-in engines and those of `points` by name, and those that cannot be used. Never raises."""
     engines, refused = {spec.name: spec for spec in BUILT_IN}, []
     for point in sorted(points, key=lambda point: (point.name, _package(point))):
         try:
@@ -57,7 +57,7 @@ def collect(points: Iterable[EntryPoint]) -> tuple[dict[str, EngineSpec], list[R
 
 
 def _load(point: EntryPoint) -> EngineSpec:
-    """The spec that an entry point names, with the package that it comes from among its distributions."""
+    """Return the spec that an entry point names, with its package among the distributions."""
     with redirect_stdout(sys.stderr):  # programs read what engines and commands print
         spec = point.load()
     if not isinstance(spec, EngineSpec):
@@ -89,17 +89,17 @@ else:
 
 
 def ranked() -> list[EngineSpec]:
-    """All engines: those that `auto` may take, lowest rank first, then the others."""
+    """Return all engines: those that `auto` may use, lowest rank first, then the others."""
     return sorted(ENGINES.values(), key=lambda spec: (spec.auto is None, spec.auto or 0, spec.name))
 
 
 def in_words(names: Sequence[str], conjunction: str = "or") -> str:
-    """a, b or c."""
+    """Return `a, b or c`."""
     return f" {conjunction} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def describe_choice() -> str:
-    """What the request option `engine` means, in words."""
+    """Describe the request option `engine`."""
     *better, last = [spec for spec in reversed(ranked()) if spec.auto is not None]
     cases = [f"{spec.name} when {'its checkpoints are' if spec.files else 'it is'} complete" for spec in better]
     others = [f" {spec.name}: {spec.summary}" for spec in ranked() if spec not in BUILT_IN and spec.summary]
@@ -107,9 +107,9 @@ def describe_choice() -> str:
 
 
 def spec_of(name: str) -> EngineSpec:
-    """The spec of an engine; one that lacks everything for an engine that is no longer installed.
+    """Return the spec of an engine. For one that is no longer installed, it is a spec that lacks everything.
 
-    Tasks outlive the packages that bring engines.
+    Tasks outlive the packages that provide engines.
     """
     return ENGINES.get(name) or EngineSpec(
         name=name,
@@ -120,16 +120,15 @@ def spec_of(name: str) -> EngineSpec:
 
 
 def some_of(missing: Sequence[str], most: int = 3) -> str:
-    """The first of them, in one line; `dice-talk doctor` lists all."""
+    """Return the first few in one line. `dice-talk doctor` lists all."""
     more = len(missing) - most
     return "; ".join([*missing[:most], *([f"{more} more"] if more > 0 else [])])
 
 
 def choose_engine(wanted: str, checkpoints: Path) -> str:
-    """Name of the engine to use for `wanted`: auto takes diffusion when it is complete, else lite.
+    """Return the name of the engine for `wanted`: auto means diffusion if it is complete, else lite.
 
-    An engine of another package may rank itself among them. Raises `EngineUnavailable` that says what is missing and
-    what to do.
+    Engines of other packages may rank among them. Raises `EngineUnavailable`, which says what is missing.
     """
     automatic = [spec for spec in reversed(ranked()) if spec.auto is not None]
     for spec in automatic if wanted == "auto" else [spec_of(wanted)]:
@@ -147,7 +146,7 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
 
 
 def fingerprint(name: str, checkpoints: Path) -> str:
-    """Changes whenever the same request could give another video: with the engine's revision, packages or weights."""
+    """Return a text that changes if the same request could give another video: with revision, packages or weights."""
     spec = spec_of(name)
     releases = [f"{package} {release}" for package, release in spec.releases().items()]
     weights = [
@@ -158,21 +157,21 @@ def fingerprint(name: str, checkpoints: Path) -> str:
 
 
 def versions(name: str) -> dict[str, str]:
-    """Of this software, the engine (its revision), Python, and the packages that the result depends on."""
+    """Return the versions of this software, the engine, Python, and the packages that the result depends on."""
     spec = spec_of(name)
     own = {"dice-talk-server": __version__, f"{name}-engine": str(spec.revision), "python": platform.python_version()}
     return own | spec.releases()
 
 
 def weight_files(name: str, checkpoints: Path) -> dict[str, Path]:
-    """An engine's models by name: those in the checkpoints folder, and those that packages carry."""
+    """Return an engine's models by name: those in the checkpoints folder, and those in packages."""
     spec = spec_of(name)
     found = {str(file.relative_to(checkpoints)): file for file in spec.checkpoint_files(checkpoints)}
     return found | {inside: package_file(inside) for inside in spec.package_files}
 
 
 def weights_of(name: str, checkpoints: Path) -> str | None:
-    """What an engine's weights are: "published", or words that say that they are something else; None without any."""
+    """Return what an engine's weights are: "published", or what they are instead; None without any."""
     label = spec_of(name).weights
     if label is None:
         return None
@@ -183,7 +182,7 @@ def weights_of(name: str, checkpoints: Path) -> str | None:
 
 
 def load_engine(name: str, checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> Engine:
-    """Loads an engine with its models. Slow: call once per process. Raises `EngineUnavailable`."""
+    """Load an engine with its models. Slow: call it once per process. Raises `EngineUnavailable`."""
     choose_engine(name, checkpoints)
     spec = ENGINES[name]
     load = importlib.import_module(spec.module).load

@@ -1,7 +1,7 @@
-"""The code of every error: what programs go by, while the sentences beside it are for people.
+"""The code of every error, for programs. The sentences beside it are for people.
 
 This is the only table. The status of a response, the OpenAPI document, the table in docs/api.md and the page's
-translations are taken from it or checked against it. A code keeps its meaning; new ones may be added.
+translations are taken from it or checked against it. A code keeps its meaning. New ones may be added.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ Params = dict[str, Any]
 
 
 class ErrorCode(StrEnum):
-    """A situation that a program can tell from others: its code, HTTP status, meaning, and the names of its values.
+    """A situation that a program can tell from others: code, HTTP status, meaning, and the names of its values.
 
     The status is None if the code belongs only to failed tasks, to the command line or to the Python client.
     """
@@ -152,7 +152,7 @@ class ErrorCode(StrEnum):
 
     @classmethod
     def known(cls, value: object) -> "ErrorCode":
-        """Return the code that an answer names; `UNKNOWN` if it names none, or one of a later release."""
+        """Return the code that a response names; `UNKNOWN` if it names none, or one of a later release."""
         try:
             return cls(value)  # type: ignore[arg-type, call-arg]
         except ValueError:

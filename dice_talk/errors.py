@@ -1,6 +1,6 @@
 """What can go wrong while rendering, in words that the person who sent the input can act on.
 
-No HTTP here, but for the statuses in the table of codes, `dice_talk.error_codes`.
+There is no HTTP here, except for the statuses in the table of codes, `dice_talk.error_codes`.
 """
 
 import errno
@@ -16,10 +16,10 @@ def fill(template: str | None, params: Params) -> str | None:
 
 
 class DiceTalkError(Exception):
-    """Base of all expected failures; trying the same input again gives the same failure.
+    """Base of all expected failures. Trying the same input again fails in the same way.
 
-    `str(error)` says in one sentence what was wrong; `detail` what is allowed or what to try.
-    Neither ever holds a path of the server. `code` and `params` say the same to programs.
+    `str(error)` says in one sentence what was wrong, `detail` what is allowed or what to try. Neither contains a path
+    of the server. `code` and `params` say the same to programs.
     """
 
     def __init__(self, code: ErrorCode, message: str, detail: str | None = None, /, **params: Any) -> None:
@@ -53,15 +53,15 @@ class NoFaceFound(DiceTalkError):
 
 
 class InvalidOptions(DiceTalkError):
-    """Options that are each in range do not go together with this input."""
+    """Options that are each in range do not fit this input."""
 
 
 class EngineUnavailable(DiceTalkError):
-    """The engine asked for cannot run here: something is not installed or not downloaded."""
+    """The requested engine cannot run here: something is not installed or not downloaded."""
 
 
 class RenderFailed(DiceTalkError):
-    """The engine ended without the video that was promised."""
+    """The engine did not make the video that it promised."""
 
 
 def file_facts(error: OSError) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def file_facts(error: OSError) -> dict[str, Any]:
 
 
 def no_room(error: BaseException) -> bool:
-    """Whether it says that nothing more can be written: the disk is full, or may only be read."""
+    """Whether nothing more can be written: the disk is full or read-only."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def no_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out: Python's, the system's, PyTorch's or OpenCV's error."""
+    """Whether memory ran out: Python's, the system's, PyTorch's or OpenCV's error."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _opencv_code(error) == -4
@@ -87,4 +87,4 @@ def _opencv_code(error: BaseException) -> object:
 
 
 class Cancelled(Exception):
-    """Raised by `report` inside an engine once the task is to stop."""
+    """Raised by `report` in an engine if the task is to stop."""

@@ -1,4 +1,4 @@
-"""How well a portrait will do: which faces there are, what is cut out, how large, sharp and bright the face is.
+"""Checks a portrait: which faces there are, what would be cropped, how large, sharp and bright the face is.
 
 Thresholds lie between good pictures (photographs of one and of many, a painting, a statue, a drawing) and the same ones
 made worse step by step; `tests/dice_talk/test_portrait_check.py` holds both sides.
@@ -23,24 +23,24 @@ from dice_talk.measure import eye_openness
 from dice_talk.options import RenderOptions
 
 ENLARGED = 1.5
-"""Times that the picture is enlarged for the video; from here on it looks soft."""
+"""Enlargement for the video from which the picture looks soft."""
 SMALL_IN_VIDEO = 64
-"""Pixels of face height; the mouth is then some 20 pixels wide."""
+"""Height of the face in pixels. The mouth is then about 20 pixels wide."""
 CUT_OFF = 0.02
-"""Of the face's size: nearer to the picture's edge than that, some of it is missing."""
+"""Distance to the picture's edge, as a share of the face's size, below which some of the face is missing."""
 TILTED_DEG = 20.0
-"""Between the line of the eyes and the horizon."""
+"""Angle between the line of the eyes and the horizon."""
 CLOSED = 0.15
-"""Height of an eye's opening as a share of its width: 0.08 to 0.12 where they are closed, over 0.2 where they laugh."""
+"""Height of an eye's opening as a share of its width: 0.08 to 0.12 if closed, over 0.2 in a laughing face."""
 BLURRED = 0.006
 """Variance of the Laplacian over the mean squared gradient of a face 128 pixels high, which no change of contrast
 alters: 0.013 to 0.06 for sharp faces, 0.005 to 0.007 with a blur of 1% of their height, 0.003 to 0.005 with 2%.
 """
 JUDGED_HEIGHT = 128
 SHARPNESS_KNOWN_FROM = 64
-"""Pixels of face height. Smaller faces are told to be small."""
+"""Height of the face in pixels. Smaller faces are reported as small."""
 DARK, BRIGHTEST_PERCENTILE = 70, 95
-"""Of 255: even the lightest parts are dark. The mean would say more about somebody's skin than about the light."""
+"""Level of 255 below which even the lightest parts are dark. The mean would say more about the skin than the light."""
 GLARING, GLARING_SHARE = 250, 0.3
 
 Grey = NDArray[np.uint8]
@@ -48,7 +48,7 @@ Grey = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PortraitFacts:
-    """What was found in a portrait. Boxes in its pixels."""
+    """What was found in a portrait. Boxes are in its pixels."""
 
     width: int
     height: int
@@ -59,19 +59,19 @@ class PortraitFacts:
 
 
 def check_faces(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]:
-    """How well a portrait will do for an engine that can animate every face that is detected."""
+    """Check a portrait for an engine that can animate every detected face."""
     return check_portrait(load_models(), picture, options, needs_landmarks=False)
 
 
 def check_landmarks(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]:
-    """How well a portrait will do for an engine that needs a face's landmarks."""
+    """Check a portrait for an engine that needs a face's landmarks."""
     return check_portrait(load_models(), picture, options, needs_landmarks=True)
 
 
 def check_portrait(
     models: Models, picture: Pixels, options: RenderOptions, *, needs_landmarks: bool
 ) -> tuple[PortraitFacts, list[Advice]]:
-    """How well a portrait will do. `needs_landmarks`: a face without them can't be animated."""
+    """Check a portrait. `needs_landmarks`: a face without them cannot be animated."""
     height, width = picture.shape[:2]
     boxes = largest(models.detector(picture))
     faces: list[tuple[Box, Points | None]]
@@ -169,7 +169,7 @@ def _advise_on_light(picture: Pixels, face: Box) -> Iterator[Advice]:
 
 
 def _grey(picture: Pixels, face: Box) -> Grey:
-    """The face in grey, at most 128 pixels high."""
+    """Return the face in grey, at most 128 pixels high."""
     rows, columns = slice(int(face.top), math.ceil(face.bottom)), slice(int(face.left), math.ceil(face.right))
     grey = cv2.cvtColor(np.ascontiguousarray(picture[rows, columns]), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, JUDGED_HEIGHT / grey.shape[0])
@@ -178,7 +178,7 @@ def _grey(picture: Pixels, face: Box) -> Grey:
 
 
 def sharpness(grey: Grey) -> float:
-    """How much finer than its edges a picture's detail is; see `BLURRED`. 1 where there is nothing to see."""
+    """Return how much finer a picture's detail is than its edges; see `BLURRED`. 1 if there is nothing to see."""
     values = grey.astype(np.float32)
     across, down = cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)
     edges = float(np.mean(across**2 + down**2))

@@ -1,8 +1,8 @@
-"""What would become of a portrait and a recording, found without rendering: `python -m dice_talk.preflight`.
+"""Checks a portrait and a recording without rendering: `python -m dice_talk.preflight`.
 
-As a process: `python -m dice_talk.preflight ENGINE OPTIONS IMAGE AUDIO`, OPTIONS as JSON and - for a file that there is
-not; one JSON line per file goes to standard output, the image's first, and ends at the first refusal. The files may be
-hostile: see `dice_talk.intake`.
+As a process: `python -m dice_talk.preflight ENGINE OPTIONS IMAGE AUDIO`, with OPTIONS as JSON and - for a missing file.
+It prints one JSON line per file, the image's first, and ends at the first refusal. The files may be hostile: see
+`dice_talk.intake`.
 """
 
 import base64
@@ -29,7 +29,7 @@ from dice_talk.portrait_check import PortraitFacts
 from dice_talk.speech_check import advise, check_speech
 
 OVERLAY_SIDE = 640
-"""Pixels of the longer side: enough to tell faces apart, and some 60 KB."""
+"""Longer side in pixels: enough to tell faces apart, and about 60 KB."""
 OVERLAY_QUALITY = 80
 CHOSEN, OTHER, CROP = "#22dd55", "#ffcc00", "#ffffff"
 
@@ -37,7 +37,7 @@ Found = dict[str, Any]
 
 
 def look_at(image: Path, options: RenderOptions, engine: str) -> Found:
-    """What is found in a portrait, ready for JSON. Raises `InvalidImage`. `engine`: its name."""
+    """Return what a portrait holds, ready for JSON. `engine`: its name. Raises `InvalidImage`."""
     picture = load_portrait(image)
     facts, advice = resolve(spec_of(engine).portrait_check)(picture, options)
     return {
@@ -52,7 +52,7 @@ def look_at(image: Path, options: RenderOptions, engine: str) -> Found:
 
 
 def listen_to(audio: Path, options: RenderOptions) -> Found:
-    """What is found in a recording, ready for JSON. Raises `InvalidAudio`."""
+    """Return what a recording holds, ready for JSON. Raises `InvalidAudio`."""
     speech = load_speech(audio, options.duration or MAX_DURATION_S)
     facts = check_speech(describe(audio), speech)
     return {
@@ -69,7 +69,7 @@ def listen_to(audio: Path, options: RenderOptions) -> Found:
 
 
 def draw_overlay(picture: Pixels, facts: PortraitFacts) -> bytes:
-    """A small JPEG of the portrait with its faces boxed and numbered as `face_index` counts, and the crop."""
+    """Return a small JPEG of the portrait with its faces boxed and numbered as in `face_index`, and the crop."""
     image = Image.fromarray(picture)
     image.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
     scale = image.width / facts.width
@@ -87,14 +87,14 @@ def draw_overlay(picture: Pixels, facts: PortraitFacts) -> bytes:
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: Box, scale: float, colour: str) -> None:
-    """On a dark line that is wider, so that it shows on any ground."""
+    """Draw a box on a wider dark line, so that it is visible on any background."""
     edges = box.left * scale, box.top * scale, box.right * scale - 1, box.bottom * scale - 1
     pen.rectangle(edges, outline="black", width=4)
     pen.rectangle(edges, outline=colour, width=2)
 
 
 def _rectangle(box: Box) -> dict[str, int]:
-    """In whole pixels."""
+    """Return a box in whole pixels."""
     left, top = round(box.left), round(box.top)
     return {"left": left, "top": top, "width": round(box.right) - left, "height": round(box.bottom) - top}
 
@@ -104,7 +104,7 @@ def _plain(advice: Sequence[Advice]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Entry point; exit code 0 also when a file is refused."""
+    """Run the check. Exit code 0 even if a file is refused."""
     engine, options, image, audio = sys.argv[1:]
     confine()
     priority.give_way(priority.INTAKE)

@@ -1,4 +1,4 @@
-"""How well a recording will do: length, level, clipping, silence, background.
+"""Checks a recording: length, level, clipping, silence, background.
 
 Thresholds lie between good recordings (human and synthetic speech, women and men) and the same ones made worse step by
 step; `tests/dice_talk/test_speech_check.py` holds both sides.
@@ -18,33 +18,33 @@ Levels = NDArray[np.float64]
 WINDOW_S = 0.03
 """A syllable is several times as long, a pitch period several times shorter."""
 FLOOR_DBFS = -100.0
-"""What digital silence counts as, since its logarithm has no end."""
+"""The level of digital silence, whose logarithm is infinite."""
 SPEECH_PERCENTILE = 95
 NOISE_PERCENTILE = 5
-"""Of the windows' levels. Fluent speech has pauses in a tenth of them."""
+"""Percentile of the windows' levels. In fluent speech, a tenth of them are pauses."""
 PAUSE_DB = 35.0
-"""Below the speech's loud syllables; the weakest consonants lie some 30 dB below them."""
+"""Distance in dB below the loud syllables. The weakest consonants lie about 30 dB below them."""
 FULL_SCALE, CLIPPED_RUN = 0.985, 3
 """Samples in a row at full scale: a single one may be a peak that just fits. 8-bit files end at 0.992."""
 
 SILENT_DBFS, QUIET_DBFS = -60.0, -38.0
-"""Of the loud syllables; good recordings lie between -16 and -23."""
+"""Levels of the loud syllables. Good recordings lie between -16 and -23."""
 CLIPPED_SHARE = 0.001
-"""From here on it can be heard."""
+"""Share of clipped samples from which clipping is audible."""
 MOSTLY_SILENT = 0.6
 SHORT_S = 1.0
 NOISY_DB = 17.0
-"""Between loud syllables and pauses. Good recordings lie from 26 up; steady noise is heard, music with gaps is not."""
+"""Distance in dB between loud syllables and pauses. Good recordings have 26 or more. Music with gaps is not noticed."""
 NOISE_JUDGED_S = 2.0
-"""A shorter recording may hold no pause."""
+"""A shorter recording may have no pause."""
 
 SILENT = Advice("silent_audio", "The recording is silent: the mouth will stay shut. Check the microphone.")
-"""Said also of what was accepted: a silent film may be wanted, and is hardly ever meant."""
+"""Also given for accepted files: a silent video is possible, but hardly ever intended."""
 
 
 @dataclass(frozen=True)
 class SpeechFacts:
-    """What was measured. Levels in dB below full scale, shares in [0, 1]."""
+    """What was measured. Levels are in dB below full scale, shares in [0, 1]."""
 
     seconds: float  # of the file
     used_seconds: float
@@ -58,7 +58,7 @@ class SpeechFacts:
 
 
 def check_speech(recording: Recording, speech: Speech) -> SpeechFacts:
-    """`speech`: as much of the recording as the video will use."""
+    """Measure a recording. `speech`: as much of it as the video will use."""
     levels = window_levels(speech.original, speech.rate)
     loud = _loud(levels)
     silent = levels < max(loud - PAUSE_DB, SILENT_DBFS)
@@ -76,7 +76,7 @@ def check_speech(recording: Recording, speech: Speech) -> SpeechFacts:
 
 
 def is_silent(speech: Speech) -> bool:
-    """Whether there is nothing to move the lips."""
+    """Whether there is nothing that could move the lips."""
     return _loud(window_levels(speech.original, speech.rate)) < SILENT_DBFS
 
 
@@ -85,7 +85,7 @@ def _loud(levels: Levels) -> float:
 
 
 def window_levels(samples: Samples, rate: int) -> Levels:
-    """RMS of each window of `(n, channels)` in dBFS, that of its loudest channel, `(N,)`; the last may be shorter."""
+    """Return the RMS in dBFS of each window of `(n, channels)`, in its loudest channel: `(N,)`."""
     size = max(1, round(WINDOW_S * rate))
     edges = np.arange(0, len(samples), size)
     energy = np.stack([np.add.reduceat(np.square(one, dtype=np.float64), edges) for one in samples.T]).max(axis=0)
@@ -99,7 +99,7 @@ def _decibels(amplitude: float) -> float:
 
 
 def _clipped_share(samples: Samples) -> float:
-    """Of samples that lie in a run at full scale; of the channel that has most of them."""
+    """Return the share of samples in runs at full scale, of the channel with the most."""
     return max(_clipped(one) for one in samples.T) / len(samples)
 
 
@@ -110,7 +110,7 @@ def _clipped(channel: Samples) -> int:
 
 
 def advise(facts: SpeechFacts, limit: float) -> list[Advice]:
-    """`limit`: how many seconds of a recording are ever used."""
+    """Return advice on a recording. `limit`: the most seconds that are ever used."""
     found = [*_advise_on_length(facts, limit)]
     if facts.level_dbfs < SILENT_DBFS:
         return [*found, SILENT]

@@ -1,10 +1,9 @@
 """An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile] [--all-gpus]`.
 
-Speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop it.
+It speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
-input is to blame: trying again is no use), `cancelled`, `no_room` (on the disk) or `crashed` (anything else). Each job
-has a thread of its own.
-The process ends when its input ends, so it never outlives the service.
+input is to blame: another attempt would fail too), `cancelled`, `no_room` (on the disk) or `crashed` (anything else).
+Each job has a thread of its own. The process ends when its input ends, so it never outlives the service.
 """
 
 import json
@@ -28,18 +27,18 @@ from dice_talk.options import RenderOptions
 log = logging.getLogger(__name__)
 
 FLAGS = {"--compile": "compiled", "--all-gpus": "all_gpus"}
-"""On the command line, and the field of `Tuning`."""
+"""Flags of the command line, with the fields of `Tuning`."""
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
 
 def flags_of(tuning: Tuning) -> list[str]:
-    """What tells a worker of it."""
+    """Return the flags for a tuning."""
     return [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
 
 
 def encode_job(number: int, job: RenderJob) -> Message:
-    """The message that asks a worker for `job`; `number` (from 1) is repeated in all that it says about it."""
+    """Return the message that starts `job`. `number` (from 1) is repeated in everything about it."""
     paths = {"image": str(job.image), "audio": str(job.audio), "output": str(job.output)}
     state = str(job.state) if job.state else None
     options, labels = (one.model_dump(mode="json") for one in (job.options, job.labels))
@@ -47,12 +46,12 @@ def encode_job(number: int, job: RenderJob) -> Message:
 
 
 def encode_cancel(number: int) -> Message:
-    """The message that stops a job."""
+    """Return the message that stops a job."""
     return {"job": number, "cancel": True}
 
 
 def decode_job(message: Message) -> RenderJob:
-    """What `encode_job` put under `render`."""
+    """Return the job that `encode_job` encoded."""
     return RenderJob(
         image=Path(message["image"]),
         audio=Path(message["audio"]),
@@ -64,7 +63,7 @@ def decode_job(message: Message) -> RenderJob:
 
 
 def serve(load: Callable[[], Engine]) -> None:
-    """Loads an engine, then renders the jobs that arrive on standard input until it ends."""
+    """Load an engine, then render the jobs that arrive on standard input until it ends."""
     say = _speaker()
     loaded: list[Engine] = []
     is_loaded = threading.Event()
@@ -80,7 +79,7 @@ def serve(load: Callable[[], Engine]) -> None:
 
 
 def _listen(loaded: list[Engine], is_loaded: threading.Event, say: Say) -> None:
-    """Starts and stops jobs as told; also notices a service that goes away while the engine is loading."""
+    """Start and stop jobs as told. Also notices if the service ends while the engine is loading."""
     cancels: dict[int, threading.Event] = {}
     for line in sys.stdin:
         message: Message = json.loads(line)
@@ -96,7 +95,7 @@ def _listen(loaded: list[Engine], is_loaded: threading.Event, say: Say) -> None:
 
 
 def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, threading.Event], say: Say) -> None:
-    """Renders one job and says how it ended. Nothing half-made stays."""
+    """Render one job and report its outcome. No unfinished file is left."""
     cancel = cancels[number]
 
     def report(progress: Progress) -> None:
@@ -125,7 +124,7 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
 
 
 def claim_stdout() -> TextIO:
-    """Keeps standard output for messages alone: whatever a library prints goes to standard error."""
+    """Reserve standard output for messages. What libraries print goes to standard error."""
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return messages
@@ -143,7 +142,7 @@ def _speaker() -> Say:
 
 
 def main() -> None:
-    """Entry point: serves the engine named on the command line."""
+    """Serve the engine that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.give_way(priority.ENGINE)

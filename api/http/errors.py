@@ -23,7 +23,7 @@ LATER = {"Retry-After": "60"}
 
 
 class ErrorBody(BaseModel):
-    """Body of every error."""
+    """The body of every error."""
 
     error: str = Field(description="What was wrong.", examples=["Task not found"])
     detail: str | None = Field(None, description="What is allowed, or what to do.")
@@ -36,7 +36,7 @@ class ErrorBody(BaseModel):
 
 
 RANGE_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
-"""What pydantic calls a number that is one, but out of its bounds."""
+"""What pydantic calls a number that is out of its bounds."""
 EXPECTED = {
     "bool_parsing": ("boolean", "true, false, 1 or 0"),
     "int_parsing": ("integer", "a whole number"),
@@ -75,7 +75,7 @@ def _explain_range(error: Mapping[str, Any], bounds: Mapping[str, tuple[float, f
 
 
 def _name_of(error: Mapping[str, Any]) -> str:
-    """Of the field, without its place in a list."""
+    """Return the name of the field, without its place in a list."""
     return str(next((part for part in reversed(error["loc"]) if isinstance(part, str)), "body"))
 
 
@@ -109,11 +109,11 @@ def _hint(errors: list[Any]) -> str | None:
 
 
 NAMES = {416: "Requested Range Not Satisfiable"}
-"""Of statuses whose own name depends on the Python, and whose responses say nothing else."""
+"""Names of statuses that depend on the Python version, for responses that say nothing else."""
 
 
 def name_of(status: int) -> str:
-    """What a response without words says."""
+    """Return the words for a response without any."""
     return NAMES.get(status) or HTTPStatus(status).phrase
 
 
@@ -154,7 +154,7 @@ def respond_to(error: ApiError) -> JSONResponse:
 
 
 def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Makes `app` answer every exception that is foreseen in the error form; see also `middleware.UnexpectedErrors`.
+    """Make `app` answer every expected exception with the error body; see also `middleware.UnexpectedErrors`.
 
     `bounds`: lowest and highest value by field name.
     """

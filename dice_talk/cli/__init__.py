@@ -1,1 +1,1 @@
-"""The command line. `dice_talk.__main__` puts the commands together; see docs/cli.md."""
+"""The command line. `dice_talk.__main__` assembles the commands; see docs/cli.md."""

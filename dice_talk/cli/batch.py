@@ -1,4 +1,4 @@
-"""Which videos a command makes, where they go, and how each of them ended."""
+"""Which videos a command makes, where they go, and the outcome of each."""
 
 import json
 import os
@@ -41,20 +41,20 @@ _DECORATORS: tuple[Callable[[Any], Any], ...] = (
 
 
 def video_arguments(command: Command) -> Command:
-    """What every command takes that makes videos."""
+    """Add the arguments of every command that makes videos."""
     return reduce(lambda decorated, decorate: decorate(decorated), reversed(_DECORATORS), command)
 
 
 @dataclass(frozen=True)
 class Input:
-    """A portrait or a speech: what was typed, and where it lies."""
+    """A portrait or a recording: what was typed, and the path of the file."""
 
     typed: str
     path: Path
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name to show."""
         return "stdin" if self.typed == STREAM else self.path.name
 
 
@@ -69,12 +69,12 @@ class Video:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name to show."""
         return f"{self.portrait.name} + {self.speech.name}"
 
     @contextmanager
     def place(self) -> Iterator[Path]:
-        """A path to write to; what is there goes to where it belongs, once it is whole."""
+        """Provide a path to write to. The file is moved to its destination once it is complete."""
         if self.output:
             with written_whole(self.output, replace=self.force) as path:
                 yield path
@@ -87,9 +87,9 @@ class Video:
 
 @contextmanager
 def planned(files: Sequence[str], emotion: str, output: str | None, *, force: bool) -> Iterator[list[Video]]:
-    """Every portrait with every speech. Raises `UsageError` before anything is begun.
+    """Plan a video of every portrait with every recording. Raises `UsageError` before anything is begun.
 
-    A file that begins like a picture of any kind is a portrait, whatever its name; every other one is a speech.
+    A file that begins like a picture of any kind is a portrait, whatever its name. Every other file is a recording.
     """
     with tempfile.TemporaryDirectory() as folder:
         portraits, speeches = sorted_out(files, Path(folder))
@@ -105,7 +105,7 @@ def planned(files: Sequence[str], emotion: str, output: str | None, *, force: bo
 
 
 def sorted_out(files: Sequence[str], folder: Path) -> tuple[list[Input], list[Input]]:
-    """Portraits and speeches. What standard input holds is put into `folder`. Raises `UsageError`."""
+    """Return portraits and recordings. Standard input is stored in `folder`. Raises `UsageError`."""
     inputs = [Input(typed, _from_stdin(folder) if typed == STREAM else Path(typed)) for typed in _checked(files)]
     portraits = [each for each in inputs if _is_picture(each.path)]
     return portraits, [each for each in inputs if each not in portraits]
@@ -158,7 +158,7 @@ def _outputs(pairs: list[tuple[Input, Input]], emotion: str, output: str | None)
 
 
 class Results:
-    """Tells how each video ended, and remembers the exit code."""
+    """Reports the outcome of each video, and keeps the exit code."""
 
     def __init__(self, bars: Bars, emotion: str, *, as_json: bool) -> None:
         self.code = codes.DONE
@@ -166,7 +166,7 @@ class Results:
 
     @contextmanager
     def of(self, video: Video) -> Iterator[dict[str, object]]:
-        """To be filled with what is known of the video. A failure is told, and the others go on."""
+        """Provide a dictionary for the facts of a video. A failure is reported, and the next video goes on."""
         facts: dict[str, object] = {}
         try:
             yield facts

@@ -16,7 +16,7 @@ from dice_talk.errors import EngineUnavailable
 @CHECKPOINTS
 @click.option("--yes", is_flag=True, help="Do not ask before downloading.")
 def download(checkpoints: Path, yes: bool) -> int:
-    """Fetch the published checkpoints. What was cut off goes on where it was."""
+    """Fetch the published checkpoints. An interrupted download resumes."""
     from dice_talk.diffusion import download as published
 
     left, refused = published.missing(checkpoints, published.remotes())
@@ -51,7 +51,7 @@ def download(checkpoints: Path, yes: bool) -> int:
 @click.command
 @CHECKPOINTS
 def doctor(checkpoints: Path) -> int:
-    """Say what is there and what is missing.
+    """Report what is installed and what is missing.
 
     And what this machine can render.
     """

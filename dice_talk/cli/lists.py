@@ -1,4 +1,4 @@
-"""`emotions` and `engines`: what there is to choose from."""
+"""`emotions` and `engines`: the choices."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def emotions(as_json: bool) -> None:
 def engines(checkpoints: Path, as_json: bool) -> None:
     """List the engines, and what they lack here.
 
-    auto takes the one that says so.
+    auto uses the one that is marked.
     """
     try:
         auto = choose_engine("auto", checkpoints)

@@ -1,4 +1,4 @@
-"""`preflight`: what would become of portraits and recordings."""
+"""`preflight`: checks portraits and recordings."""
 
 import importlib
 import json
@@ -26,9 +26,9 @@ from dice_talk.options import LOOKED_AT, RenderOptions
 @CHECKPOINTS
 @JSON
 def preflight(files: tuple[str, ...], engine: str, checkpoints: Path, as_json: bool, **given: Any) -> int:
-    """Say how well portraits and speeches will do.
+    """Check how well portraits and recordings will do.
 
-    What would become of them, and what could be better, without rendering. Exit code 1 where a video could not be made.
+    Says what would become of them and what could be better, without rendering. Exit code 1 if no video could be made.
     """
     options = render_options({"emotion": Emotion.NEUTRAL, **given})  # any will do
     silence_libraries()

@@ -1,4 +1,4 @@
-"""Command-line options from `RenderOptions`: name, bounds, default and help, so that a new field appears by itself."""
+"""Command-line options made from `RenderOptions`: a new field appears by itself, with bounds, default and help."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a l
 
 
 def options_of(model: type[BaseModel], chosen: Collection[str] | None = None) -> Callable[[Command], Command]:
-    """A decorator that gives a command one option per field, or per field chosen."""
+    """Return a decorator that gives a command one option per field, or per chosen field."""
     schema = model.model_json_schema()
 
     def decorate(command: Command) -> Command:
@@ -57,7 +57,7 @@ def options_of(model: type[BaseModel], chosen: Collection[str] | None = None) ->
 
 
 def _kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what type an option is, from a field's JSON schema."""
+    """Return the type of an option from its field's JSON schema."""
     field = field.get("anyOf", [field])[0]  # of what may be left out, the other is null
     if reference := field.get("$ref"):
         field = schema["$defs"][reference.rsplit("/", 1)[-1]]
@@ -71,12 +71,12 @@ def _kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]
 
 
 def render_options(given: Mapping[str, object]) -> RenderOptions:
-    """What was typed, checked once more by the model itself."""
+    """Return the options that were typed, checked by the model itself."""
     return checked(RenderOptions, given)
 
 
 def checked(model: type[Model], given: Mapping[str, object]) -> Model:
-    """A model of what was typed. Raises `UsageError`."""
+    """Return a model of what was typed. Raises `UsageError`."""
     try:
         return model.model_validate(given)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What people see: bars and errors on standard error, results on standard output."""
+"""Output for people: bars and errors on standard error, results on standard output."""
 
 import os
 import sys
@@ -14,19 +14,19 @@ _BAR = "{desc} |{bar}| {percentage:3.0f}% {elapsed}{postfix}"
 
 
 def tell(text: str) -> None:
-    """One line on standard output, and not within a bar."""
+    """Print a line on standard output, without breaking a bar."""
     with tqdm.external_write_mode(file=sys.stdout):
         click.echo(text)
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
+    """Print a line on standard error."""
     with tqdm.external_write_mode(file=sys.stderr):
         click.echo(" ".join(text.split()), err=True)
 
 
 def explain(error: Exception) -> str:
-    """An error in one line: what was wrong, and what to do."""
+    """Return an error in one line: what was wrong, and what to do."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     detail = getattr(error, "detail", None)
@@ -34,7 +34,7 @@ def explain(error: Exception) -> str:
 
 
 class Bars:
-    """Progress bars, one per name. A context manager; shows nothing where standard error is no terminal."""
+    """Progress bars by name. A context manager; shows nothing if standard error is not a terminal."""
 
     def __init__(self) -> None:
         self._bars: dict[str, tqdm] = {}
@@ -47,7 +47,7 @@ class Bars:
             bar.close()
 
     def show(self, name: str, share: float, words: str = "") -> None:
-        """Moves a bar; the first time, adds it."""
+        """Move a bar, or add it."""
         if name not in self._bars:
             # Standard error as it is now: `quiet` takes it away from whoever else would write between the bars.
             self._bars[name] = tqdm(total=1.0, desc=name, file=sys.stderr, disable=None, bar_format=_BAR)
@@ -57,9 +57,9 @@ class Bars:
 
 
 def silence_libraries() -> None:
-    """Takes both outputs for us alone, as long as the process lives.
+    """Redirect standard output and standard error away from libraries for the life of the process.
 
-    C and C++ libraries (FFmpeg, OpenCV, torch) write straight to standard error, and whenever they like.
+    C and C++ libraries (FFmpeg, OpenCV, torch) write straight to standard error, at any time.
     """
     sys.stdout, sys.stderr = (
         os.fdopen(os.dup(stream.fileno()), "w", buffering=1, encoding="utf-8") for stream in (sys.stdout, sys.stderr)
@@ -71,6 +71,6 @@ def silence_libraries() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The same for what is written in Python, while others are at work."""
+    """Do the same for Python code in this block."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield

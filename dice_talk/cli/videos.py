@@ -21,7 +21,7 @@ from dice_talk.labels import LabelOptions, Labels, signature
 from dice_talk.options import MAX_SEED, RenderOptions
 
 _TOGETHER = 16
-"""Tasks sent before the first are waited for: fewer than a server lets wait for one key."""
+"""Tasks that are sent before waiting for the first: fewer than a server accepts for one key."""
 
 
 @click.command
@@ -94,7 +94,7 @@ def submit(
 ) -> int:
     """Make talking-head videos through a server.
 
-    As with render. Ctrl-C cancels what the server has not finished.
+    Takes the same arguments as render. Ctrl-C cancels what the server has not finished.
     """
     options = _wanted(given, output, as_json)
     with (
@@ -137,7 +137,7 @@ def _send_and_fetch(
 
 @contextmanager
 def _called_off(client: Client) -> Iterator[dict[str, Video]]:
-    """Tasks by id. Those that are still there when we are stopped are cancelled, or else named."""
+    """Collect tasks by id. If the command is stopped, those that are left are cancelled, or else named."""
     tasks: dict[str, Video] = {}
     try:
         yield tasks

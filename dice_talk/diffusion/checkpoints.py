@@ -1,6 +1,6 @@
-"""Loading the published checkpoints: strictly, without running pickles, each weight once.
+"""Loads the published checkpoints: strictly, without running pickles, each weight once.
 
-Sizes follow from the files themselves, so that tiny weights in the same layout load by the same code.
+Sizes follow from the files themselves, so tiny weights in the same layout are loaded by the same code.
 """
 
 import json
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Models:
-    """All networks, on one device. Shared by all renders: nothing here changes after loading.
+    """All networks, on one device. All renders share them, and nothing changes after loading.
 
-    UNet, image encoder, conditioning networks and the VAE's decoder are in `dtype`; the VAE's encoder, Whisper and
-    IFNet are in float32, where half precision would show.
+    UNet, image encoder, conditioning networks and the VAE's decoder are in `dtype`. The VAE's encoder, Whisper and
+    IFNet are in float32, because half precision would be visible.
     """
 
     unet: DiceTalkUNet
@@ -58,7 +58,7 @@ class Models:
 
 
 def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> Models:
-    """Reads every checkpoint. Raises `EngineUnavailable` that names the file and the keys that are wrong."""
+    """Read every checkpoint. Raises `EngineUnavailable`, which names the file and the wrong keys."""
     read = _readers(checkpoints)
     autoencoder = read["vae"]()
     autoencoder.decoder.to(device, dtype)
@@ -81,7 +81,7 @@ def load_models(checkpoints: Path, device: torch.device, dtype: torch.dtype) -> 
 
 
 def check(checkpoints: Path) -> list[EngineUnavailable]:
-    """All that is wrong with the files that are there."""
+    """Return everything that is wrong with the files that exist."""
     errors = []
     for read in _readers(checkpoints).values():
         try:
@@ -93,7 +93,7 @@ def check(checkpoints: Path) -> list[EngineUnavailable]:
 
 
 def _readers(checkpoints: Path) -> dict[str, Callable[[], Any]]:
-    """What reads each network and each emotion's prior."""
+    """Return the reader of each network and of each emotion's prior."""
 
     def config(name: str) -> Config:
         return _config(checkpoints / name)
@@ -115,10 +115,10 @@ def _readers(checkpoints: Path) -> dict[str, Callable[[], Any]]:
 
 
 def load_strictly(module: Module, state: State, source: str, unused: tuple[str, ...] = ()) -> Module:
-    """`module` with the weights `state`, ready for inference.
+    """Return `module` with the weights `state`, ready for inference.
 
-    Keys that begin with one of `unused` are known and not needed: they are logged. Any other key too many or too few,
-    and any shape that differs, raises `EngineUnavailable`.
+    Keys that begin with one of `unused` are expected but not needed; they are logged. Any other missing or unexpected
+    key, and any wrong shape, raises `EngineUnavailable`.
     """
     idle = {key for key in state if key.startswith(unused)} if unused else set()
     wanted = module.state_dict()
@@ -137,7 +137,7 @@ def load_strictly(module: Module, state: State, source: str, unused: tuple[str, 
 
 
 def audio_linear(state: State) -> TokenProjector:
-    """The network of `audio_linear.pth`, in whatever size the file has."""
+    """Return the network of `audio_linear.pth`, with the sizes that the file has."""
     with _described_by(files.AUDIO_LINEAR):
         with torch.device("meta"):
             module = TokenProjector(*_projector_size(state, "", files.AUDIO_LINEAR))
@@ -145,7 +145,7 @@ def audio_linear(state: State) -> TokenProjector:
 
 
 def emo_model(state: State) -> EmotionModel:
-    """The network of `emo_model.pth`; its classifier and its search for the nearest code, when there, are not used."""
+    """Return the network of `emo_model.pth`. Its classifier and its search for the nearest code are not used."""
     with _described_by(files.EMO_MODEL):
         _, hidden, tokens, width = _projector_size(state, "emo_linear.", files.EMO_MODEL)
         codes = len(_get(state, "codebook.codebook.weight", files.EMO_MODEL))
@@ -155,7 +155,7 @@ def emo_model(state: State) -> EmotionModel:
 
 
 def pose_guider(state: State) -> PoseGuider:
-    """The network of `pose_guider.pth`."""
+    """Return the network of `pose_guider.pth`."""
     with _described_by(files.POSE_GUIDER):
         blocks = sum(key.startswith("blocks.") and key.endswith(".weight") for key in state)
         names = ("conv_in", *(f"blocks.{index}" for index in range(1, blocks, 2)))
@@ -166,7 +166,7 @@ def pose_guider(state: State) -> PoseGuider:
 
 
 def ifnet(state: State) -> rife.IFNet:
-    """The network of `flownet.pkl`, whose keys all begin with `module.`."""
+    """Return the network of `flownet.pkl`, whose keys all begin with `module.`."""
     with _described_by(files.FLOWNET):
         with torch.device("meta"):
             module = rife.IFNet()
@@ -175,7 +175,7 @@ def ifnet(state: State) -> rife.IFNet:
 
 
 def unet(config: Config, state: State) -> DiceTalkUNet:
-    """The network of `unet.pth`, which holds all of SVD's UNet and the adapters."""
+    """Return the network of `unet.pth`, which holds all of SVD's UNet and the adapters."""
     with _described_by(files.UNET_CONFIG):
         with torch.device("meta"):
             module = build_unet(config)
@@ -183,7 +183,7 @@ def unet(config: Config, state: State) -> DiceTalkUNet:
 
 
 def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:
-    """SVD's autoencoder."""
+    """Return SVD's autoencoder."""
     with _described_by(files.VAE_CONFIG):
         with torch.device("meta"):
             module = AutoencoderKLTemporalDecoder.from_config(config)
@@ -191,7 +191,7 @@ def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:
 
 
 def image_encoder(config: Config, state: State) -> CLIPVisionModelWithProjection:
-    """CLIP's image half."""
+    """Return CLIP's image encoder."""
     with _described_by(files.IMAGE_ENCODER_CONFIG):
         with torch.device("meta"):
             module = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
@@ -202,7 +202,7 @@ def image_encoder(config: Config, state: State) -> CLIPVisionModelWithProjection
 
 
 def whisper(config: Config, state: State) -> WhisperEncoder:
-    """Whisper's encoder; the decoder is not used."""
+    """Return Whisper's encoder. The decoder is not used."""
     with _described_by(files.WHISPER_CONFIG):
         with torch.device("meta"):
             module = WhisperEncoder(WhisperConfig.from_dict(config))
@@ -211,7 +211,7 @@ def whisper(config: Config, state: State) -> WhisperEncoder:
 
 
 def _projector_size(state: State, prefix: str, source: str) -> tuple[int, int, int, int]:
-    """Inputs, hidden width, tokens and token width of a `TokenProjector`."""
+    """Return inputs, hidden width, tokens and token width of a `TokenProjector`."""
     first, last, norm = (_get(state, f"{prefix}{name}.weight", source) for name in ("proj1", "proj3", "norm"))
     return first.shape[1], first.shape[0], last.shape[0] // len(norm), len(norm)
 
@@ -233,7 +233,7 @@ def _config(path: Path) -> Config:
 
 
 def _state(path: Path) -> State:
-    """The tensors in a file, mapped from disk where the format allows, so that they are in memory once."""
+    """Return the tensors in a file, mapped from disk if the format allows it, so that they are in memory once."""
     with _readable(path):
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -247,7 +247,7 @@ def _state(path: Path) -> State:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Names the file, whatever goes wrong: readers of damaged files raise almost anything."""
+    """Name the file in any error: readers of damaged files raise almost anything."""
     try:
         yield
     except Exception as error:
@@ -258,7 +258,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _described_by(source: str) -> Iterator[None]:
-    """Names the file whose sizes decide how a network is built, when no network can be built from them."""
+    """Name the file whose sizes describe a network that cannot be built."""
     try:
         yield
     except EngineUnavailable:

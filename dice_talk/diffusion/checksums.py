@@ -1,4 +1,4 @@
-"""What was downloaded, noted in the checkpoints folder: sizes and SHA-256 sums. Light: nothing but the library."""
+"""Sizes and SHA-256 sums of downloads, noted in the checkpoints folder. Imports only the standard library."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Checksum:
-    """Of a file as it was downloaded. `size` in bytes."""
+    """The checksum of a file as it was downloaded. `size` in bytes."""
 
     size: int
     sha256: str
 
 
 def checksum_of(path: Path) -> Checksum:
-    """Reads a file, block by block."""
+    """Return the checksum of a file, read block by block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -27,7 +27,7 @@ def checksum_of(path: Path) -> Checksum:
 
 
 def checksums(folder: Path) -> dict[str, Checksum]:
-    """Those that were noted, by path; none where they can't be read."""
+    """Return the noted checksums by path; {} if they cannot be read."""
     try:
         noted = json.loads((folder / CHECKSUMS).read_text())
         return {path: Checksum(int(entry["size"]), str(entry["sha256"])) for path, entry in noted.items()}
@@ -36,7 +36,7 @@ def checksums(folder: Path) -> dict[str, Checksum]:
 
 
 def note(folder: Path, path: str, checksum: Checksum) -> None:
-    """Adds the checksum of a file that was downloaded."""
+    """Note the checksum of a file that was downloaded."""
     noted = {name: asdict(entry) for name, entry in {**checksums(folder), path: checksum}.items()}
     part = folder / (CHECKSUMS + ".part")
     part.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")

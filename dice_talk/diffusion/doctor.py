@@ -1,4 +1,4 @@
-"""What `dice-talk doctor` says of the diffusion engine: files, weights, face detector, device. Runs without torch."""
+"""The diffusion engine's part of `dice-talk doctor`: files, weights, face detector, device. Runs without torch."""
 
 import importlib
 import os
@@ -24,15 +24,16 @@ from dice_talk.errors import EngineUnavailable
 
 _GIB = 2**30
 _WEIGHTS, _EACH = 4.7, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
-"""GiB in half precision: of all networks; and of each task at work, in the smaller portions that are tried when memory
-runs out, with the `min_resolution` of a square video. Counted by `benchmarks.live_memory`."""
+"""GiB in half precision for all networks, and for each running task in the smaller portions that are tried when memory
+runs out, with the `min_resolution` of a square video. Counted by `benchmarks.live_memory`.
+"""
 _BESIDE = 0.6
-"""GiB for the device's own libraries, and gaps. Estimated."""
+"""GiB for the device's own libraries and for gaps. Estimated."""
 _HALF_BYTES = 2
 
 
 def examine(checkpoints: Path) -> Iterator[Finding]:
-    """Everything worth knowing about the engine, line by line."""
+    """Return everything worth knowing about the engine, line by line."""
     yield from _files(checkpoints)
     yield from _weights(checkpoints)
     yield _detector(checkpoints)
@@ -58,7 +59,7 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
 
 
 def _weights(checkpoints: Path) -> Iterator[Finding]:
-    """Loads all that is there once: only that proves that no key is missing and no file is damaged."""
+    """Load everything once: only that proves that no key is missing and no file is damaged."""
     if not (checkpoints / UNET).exists():
         return
     label = weights_label(checkpoints)
@@ -118,7 +119,7 @@ def _device() -> Iterator[Finding]:
 
 
 def _import(module: str) -> Any:
-    """A module that needs torch. Raises `EngineUnavailable` that says why it can't be had."""
+    """Import a module that needs torch. Raises `EngineUnavailable`, which says why it cannot be imported."""
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # installed for another machine, or by halves

@@ -1,4 +1,4 @@
-"""Fetches the published checkpoints: sizes shown first, resumable, checked, checksums recorded. Light: no torch."""
+"""Downloads the published checkpoints: sizes first, resumable, checked, with recorded checksums. Runs without torch."""
 
 import os
 import re
@@ -24,21 +24,21 @@ HUB_VARIABLE, HUB = "HF_ENDPOINT", "https://huggingface.co"
 """The variable that the hub's own tools and its mirrors use."""
 PRIORS_VARIABLE = "DICE_TALK_EMO_URL"
 PRIORS_URL = "https://raw.githubusercontent.com/toto222/DICE-Talk/main/examples/emo"
-"""The emotion priors are not on the hub: they lie in the published project's code repository."""
+"""The emotion priors are not on the hub but in the published project's code repository."""
 _PARTIAL = ".part"
 _BLOCK = 1 << 20
 _TIMEOUTS_S = 15, 60
-"""For an answer to the first word, and for each block."""
+"""Seconds for the first byte of a response, and for each block."""
 _ASKED_AT_ONCE = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class DownloadFailed(DiceTalkError):
-    """A file could not be fetched whole."""
+    """A file could not be downloaded completely."""
 
 
 class HostUnreachable(DownloadFailed):
-    """Nobody answers at `host`, or not to the end."""
+    """The host does not answer, or stops answering."""
 
     def __init__(self, message: str, detail: str, host: str) -> None:
         super().__init__(ErrorCode.DOWNLOAD_FAILED, message, detail)
@@ -47,9 +47,9 @@ class HostUnreachable(DownloadFailed):
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch. `token`: access to the hub. The rest is what the server says about it, as far as it does.
+    """A file to download. `token`: access to the hub. The other fields are what the server reports.
 
-    `size` in bytes. `etag`: another one means another revision. `sha256`: the hub knows it for all large files.
+    `size` in bytes. A changed `etag` means another revision. `sha256`: the hub knows it for all large files.
     """
 
     path: str
@@ -62,7 +62,7 @@ class Remote:
 
 
 def remotes(environment: Mapping[str, str] = os.environ) -> list[Remote]:
-    """Where every file lies: the hub, or the mirrors named in the environment."""
+    """Return where every file lies: on the hub, or on the mirrors that the environment names."""
     hub = environment.get(HUB_VARIABLE, HUB).rstrip("/")
     priors = environment.get(PRIORS_VARIABLE, PRIORS_URL).rstrip("/")
     token = environment.get(TOKEN_VARIABLE)
@@ -71,7 +71,7 @@ def remotes(environment: Mapping[str, str] = os.environ) -> list[Remote]:
 
 
 def missing(folder: Path, wanted: list[Remote]) -> tuple[list[Remote], dict[str, DownloadFailed]]:
-    """Those that are not there yet, with what the servers say about them; and, by path, why others can't be had."""
+    """Return the missing files as the servers describe them, and by path, why others cannot be had."""
     absent = [remote for remote in wanted if not (folder / remote.path).exists()]
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
         asked = [(remote.path, pool.submit(describe, remote)) for remote in absent]
@@ -80,9 +80,9 @@ def missing(folder: Path, wanted: list[Remote]) -> tuple[list[Remote], dict[str,
 
 
 def describe(remote: Remote) -> Remote:
-    """Asks for size, revision and checksum; the hub says the last as it sends us on to where it stores a file.
+    """Ask for size, revision and checksum. The hub sends the last one with the redirect to its storage.
 
-    The content is not read. HEAD would do, but addresses signed for GET need not answer it. Raises `DownloadFailed`.
+    The content is not read. HEAD would do, but URLs signed for GET need not answer it. Raises `DownloadFailed`.
     """
     with _explained(remote), _ask(remote) as answer:
         length, etag = answer.headers.get("Content-Length"), answer.headers.get("ETag")
@@ -92,9 +92,9 @@ def describe(remote: Remote) -> Remote:
 
 
 def fetch(folder: Path, remote: Remote) -> None:
-    """Downloads one file, going on where an earlier try ended, and records its checksum. Raises `DownloadFailed`.
+    """Download one file, resuming an earlier attempt, and record its checksum. Raises `DownloadFailed`.
 
-    A transfer that breaks off is taken up again as long as each try brings it further.
+    A broken transfer is resumed as long as each attempt makes progress.
     """
     target = folder / remote.path
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def fetch(folder: Path, remote: Remote) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Room on the disk that `folder` is, or will be, on."""
+    """Return the free bytes on the disk of `folder`, which need not exist yet."""
     there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
     return shutil.disk_usage(there).free
 
@@ -125,12 +125,12 @@ def _hub_url(hub: str, source: Source) -> str:
 
 
 def _revision(remote: Remote) -> str:
-    """Names what is being fetched, within a file name."""
+    """Return a name for what is being downloaded, for use in a file name."""
     return re.sub(r"\W", "", remote.sha256 or remote.etag or "")[:64] or "unknown"
 
 
 def _transferred(remote: Remote, part: Path) -> bool:
-    """Whether all of it has come now; not, when more came than had before and then it broke off."""
+    """Whether the file is complete; False if the transfer broke off after making progress."""
     before = _size(part)
     try:
         _transfer(remote, part)
@@ -165,7 +165,7 @@ def _transfer(remote: Remote, part: Path) -> None:
 
 
 def _continues(answer: requests.Response, remote: Remote, there: int) -> bool:
-    """Whether a part of a file follows the `there` bytes that are there, of the same revision."""
+    """Whether a part of a file continues the `there` bytes on disk, of the same revision."""
     said = answer.headers
     return said.get("Content-Range", "").startswith(f"bytes {there}-") and said.get("ETag") in (None, remote.etag)
 
@@ -175,7 +175,7 @@ def _size(part: Path) -> int:
 
 
 def _ask(remote: Remote, headers: Mapping[str, str] | None = None) -> requests.Response:
-    """Follows to where the hub stores its files; requests takes no token along to another host."""
+    """Follow redirects to the hub's storage. requests does not send the token to another host."""
     asked = {"Accept-Encoding": "identity", "User-Agent": "dice-talk", **(headers or {})}
     if remote.token:
         asked["Authorization"] = f"Bearer {remote.token}"

@@ -1,4 +1,4 @@
-"""Which files the engine needs, where they come from, and what kind of weights a folder holds. Light: no torch."""
+"""Which files the engine needs, where they come from, and what a folder's weights are. Runs without torch."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ WHISPER_ENCODER = f"{WHISPER}/model.safetensors"
 FLOWNET = "RIFE/flownet.pkl"
 YOLOFACE = "yoloface_v5m.pt"
 INSIGHTFACE = "insightface"
-"""A folder that people may add: `insightface/models/NAME/*.onnx`."""
+"""An optional folder: `insightface/models/NAME/*.onnx`."""
 
 PUBLISHED, UNVERIFIED = "published", "unverified weights"
 _LABEL_FILE = "weights.json"
@@ -30,7 +30,7 @@ _LABEL_FILE = "weights.json"
 
 @dataclass(frozen=True)
 class Source:
-    """A file to download. `path`: under the checkpoints folder; `repo` and `name`: where it lies on the hub."""
+    """A file to download. `path`: below the checkpoints folder; `repo` and `name`: on the hub."""
 
     path: str
     repo: str
@@ -69,13 +69,13 @@ HUB_FILES = (
     _whisper(WHISPER_CONFIG),
     _whisper(WHISPER_ENCODER),
 )
-"""SVD's own UNet weights are not among them: `unet.pth` holds the whole UNet."""
+"""SVD's own UNet weights are not included: `unet.pth` holds the whole UNet."""
 OPTIONAL_FILES = (YOLOFACE,)
-"""Without the published face detector another one is used."""
+"""Without the published face detector, another one is used."""
 
 
 def prior_path(emotion: Emotion) -> str:
-    """Where the prior of an emotion lies under the checkpoints folder."""
+    """Return the path of an emotion's prior below the checkpoints folder."""
     return f"emo/{emotion.value}.npy"
 
 
@@ -84,10 +84,10 @@ NEEDED_FILES = (*(source.path for source in HUB_FILES if source.path not in OPTI
 
 
 def weights_label(checkpoints: Path) -> str:
-    """What the weights in a folder are: "published", or words that say that they are tiny, random or not known.
+    """Return what the weights in a folder are: "published", or that they are tiny, random or unknown.
 
-    Goes by the folder's `weights.json`, which `make-tiny-checkpoints` writes; where that is missing, published is what
-    `download` fetched, as far as sizes tell (`doctor` compares checksums too). Never raises.
+    The folder's `weights.json` decides, which `make-tiny-checkpoints` writes. Without it, the weights are published if
+    `download` fetched them and the sizes match (`doctor` compares checksums too). Never raises.
     """
     try:
         label = checkpoints / _LABEL_FILE
@@ -101,12 +101,12 @@ def weights_label(checkpoints: Path) -> str:
 
 
 def _label_in(text: str) -> str:
-    """The label in a `weights.json`, whatever stands there."""
+    """Return the label in a `weights.json` of any content."""
     noted = json.loads(text)
     label = noted.get("label") if isinstance(noted, dict) else None
     return label if isinstance(label, str) and label else UNVERIFIED
 
 
 def write_label(checkpoints: Path, label: str) -> None:
-    """Marks the weights in a folder as something else than the published ones."""
+    """Label the weights in a folder as something other than the published ones."""
     (checkpoints / _LABEL_FILE).write_text(json.dumps({"label": label}) + "\n")

@@ -1,4 +1,4 @@
-"""What the rest of the software knows of the diffusion engine. Light: imports no torch."""
+"""The diffusion engine's spec. Imports no torch."""
 
 from dice_talk.diffusion.files import INSIGHTFACE, NEEDED_FILES, YOLOFACE
 from dice_talk.diffusion.reuse import WORK

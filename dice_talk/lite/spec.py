@@ -1,4 +1,4 @@
-"""What the rest of the software knows of the lite engine. Light: imports nothing that renders."""
+"""The lite engine's spec. Imports nothing that renders."""
 
 from dice_talk.engine import EngineSpec, SampleTiming
 
