@@ -57,7 +57,7 @@ class Settings(BaseSettings, LabelOptions):
     attempts: int = Field(3, ge=1, description="How often a task is tried when its engine process crashes or hangs.")
     stall_seconds: float = Field(120.0, gt=0, description="An engine silent for so long is taken to hang.")
     compile: bool = Field(False, description="Compile the diffusion engine's UNet at the start; for NVIDIA's GPUs.")
-    all_gpus: bool = Field(False, description="Denoise each video on all GPUs of one make, not on the first alone.")
+    all_gpus: bool = Field(False, description="Denoise each video on all GPUs of one model, not on the first alone.")
     load_seconds: float = Field(600.0, gt=0, description="How long an engine may take to load its models.")
     api_keys_file: Path | None = Field(None, description="Made with python -m api.keys; with it, a key is needed.")
     key_queue_size: int = Field(20, ge=1, description="Tasks of one key that may wait; more are answered with 429.")

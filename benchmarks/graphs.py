@@ -60,7 +60,7 @@ def record_operations(run: Callable[[], Tensors]) -> tuple[Callable[[], object],
 
 
 class RecordedUNet:
-    """Stands in for a UNet in `Guided`. One recording for each kind of pass and size, whatever the video's length."""
+    """Stands in for a UNet in `GuidedPredictor`. Has one recording for each kind of pass and size, at any length."""
 
     def __init__(self, unet: DiceTalkUNet, record: Record) -> None:
         self._unet, self._record, self.dtype = unet, record, unet.dtype

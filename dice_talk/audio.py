@@ -17,7 +17,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from dice_talk.audio_start import Start, find_sound, wrong_type
-from dice_talk.channels import Samples, mix_down, one_voice
+from dice_talk.channels import Samples, downmix, to_mono
 from dice_talk.errors import InvalidAudio
 from dice_talk.kinds import Kind
 
@@ -70,13 +70,13 @@ class Speech:
     @cached_property
     def stereo(self) -> Samples:
         """For the video: `(n, 1)` or `(n, 2)` at `rate` Hz."""
-        return mix_down(self.original, self.places)
+        return downmix(self.original, self.places)
 
     @cached_property
     def samples(self) -> Samples:
         """For listening: `(m,)` at 16 kHz, in which no channel cancels another; never empty."""
         resampled: Samples = soxr.resample(self.original, self.rate, SAMPLE_RATE, quality="HQ")
-        return one_voice(resampled if len(resampled) else self.original[:1])
+        return to_mono(resampled if len(resampled) else self.original[:1])
 
 
 @dataclass(frozen=True)

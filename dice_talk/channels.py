@@ -45,7 +45,7 @@ _LEAD = 0.25
 """Share of the loudest channel's amplitude from which on the leading channel's phase counts."""
 
 
-def mix_down(sound: Samples, places: Sequence[str]) -> Samples:
+def downmix(sound: Samples, places: Sequence[str]) -> Samples:
     """`(n, channels)` to at most two by the standard matrix, made quieter only where it would clip.
 
     `places`: where each channel belongs, such as "FL".
@@ -63,7 +63,7 @@ def mix_down(sound: Samples, places: Sequence[str]) -> Samples:
     return mixed
 
 
-def one_voice(sound: Samples) -> Samples:
+def to_mono(sound: Samples) -> Samples:
     """`(n, channels)` at 16 kHz to `(n,)`: all that is said in any of them, whatever their phases.
 
     One channel, or several that are the same, stay what they are.

@@ -28,13 +28,13 @@ class End(StrEnum):
 
 def confine() -> None:
     """Limits this process before it opens a file that may be hostile."""
-    end_with_parent()
+    exit_with_parent()
     limit(resource.RLIMIT_AS, MEMORY_BYTES)
     limit(resource.RLIMIT_CPU, CPU_SECONDS)
     limit(resource.RLIMIT_CORE, 0)
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Lets this process end soon after the one that started it: nobody would hear what it says."""
     parent = os.getppid()
 
@@ -62,7 +62,7 @@ def say(**facts: object) -> None:
 
 
 @contextmanager
-def missing_files_told() -> Iterator[None]:
+def report_missing_files() -> Iterator[None]:
     """Says which file was not there: whoever asked may have removed it meanwhile."""
     try:
         yield

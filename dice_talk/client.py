@@ -22,8 +22,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from dice_talk.atomic import atomic_path
 from dice_talk.errors import DiceTalkError
-from dice_talk.whole import written_whole
 
 SERVER_VARIABLE, SERVER = "DICE_TALK_SERVER", "http://localhost:8000"
 KEY_VARIABLE = "DICE_TALK_API_KEY"
@@ -248,7 +248,7 @@ class Client:
     def download(self, task_id: str, output: Path | str) -> Path:
         """Fetches a finished video; a file of that name is replaced once all of it is there."""
         path = Path(output)
-        with written_whole(path, replace=True) as part:
+        with atomic_path(path) as part:
             for left in reversed(range(_DOWNLOADS)):
                 try:
                     self._stream(_path(task_id, "download"), part)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dice_talk import priority
 from dice_talk.audio import describe
-from dice_talk.child import confine, missing_files_told, say
+from dice_talk.child import confine, report_missing_files, say
 from dice_talk.image import load_portrait
 from dice_talk.labels import reading
 
@@ -25,8 +25,8 @@ def main() -> None:
     """Entry point."""
     image, audio, video = map(Path, sys.argv[1:])
     confine()
-    priority.give_way(priority.INTAKE)
-    with missing_files_told():
+    priority.lower_priority(priority.INTAKE)
+    with report_missing_files():
         height, width, _ = load_portrait(image).shape
         say(image={**digest(image), "width": width, "height": height})
         say(audio={**digest(audio), "seconds": round(describe(audio).seconds, 3)})

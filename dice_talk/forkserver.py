@@ -43,7 +43,7 @@ ROUNDING = 0.9
 """The system counts a process's time for the limit more coarsely than for the one who waits for it."""
 
 
-class ForkServer:
+class ForkLoop:
     """Forks children and tells how they ended."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -175,7 +175,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the collector would touch every object, and each child get a copy of all pages
     with socket.socket(fileno=os.dup(0)) as control:
-        ForkServer(control).serve()
+        ForkLoop(control).serve()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageChops
 from dice_talk import kinds
 from dice_talk.colours import profile_of, to_srgb
 from dice_talk.errors import InvalidImage
-from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, Source, damaged, read_jpeg, read_png
+from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, StrippedImage, damaged, read_jpeg, read_png
 from dice_talk.kinds import HEAD_BYTES, Family, Kind, Use, explain, kind_of
 
 MAX_PIXELS = 50_000_000
@@ -74,7 +74,7 @@ def load_portrait(path: Path) -> Pixels:
         raise damaged(INCOMPLETE) from error
 
 
-def _read(path: Path) -> Source:
+def _read(path: Path) -> StrippedImage:
     data = path.read_bytes()
     if len(data) >= _SHORTEST and data.startswith(PNG):
         return read_png(data)
@@ -91,7 +91,7 @@ def _decode(data: bytes) -> Image.Image:
     return image
 
 
-def _complete(image: Image.Image, source: Source) -> bool:
+def _complete(image: Image.Image, source: StrippedImage) -> bool:
     """Whether a JPEG without end marker has all its pixels: what is put behind them then changes none."""
     other = _decode(source.data[: -len(JPEG_END)] + _NO_PIXELS + JPEG_END)
     return bool(ImageChops.difference(image, other).getbbox() is None)
@@ -117,7 +117,7 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _check_scans(source: Source) -> None:
+def _check_scans(source: StrippedImage) -> None:
     decoded = 1 if source.ended else 2  # times; see `_complete`
     most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1] * decoded))
     if source.scans > most:

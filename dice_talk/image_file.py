@@ -21,7 +21,7 @@ _ANOTHER = "Save it anew as an ordinary 8-bit JPEG or PNG."
 
 
 @dataclass(frozen=True)
-class Source:
+class StrippedImage:
     """A picture's file without what does not matter."""
 
     data: bytes
@@ -45,7 +45,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 """Kept for Pillow to refuse where they are bombs, the first `MAX_TEXTS`."""
 
 
-def read_png(data: bytes) -> Source:
+def read_png(data: bytes) -> StrippedImage:
     """Keeps the chunks of the still picture; raises `InvalidImage` for a header without sense."""
     size, about, texts, pixels, ended = (0, 0), dict[bytes, bytes](), list[bytes](), list[bytes](), False
     for number, (kind, body, whole) in enumerate(_chunks(data)):
@@ -63,7 +63,7 @@ def read_png(data: bytes) -> Source:
     cicp = about.pop(b"cICP", b"")
     header = b"".join(_chunk(kind, about[kind]) for kind in _ONCE if kind in about)
     still = b"".join([PNG, header, *texts, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")])
-    return Source(still, size, ended, cicp=cicp)
+    return StrippedImage(still, size, ended, cicp=cicp)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -101,7 +101,7 @@ _HIERARCHICAL = "hierarchical JPEG"
 _NOT_READ = {0xC3: "lossless JPEG", **dict.fromkeys((0xC5, 0xC6, 0xC7), _HIERARCHICAL), 0xF7: "JPEG-LS picture"}
 
 
-def read_jpeg(data: bytes) -> Source:
+def read_jpeg(data: bytes) -> StrippedImage:
     """Keeps tables, frame and scans, and of the rest EXIF, the colour profile and Adobe's mark.
 
     Raises `InvalidImage` for a header without sense.
@@ -123,7 +123,7 @@ def read_jpeg(data: bytes) -> Source:
         raise damaged(INCOMPLETE)
     if not ended:
         parts[-1] = parts[-1].rstrip(b"\xff")  # half a marker
-    return Source(b"".join([*parts, JPEG_END]), size, ended, scans=scans)
+    return StrippedImage(b"".join([*parts, JPEG_END]), size, ended, scans=scans)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

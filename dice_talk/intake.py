@@ -23,7 +23,7 @@ def main() -> None:
     image, audio = Path(sys.argv[1]), Path(sys.argv[2])
     seconds, used = float(sys.argv[3]), float(sys.argv[-1])
     confine()
-    priority.give_way(priority.INTAKE)
+    priority.lower_priority(priority.INTAKE)
     try:
         height, width, _ = load_portrait(image).shape
         say(width=width, height=height)

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from dice_talk import priority
 from dice_talk.audio import SAMPLE_RATE, Samples
-from dice_talk.channels import one_voice
-from dice_talk.child import end_with_parent, missing_files_told, say
+from dice_talk.channels import to_mono
+from dice_talk.child import exit_with_parent, report_missing_files, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
 from dice_talk.face_models import ALL_PARTS, LIPS, FaceMesh, load_mesh
 from dice_talk.image import Pixels, load_portrait
+from dice_talk.lite import topology as at
 
 Track = NDArray[np.float64]
 
@@ -39,13 +40,15 @@ longer."""
 COMPARED_FRAMES = 8
 """Spread over those, for the likeness."""
 _UNSEEN = np.full((478, 2), np.nan, np.float32)
-_LIPS, _FACE = (13, 14), (10, 152)
-_EYES = ((159, 145, 33, 133), (386, 374, 362, 263))
+_EYES = (
+    (at.LEFT_LID_TOP, at.LEFT_LID_BOTTOM, at.LEFT_EYE_OUTER, at.LEFT_EYE_INNER),
+    (at.RIGHT_LID_TOP, at.RIGHT_LID_BOTTOM, at.RIGHT_EYE_INNER, at.RIGHT_EYE_OUTER),
+)
 """Upper lid, lower lid and the two corners."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class FaceTrack:
     """What FaceMesh sees in a video; `nan` where it finds no face. All per frame `(F,)`, in face heights."""
 
     gap: Track
@@ -58,14 +61,14 @@ class Seen:
         return float(np.isfinite(self.gap).mean())
 
 
-def look(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> Seen:
+def track_face(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> FaceTrack:
     """Every frame, or the first `most`. `parts`: of the face, at which the mesh takes a closer look."""
     with av.open(str(video)) as container:
         frames = islice(container.decode(video=0), most)
-        points = np.stack(list(followed((_pixels(frame) for frame in frames), _mesh(parts))))
-    height = np.linalg.norm(points[:, _FACE[0]] - points[:, _FACE[1]], axis=1)
-    gap = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=1) / height
-    return Seen(gap.astype(float), eye_openness(points).astype(float), points)
+        points = np.stack(list(track_landmarks((_pixels(frame) for frame in frames), _mesh(parts))))
+    height = np.linalg.norm(points[:, at.FOREHEAD] - points[:, at.CHIN], axis=1)
+    gap = np.linalg.norm(points[:, at.INNER_LIP_TOP] - points[:, at.INNER_LIP_BOTTOM], axis=1) / height
+    return FaceTrack(gap.astype(float), eye_openness(points).astype(float), points)
 
 
 def _pixels(frame: av.VideoFrame) -> Pixels:
@@ -73,7 +76,7 @@ def _pixels(frame: av.VideoFrame) -> Pixels:
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def followed(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
+def track_landmarks(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
     """Landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` where there is no face.
 
     The mesh looks at each picture on its own, where the detector saw the face at most `DETECT_EVERY` pictures ago.
@@ -89,7 +92,7 @@ def followed(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.
 
 def landmarks(picture: Pixels) -> NDArray[np.float32]:
     """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
-    return next(followed([picture], _mesh(ALL_PARTS)))
+    return next(track_landmarks([picture], _mesh(ALL_PARTS)))
 
 
 @cache
@@ -107,7 +110,7 @@ def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return mean
 
 
-def sound_of(video: Path, seconds: float) -> Samples:
+def read_sound(video: Path, seconds: float) -> Samples:
     """The first `seconds` of a video's own sound as the engine hears it, from the moment of its first picture."""
     resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
@@ -116,7 +119,7 @@ def sound_of(video: Path, seconds: float) -> Samples:
             if (frame.time or 0) > seconds:
                 break
             pieces += [part.to_ndarray().T.astype(np.float32, copy=False) for part in resampler.resample(frame)]
-    return one_voice(np.concatenate(pieces))[: round(seconds * SAMPLE_RATE)]
+    return to_mono(np.concatenate(pieces))[: round(seconds * SAMPLE_RATE)]
 
 
 def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
@@ -146,7 +149,7 @@ def _smooth(values: Track) -> Track:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """Of a finished video. None for what can't be measured; `why_not` says why."""
 
     frames: int  # looked at, from the start
@@ -157,22 +160,22 @@ class Measured:
     why_not: list[str]
 
 
-def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measured:
+def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measurements:
     """Looks at the first frames of a video that was made from an RGB portrait."""
-    seen = look(video, MOST_FRAMES, LIPS)
-    follow, no_follow = _lips_follow(video, seen)
-    likeness, no_likeness = _likeness(video, portrait, face_index, checkpoints, len(seen.gap))
-    return Measured(
+    seen = track_face(video, MOST_FRAMES, LIPS)
+    sync, no_sync = _lip_sync(video, seen)
+    similarity, no_similarity = _similarity(video, portrait, face_index, checkpoints, len(seen.gap))
+    return Measurements(
         frames=len(seen.gap),
         face_found_share=round(seen.found, 4),
-        lip_lag_frames=follow[1] if follow else None,
-        lip_correlation=round(follow[0], 3) if follow else None,
-        identity_similarity=likeness,
-        why_not=[reason for reason in (no_follow, no_likeness) if reason],
+        lip_lag_frames=sync[1] if sync else None,
+        lip_correlation=round(sync[0], 3) if sync else None,
+        identity_similarity=similarity,
+        why_not=[reason for reason in (no_sync, no_similarity) if reason],
     )
 
 
-def _lips_follow(video: Path, seen: Seen) -> tuple[tuple[float, int] | None, str | None]:
+def _lip_sync(video: Path, seen: FaceTrack) -> tuple[tuple[float, int] | None, str | None]:
     """Correlation and lag, or why there are none."""
     count = len(seen.gap)
     if count <= 2 * (SMOOTHING + MAX_LAG):
@@ -181,13 +184,13 @@ def _lips_follow(video: Path, seen: Seen) -> tuple[tuple[float, int] | None, str
         return None, "Lips and sound can't be compared: no face was found in the video"
     with av.open(str(video)) as container:
         fps = round(container.streams.video[0].average_rate or 0)
-    loudness = loudness_per_frame(sound_of(video, count / fps), fps, count)
+    loudness = loudness_per_frame(read_sound(video, count / fps), fps, count)
     if not (np.nanstd(seen.gap) and np.std(loudness)):
         return None, "Lips and sound can't be compared: the sound or the mouth never changes"
     return correlation(seen.gap, loudness), None
 
 
-def _likeness(
+def _similarity(
     video: Path, portrait: Pixels, face_index: int, checkpoints: Path, count: int
 ) -> tuple[float | None, str | None]:
     """Mean cosine between what insightface makes of the portrait's face and of the video's, or why there is none."""
@@ -225,9 +228,9 @@ def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | N
 def main() -> None:
     """Entry point."""
     image, video, face_index, checkpoints = sys.argv[1:]
-    end_with_parent()
-    priority.give_way(priority.MEASURE)
-    with missing_files_told():
+    exit_with_parent()
+    priority.lower_priority(priority.MEASURE)
+    with report_missing_files():
         portrait = load_portrait(Path(image))
         say(measured=asdict(measure(Path(video), portrait, int(face_index), Path(checkpoints))))
 

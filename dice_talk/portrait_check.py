@@ -18,7 +18,7 @@ from dice_talk.face import Box, choose, crop_square, largest, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.models import Models, landmarks, no_face, usable
+from dice_talk.lite.models import FaceModels, landmarks, no_face, usable
 from dice_talk.measure import eye_openness
 from dice_talk.options import RenderOptions
 
@@ -59,7 +59,7 @@ class PortraitFacts:
 
 
 def check_portrait(
-    models: Models, picture: Pixels, options: RenderOptions, engine: str
+    models: FaceModels, picture: Pixels, options: RenderOptions, engine: str
 ) -> tuple[PortraitFacts, list[Advice]]:
     """`engine`: lite, which needs a face's landmarks, or diffusion, which does without."""
     height, width = picture.shape[:2]

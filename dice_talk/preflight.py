@@ -36,10 +36,10 @@ Found = dict[str, Any]
 
 def look_at(image: Path, options: RenderOptions, engine: str) -> Found:
     """What is found in a portrait, ready for JSON. Raises `InvalidImage`. `engine`: lite or diffusion."""
-    from dice_talk.lite.models import load_models
+    from dice_talk.lite.models import load_face_models
 
     picture = load_portrait(image)
-    facts, advice = check_portrait(load_models(), picture, options, engine)
+    facts, advice = check_portrait(load_face_models(), picture, options, engine)
     return {
         "width": facts.width,
         "height": facts.height,
@@ -107,7 +107,7 @@ def main() -> None:
     """Entry point; exit code 0 also when a file is refused."""
     engine, options, image, audio = sys.argv[1:]
     confine()
-    priority.give_way(priority.INTAKE)
+    priority.lower_priority(priority.INTAKE)
     wanted = RenderOptions.model_validate_json(options)
     try:
         if image != "-":

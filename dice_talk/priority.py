@@ -11,7 +11,7 @@ MEASURE = 19
 """Of looking at what is finished: it must not slow down what is not."""
 
 
-def give_way(niceness: int) -> None:
+def lower_priority(niceness: int) -> None:
     """Lowers the priority of this process for good."""
     os.nice(niceness)
     if os.getsid(0) == os.getpid():

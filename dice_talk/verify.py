@@ -13,7 +13,7 @@ from dice_talk.labels import reading
 def main() -> None:
     """Entry point; exit code 0 also when the file is refused."""
     confine()
-    priority.give_way(priority.INTAKE)
+    priority.lower_priority(priority.INTAKE)
     try:
         say(labels=asdict(reading.read(Path(sys.argv[1]))))
     except DiceTalkError as error:

@@ -188,14 +188,14 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention:
-    """The processor of every `attn1` once its three projections are one; see `fuse`."""
+    """The processor of every `attn1` once its three projections are one; see `fuse_qkv`."""
 
     def __call__(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
         """Positions of one frame attend to each other: `hidden_states` (B*F, h*w, C); the same shape comes back."""
         return _attend_along(attn, hidden_states[:, :, None])[:, :, 0]
 
 
-class PositionBlock(BasicTransformerBlock):
+class SpatialBlock(BasicTransformerBlock):
     """diffusers' spatial block, as a function of tensors alone: `compute` can be compiled."""
 
     def forward(self, hidden_states: Tensor, **_unused: Any) -> Tensor:
@@ -209,7 +209,7 @@ class PositionBlock(BasicTransformerBlock):
         return hidden + self.ff(self.norm3(hidden))
 
 
-class FrameBlock(TemporalBasicTransformerBlock):
+class TemporalBlock(TemporalBasicTransformerBlock):
     """diffusers' temporal block, without moving frames next to each other and back: only its attention cares where
     they are. `compute` can be compiled.
     """
@@ -228,7 +228,7 @@ class FrameBlock(TemporalBasicTransformerBlock):
         return hidden + self.ff(self.norm3(hidden))
 
 
-def fuse(attn: Attention) -> None:
+def fuse_qkv(attn: Attention) -> None:
     """Makes query, key and value of a self-attention one matrix product, which reads its input once.
 
     Rows are in the order (head, q | k | v, width of a head): so the heads of neighbouring places are evenly spaced, and

@@ -15,7 +15,7 @@ from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_le
 from dice_talk.diffusion.checkpoints import Models
 from dice_talk.diffusion.denoise import BRANCHES
 from dice_talk.diffusion.layers import TokenProjector
-from dice_talk.diffusion.memory import retried
+from dice_talk.diffusion.memory import retry_on_oom
 from dice_talk.diffusion.preprocess import OnWindow, Picture, hear
 from dice_talk.emotions import Emotion
 
@@ -35,7 +35,7 @@ AudioRows = Callable[[Tensor], tuple[Bank, Tensor]]
 
 
 @dataclass(frozen=True)
-class Task:
+class Conditioning:
     """Everything about one video that does not change from step to step.
 
     `frames`: without padding. `reference` (1, 4, h, w): the portrait's latent, unscaled. `image` and `emotion`: banks
@@ -91,22 +91,24 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
     return on_demand
 
 
-def prepare_task(
+def prepare_conditioning(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
-) -> Task:
+) -> Conditioning:
     """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
     heard = hear(models.whisper, models.mel, samples, on_window)
-    return retried(partial(_task, models, picture, heard, emotion, dynamic_scale))
+    return retry_on_oom(partial(_conditioning, models, picture, heard, emotion, dynamic_scale))
 
 
-def _task(models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dynamic_scale: float) -> Task:
+def _conditioning(
+    models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dynamic_scale: float
+) -> Conditioning:
     device, dtype = models.device, models.dtype
     reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
     image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
     prior = models.priors[emotion].to(device, dtype)
     silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
     masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
-    return Task(
+    return Conditioning(
         frames=len(heard),
         reference=reference,
         image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),

@@ -65,19 +65,19 @@ class Guidance:
 
 
 class Peers(Protocol):
-    """The processes that make one video together. Each has a `rank` below their `count`."""
+    """The processes that render one video together."""
 
     @property
     def rank(self) -> int:
-        """Which of them this is."""
+        """The number of this process, from 0."""
         ...
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """The number of processes."""
         ...
 
-    def add_up(self, latents: Tensor) -> None:
+    def all_reduce(self, latents: Tensor) -> None:
         """Replaces every process's `latents` by their sum."""
 
 
@@ -86,7 +86,7 @@ class _Alone:
     rank: int = 0
     count: int = 1
 
-    def add_up(self, latents: Tensor) -> None: ...
+    def all_reduce(self, latents: Tensor) -> None: ...
 
 
 ALONE: Peers = _Alone()
@@ -141,7 +141,7 @@ def denoise(
             covered[frames] += 1
             if number % peers.count == peers.rank:
                 after[:, frames] += _denoise_window(predict, latents[:, frames], schedule, steps, frames)
-        peers.add_up(after)
+        peers.all_reduce(after)
         latents, after = after.div_(covered), latents
         on_step(steps.stop, latents)
     return latents

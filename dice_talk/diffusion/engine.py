@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -16,14 +16,15 @@ from torch import Tensor
 from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.background import Background
 from dice_talk.diffusion.checkpoints import Models, load_models
-from dice_talk.diffusion.compiled import allow_all_kinds, speed_up
-from dice_talk.diffusion.condition import Task, prepare_task
+from dice_talk.diffusion.compiled import optimise, raise_recompile_limit
+from dice_talk.diffusion.condition import Conditioning, prepare_conditioning
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
     ALONE,
     BRANCHES,
     WINDOW,
     Guidance,
+    Peers,
     Predict,
     Windows,
     denoise,
@@ -33,10 +34,10 @@ from dice_talk.diffusion.denoise import (
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.files import PUBLISHED, weights_label
-from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.guide import GuidedPredictor
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion, is_out_of_memory, retried
-from dice_talk.diffusion.peers import Crew, Group, gpus_like_the_first
+from dice_talk.diffusion.memory import BatchSize, is_out_of_memory, retry_on_oom
+from dice_talk.diffusion.peers import PeerProcesses, ProcessGroup, gpus_of_the_same_model
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
@@ -64,21 +65,21 @@ _HALF_THE_PIXELS = 0.5**0.5  # of both sides
 
 def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
     """The engine with the weights in a folder, on the best device. Raises `EngineUnavailable`."""
-    compiled, others = tuning.compiled, gpus_like_the_first() if tuning.all_gpus else []
-    crew = Crew(checkpoints, compiled, others) if others else None
+    compiled, others = tuning.compiled, gpus_of_the_same_model() if tuning.all_gpus else []
+    peers = PeerProcesses(checkpoints, compiled, others) if others else None
     try:
         engine = load_alone(checkpoints, compiled)
     except BaseException:
-        if crew:
-            crew.close()
+        if peers:
+            peers.close()
         raise
-    if crew is None:
+    if peers is None:
         return engine
-    if not crew.join():
+    if not peers.connect():
         logger.warning("The other GPUs are done without: the weights could not be loaded there")
         return engine
     logger.info("%d GPUs denoise each video together", 1 + len(others))
-    return replace(engine, crew=crew)
+    return replace(engine, peers=peers)
 
 
 def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
@@ -96,7 +97,7 @@ def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
     weights = weights_label(checkpoints)
     logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
     if compiled and device.type == "cuda":
-        speed_up(models)
+        optimise(models)
     identity = f"{fingerprint(DiffusionEngine.name, checkpoints)}; {device} {models.dtype}{' compiled' * compiled}"
     return DiffusionEngine(models, choose_detector(checkpoints), weights, identity, compiled=compiled)
 
@@ -115,7 +116,7 @@ class DiffusionEngine:
     identity: str = ""
     name: str = "diffusion"
     compiled: bool = False
-    crew: Crew | None = None
+    peers: PeerProcesses | None = None
     _detecting: threading.Lock = field(default_factory=threading.Lock)
     _threads: int = field(default_factory=torch.get_num_threads)
 
@@ -123,15 +124,15 @@ class DiffusionEngine:
         """Makes `job.output`; see `dice_talk.engine.Engine`."""
         torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
         if self.compiled:
-            allow_all_kinds()
+            raise_recompile_limit()
         options = job.options
         with torch.inference_mode(), _memory_explained(options):
             report(Progress("prepare", "Looking at the portrait...", 0.0))
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
             # What a task hears is as long as its video, and is let go once the latents are there.
-            latents = self._sample(self._task(picture, speech, options, report), picture, job, report)
-            frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, Portion(CHUNK, TIGHT_CHUNK))
+            latents = self._sample(self._conditioning(picture, speech, options, report), picture, job, report)
+            frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, BatchSize(CHUNK, TIGHT_CHUNK))
             return self._write(frames, speech, job, report)
 
     def _picture(self, job: RenderJob) -> Picture:
@@ -146,37 +147,40 @@ class DiffusionEngine:
         clip_size = self.models.image_encoder.config.image_size
         return prepare_picture(portrait, face, job.options.min_resolution, clip_size)
 
-    def _task(self, picture: Picture, speech: Speech, options: RenderOptions, report: Report) -> Task:
+    def _conditioning(self, picture: Picture, speech: Speech, options: RenderOptions, report: Report) -> Conditioning:
         def on_window(share: float) -> None:
             report(Progress("listen", "Listening to the speech...", _SEEN + (_PREPARED - _SEEN) * share))
 
         samples = _audible(speech)
-        return prepare_task(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
+        return prepare_conditioning(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
 
-    def assist(self, job: RenderJob, group: Group) -> None:
-        """Makes this process's share of the latents of a job that another process renders. Raises `Left`."""
+    def assist(self, job: RenderJob, group: ProcessGroup) -> None:
+        """Makes this process's share of the latents of a job that another process renders. Raises `Aborted`."""
         with torch.inference_mode():
             picture = self._picture(job)
             speech = load_speech(job.audio, job.options.duration or MAX_DURATION_S)
-            task = self._task(picture, speech, job.options, lambda progress: None)
-            latents = torch.empty(1, task.frames + WINDOW, *task.reference.shape[1:])
-            first_step = group.share_start(latents, 0)
-            predict, schedule, windows = self._sampling(task, job.options)
+            conditioning = self._conditioning(picture, speech, job.options, lambda progress: None)
+            latents = torch.empty(1, conditioning.frames + WINDOW, *conditioning.reference.shape[1:])
+            first_step = group.broadcast_start(latents, 0)
+            predict, schedule, windows = self._sampling(conditioning, job.options)
             denoise(predict, latents, schedule, windows, lambda step, latents: None, first_step, group)
-            group.meet()
+            group.barrier()
 
-    def _sampling(self, task: Task, options: RenderOptions) -> tuple[Predict, Schedule, Windows]:
+    def _sampling(self, conditioning: Conditioning, options: RenderOptions) -> tuple[Predict, Schedule, Windows]:
         schedule, reuse = karras_schedule(options.inference_steps), REUSE[options.quality]
         guidance = Guidance(options.ref_scale, options.emo_scale)
-        predict = Guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES), reuse)
+        predict = GuidedPredictor(self.models.unet, conditioning, guidance, schedule, BatchSize(BRANCHES), reuse)
         return predict, schedule, Windows(steps=reuse.steps)
 
-    def _sample(self, task: Task, picture: Picture, job: RenderJob, report: Report) -> Tensor:
+    def _sample(self, conditioning: Conditioning, picture: Picture, job: RenderJob, report: Report) -> Tensor:
         """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
-        total, (predict, schedule, windows) = task.frames + WINDOW, self._sampling(task, job.options)
+        total, (predict, schedule, windows) = conditioning.frames + WINDOW, self._sampling(conditioning, job.options)
         state = state_of(job, self.identity)
-        first_step, latents = state.load() or (0, self._noisy(task, picture, total, job.options.seed or 0, schedule))
-        own_windows = -(-windows.count(total) // (self.crew.count if self.crew else 1))
+        first_step, latents = state.load() or (
+            0,
+            self._noisy(conditioning, picture, total, job.options.seed or 0, schedule),
+        )
+        own_windows = -(-windows.count(total) // (self.peers.count if self.peers else 1))
         progress = _Progress(report, self._message, len(schedule), own_windows, first_step)
 
         def on_step(step: int, latents: Tensor) -> None:
@@ -185,7 +189,7 @@ class DiffusionEngine:
 
         progress.on_step(first_step)
         try:
-            with self.crew.on(job, latents, first_step, progress.say) if self.crew else nullcontext(ALONE) as peers:
+            with self._denoising(job, latents, first_step, progress) as peers:
                 latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step, peers)
         except Cancelled:
             state.save()
@@ -194,16 +198,23 @@ class DiffusionEngine:
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
         return latents
 
-    def _noisy(self, task: Task, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
+    def _denoising(
+        self, job: RenderJob, latents: Tensor, first_step: int, progress: "_Progress"
+    ) -> AbstractContextManager[Peers]:
+        if self.peers is None:
+            return nullcontext(ALONE)
+        return self.peers.denoising(job, latents, first_step, progress.report_now)
+
+    def _noisy(self, conditioning: Conditioning, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
         """Latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
-        noise = retried(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
-        return initial_latents(task.reference.cpu(), noise, schedule)
+        noise = retry_on_oom(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
+        return initial_latents(conditioning.reference.cpu(), noise, schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
         """Interpolates and encodes frames (3, H, W) as they come."""
         fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
-        smooth = (retried(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
+        smooth = (retry_on_oom(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
         first = next(smooth)
         height, width, _ = first.shape
         metadata = {"engine": self.name, "weights": self.weights, **job.options.model_dump(mode="json")}
@@ -247,7 +258,7 @@ class _Progress:
         def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
             output = predict(latents, step, frames)
             self._done += 1
-            self.say()
+            self.report_now()
             return output
 
         return counted
@@ -255,9 +266,9 @@ class _Progress:
     def on_step(self, step: int) -> None:
         """Reports a finished step, or with the first one's number that denoising begins."""
         self.step, self._done = step, 0
-        self.say()
+        self.report_now()
 
-    def say(self) -> None:
+    def report_now(self) -> None:
         """Reports how far it is, which ends the render when it was called off."""
         fraction = _PREPARED + (_DENOISED - _PREPARED) * (self.step + self._done / self.windows) / self.steps
         self.report(Progress("denoise", self.message, fraction, self.step, self.steps))

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from dice_talk.diffusion.attention import Conditions
-from dice_talk.diffusion.condition import Task
+from dice_talk.diffusion.condition import Conditioning
 from dice_talk.diffusion.denoise import BRANCHES, Guidance
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.reuse import NOTHING, Reuse
 from dice_talk.diffusion.schedule import Schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
@@ -29,8 +29,8 @@ class _Pass:
         return self.latents[branches], self.timestep, self.time_ids[branches], self.conditions.of(branches)
 
 
-class Guided:
-    """A `Predict` for one render. `at_once`: branches in one forward pass; the result differs by rounding only.
+class GuidedPredictor:
+    """A `Predict` for one render. `batch`: branches in one forward pass; the result differs by rounding only.
 
     With `reuse`, a window's steps have to follow one another: what is kept is that of the last window.
     """
@@ -38,27 +38,33 @@ class Guided:
     def __init__(
         self,
         unet: DiceTalkUNet,
-        task: Task,
+        conditioning: Conditioning,
         guidance: Guidance,
         schedule: Schedule,
-        at_once: Portion,
+        batch: BatchSize,
         reuse: Reuse = NOTHING,
     ) -> None:
-        self._unet, self._task, self._guidance, self._at_once, self._reuse = unet, task, guidance, at_once, reuse
-        self._timesteps = schedule.timesteps.to(task.reference.device)
-        picture = torch.cat((torch.zeros_like(task.reference), task.reference, task.reference))
+        self._unet, self._conditioning, self._guidance, self._batch, self._reuse = (
+            unet,
+            conditioning,
+            guidance,
+            batch,
+            reuse,
+        )
+        self._timesteps = schedule.timesteps.to(conditioning.reference.device)
+        picture = torch.cat((torch.zeros_like(conditioning.reference), conditioning.reference, conditioning.reference))
         self._picture = picture[:, None].to(unet.dtype)  # nothing in the first branch
         self._kept_from = BRANCHES - 1 if reuse.guidance else 0
         self._deep = self._ahead = picture.new_empty(0)
 
     def __call__(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
         """The guided v-prediction; see `Predict`."""
-        return self._at_once.run(partial(self._predict, latents, step, frames))
+        return self._batch.run(partial(self._predict, latents, step, frames))
 
     def _predict(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
         noisy = latents.to(self._picture).expand(BRANCHES, -1, -1, -1, -1)
         inputs = torch.cat((noisy, self._picture.expand(-1, len(frames), -1, -1, -1)), 2)
-        given = _Pass(inputs, self._timesteps[step], self._task.time_ids, self._task.at(frames))
+        given = _Pass(inputs, self._timesteps[step], self._conditioning.time_ids, self._conditioning.at(frames))
         if step % self._reuse.steps:
             return self._from_kept(given)
         branches = self._whole(given)
@@ -87,5 +93,5 @@ class Guided:
 
     def _parts(self, first: int = 0) -> list[slice]:
         """The branches from `first` on, as many at a time as may be."""
-        size = self._at_once.size
+        size = self._batch.size
         return [slice(start, min(start + size, BRANCHES)) for start in range(first, BRANCHES, size)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dice_talk.diffusion.condition import MODEL_FPS
-from dice_talk.diffusion.memory import retried
+from dice_talk.diffusion.memory import retry_on_oom
 from dice_talk.diffusion.rife import Motion, warp
 
 MODEL_RATE = Fraction(MODEL_FPS)
@@ -24,7 +24,7 @@ def resample(find_motion: FindMotion, frames: Iterable[Tensor], fps: int, count:
     the last model frame shows that. At 25 fps these are the frames that the published code makes, and one more.
     """
     made = 0
-    clamped = (retried(partial(frame.clamp, 0, 1))[None] for frame in frames)
+    clamped = (retry_on_oom(partial(frame.clamp, 0, 1))[None] for frame in frames)
     for number, (first, second) in enumerate(pairwise(chain(clamped, (None,)))):
         motion = None
         while made < count and (second is None or made * MODEL_RATE < (number + 1) * fps):
@@ -32,8 +32,8 @@ def resample(find_motion: FindMotion, frames: Iterable[Tensor], fps: int, count:
             if second is None or place == 0:
                 yield first[0]
             else:
-                motion = motion or retried(partial(find_motion, first, second))
-                yield retried(partial(between, first, second, motion, place))[0]
+                motion = motion or retry_on_oom(partial(find_motion, first, second))
+                yield retry_on_oom(partial(between, first, second, motion, place))[0]
             made += 1
         if made == count:
             return

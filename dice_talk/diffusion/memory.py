@@ -20,7 +20,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _WORDS)
 
 
-def retried(work: Callable[[], T], shrink: Callable[[], None] = lambda: None) -> T:
+def retry_on_oom(work: Callable[[], T], shrink: Callable[[], None] = lambda: None) -> T:
     """`work()`; where memory runs out, once more after `shrink()`, with all memory that torch holds in reserve."""
     try:
         return work()
@@ -34,7 +34,7 @@ def retried(work: Callable[[], T], shrink: Callable[[], None] = lambda: None) ->
 
 
 @dataclass
-class Portion:
+class BatchSize:
     """How many items go through a network at once in one render: `size`, or `smaller` once memory has run out."""
 
     size: int
@@ -42,7 +42,7 @@ class Portion:
 
     def run(self, work: Callable[[], T]) -> T:
         """`work()`, which reads `size`; once more with the smaller size when memory runs out."""
-        return retried(work, self._shrink)
+        return retry_on_oom(work, self._shrink)
 
     def _shrink(self) -> None:
         self.size = min(self.size, self.smaller)

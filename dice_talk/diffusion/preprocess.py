@@ -13,7 +13,7 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dice_talk.audio import SAMPLE_RATE, Samples
-from dice_talk.diffusion.memory import retried
+from dice_talk.diffusion.memory import retry_on_oom
 from dice_talk.face import Box, output_size
 from dice_talk.image import Pixels
 
@@ -104,4 +104,4 @@ def _hidden_states(
         chunk = samples[start : start + _CHUNK_SAMPLES]
         mel = extractor(chunk, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         encode = partial(encoder, mel.to(encoder.device, encoder.dtype), output_hidden_states=True)
-        yield torch.stack(retried(encode).hidden_states, 2)[0].float().cpu()
+        yield torch.stack(retry_on_oom(encode).hidden_states, 2)[0].float().cpu()

@@ -6,7 +6,6 @@ are all that decides what comes next.
 
 import hashlib
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dice_talk.atomic import atomic_path, discard_partial
 from dice_talk.engine import RenderJob
 
 SAVE_SECONDS = 30.0
@@ -36,7 +36,7 @@ class State:
         """Steps done and the latents after them; None where there is nothing to go on from, whatever lies there."""
         if self.path is None:
             return None
-        _part(self.path).unlink(missing_ok=True)  # half-written when the render before was cut off
+        discard_partial(self.path)
         if not self.path.exists():
             return None
         try:
@@ -64,16 +64,12 @@ class State:
         if self.path is None or self._latest is None:
             return
         (step, latents), self._latest = self._latest, None
-        part = _part(self.path)
         noted = {_STEP: str(step), _FINGERPRINT: self.fingerprint, _CHECKSUM: _checksum(str(step), latents)}
         try:
-            save_file({_LATENTS: latents}, part, noted)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())  # else, after a power cut, the name could be there without the content
-            part.replace(self.path)
+            with atomic_path(self.path) as part:
+                save_file({_LATENTS: latents}, part, noted)
         except (OSError, SafetensorError) as error:
             logger.warning("The state of a render can't be saved: %s", error)
-            part.unlink(missing_ok=True)
         self._saved = time.monotonic()
 
 
@@ -85,10 +81,6 @@ def state_of(job: RenderJob, engine: str) -> State:
     for part in (job.image.read_bytes(), job.audio.read_bytes(), job.options.model_dump_json().encode()):
         digest.update(hashlib.sha256(part).digest())
     return State(job.state, f"{digest.hexdigest()}; {engine}")
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
 
 
 def _checksum(step: str, latents: Tensor) -> str:

@@ -1,7 +1,7 @@
 """DICE-Talk's UNet: Stable Video Diffusion's, with pose features after `conv_in` and two adapters in every `attn2`.
 
 diffusers' own class does the rest. Once the weights are there, some of its blocks are put into faster forms
-(`streamline`).
+(`optimise_for_inference`).
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from dice_talk.diffusion.attention import (
     AdapterAttention,
     Conditions,
-    FrameBlock,
-    PositionBlock,
+    SpatialBlock,
+    TemporalBlock,
     active,
     current,
-    fuse,
+    fuse_qkv,
     share_between_twins,
 )
 
@@ -41,15 +41,15 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         self.up_blocks[-1].resnets[-1].register_forward_pre_hook(self._keep_deep)
         return self
 
-    def streamline(self) -> "DiceTalkUNet":
+    def optimise_for_inference(self) -> "DiceTalkUNet":
         """Rearranges itself to give the same output sooner. Call once, after loading weights under published names."""
         for name, module in list(self.named_modules()):
             if name.endswith("attn1"):
-                fuse(module)
+                fuse_qkv(module)
             elif isinstance(module, BasicTransformerBlock):
-                module.__class__ = PositionBlock
+                module.__class__ = SpatialBlock
             elif isinstance(module, TemporalBasicTransformerBlock) and module.is_res:
-                module.__class__ = FrameBlock
+                module.__class__ = TemporalBlock
         first = self.down_blocks[0]
         share_between_twins(first.resnets[0])
         share_between_twins(first.attentions[0].transformer_blocks[0].attn1)

@@ -8,7 +8,7 @@ HEADER = 8
 
 
 @dataclass(frozen=True)
-class Box:
+class Mp4Box:
     """Where a box lies in its file, in bytes."""
 
     kind: bytes  # four letters
@@ -16,7 +16,7 @@ class Box:
     end: int
 
 
-def boxes(file: BinaryIO) -> Iterator[Box]:
+def boxes(file: BinaryIO) -> Iterator[Mp4Box]:
     """From the first on. Ends where the file does, or makes no sense any more."""
     size = file.seek(0, 2)
     place = 0
@@ -29,7 +29,7 @@ def boxes(file: BinaryIO) -> Iterator[Box]:
         end = size if length == 0 else place + length
         if end < start or end > size:
             return
-        yield Box(kind, start, end)
+        yield Mp4Box(kind, start, end)
         place = end
 
 

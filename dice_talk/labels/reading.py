@@ -20,7 +20,7 @@ class InvalidVideo(DiceTalkError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundLabels:
     """The labels of a file; None for what it doesn't carry. `visible_label` is what our own files note of it."""
 
     aigc: dict[str, str] | str | None  # text where it is no JSON object of texts
@@ -29,11 +29,11 @@ class Found:
     c2pa: dict[str, Any] | None
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> FoundLabels:
     """Raises `InvalidVideo`."""
     with path.open("rb") as file:
         metadata = _metadata(file)
-        return Found(
+        return FoundLabels(
             aigc=_texts(metadata[AIGC]) if AIGC in metadata else None,
             digital_source_type=_short(xmp.source_type(file)),
             visible_label=_noted(metadata.get("comment", "")),

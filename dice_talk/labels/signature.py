@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from dice_talk import __version__
+from dice_talk.atomic import atomic_path
 from dice_talk.errors import RenderFailed
 from dice_talk.labels import SOURCE_TYPES, LabelOptions, Labels
 from dice_talk.labels.boxes import boxes
@@ -57,7 +58,6 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
 
     if labels.c2pa_certificates is None or labels.c2pa_private_key is None:
         raise ValueError("nobody signs")
-    part = path.with_name(f"{path.stem}.signed.part")
     try:
         chain, key = _read(labels.c2pa_certificates, labels.c2pa_private_key)
         info = c2pa.C2paSignerInfo(_algorithm(chain, key), chain, key, None)
@@ -68,15 +68,13 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
             _context(c2pa) as context,
             c2pa.Builder(_manifest(labels, engine, release), context) as builder,
             path.open("rb") as unsigned,
+            atomic_path(path) as part,
             part.open("w+b") as signed,
         ):
             builder.add_ingredient(_ingredient(image), kind, io.BytesIO(image))
             builder.sign(signer, "video/mp4", unsigned, signed)
-        part.replace(path)
     except (c2pa.C2paError, SigningError) as error:
         raise RenderFailed("The video could not be signed", f"{error}. Tell whoever runs this server.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def found(file: BinaryIO) -> dict[str, Any] | None:

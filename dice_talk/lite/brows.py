@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.eyes import fitted
 from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
@@ -55,7 +56,7 @@ def brow_room(canvas: Canvas) -> float:
     """Sigma in face heights of the skin that follows the brows downwards; they sink no further than about this."""
     point = canvas.points
     brow = point[[*at.LEFT_BROW_LOWER, *at.RIGHT_BROW_LOWER], 1].mean()
-    lid = point[[158, 385], 1].mean()
+    lid = point[[*at.UPPER_LIDS], 1].mean()
     return float(np.clip(_ROOM * (lid - brow) / canvas.unit, *_ROOM_RANGE))
 
 

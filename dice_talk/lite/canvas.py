@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-
-Floats = NDArray[np.float32]
+from dice_talk.lite.arrays import Floats
 
 _OVERSAMPLING = 2.0
 _BLUR = 0.7
@@ -92,7 +91,7 @@ def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Can
 
 def _roll(flat: NDArray[np.float64]) -> float:
     """How far the head leans, in radians: the mean of what the eyes' line and the face's midline say."""
-    eyes = flat[263] - flat[33]
+    eyes = flat[at.RIGHT_EYE_OUTER] - flat[at.LEFT_EYE_OUTER]
     midline = flat[at.CHIN] - flat[at.FOREHEAD]
     return (math.atan2(eyes[1], eyes[0]) + math.atan2(-midline[0], midline[1])) / 2
 

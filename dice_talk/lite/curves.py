@@ -1,11 +1,13 @@
 """Contours as one height per pixel column, what lets lips and lids part and meet exactly; and soft steps."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dice_talk.lite.canvas import Floats
+from dice_talk.lite.arrays import Floats
+
+Real = TypeVar("Real", bound=np.floating[Any])
 
 
 def contour(points: Floats, x: Floats, sigma: float) -> Floats:
@@ -27,16 +29,14 @@ def smooth(values: Floats, sigma: float) -> Floats:
 
 def fade(distance: Floats, rigid: Floats | float, length: Floats | float) -> Floats:
     """How far skin follows an edge that moves: 1 up to `rigid` pixels from it, smoothly 0 at `rigid + length`."""
-    t = (distance - rigid) / length
-    np.clip(t, 0, 1, out=t)
-    follow: Floats = 1 - t * t * (3 - 2 * t)
+    follow: Floats = 1 - smoothstep((distance - rigid) / length)
     return follow
 
 
-def smoothstep(x: Floats) -> Floats:
-    """0 below 0, 1 above 1, smooth between."""
+def smoothstep(x: NDArray[Real], height: Floats | float = 1.0) -> NDArray[Real]:
+    """Rises smoothly from 0, where `x` is at most 0, to `height`, where `x` is at least 1."""
     t = np.clip(x, 0, 1)
-    step: Floats = t * t * (3 - 2 * t)
+    step: NDArray[Real] = height * t * t * (3 - 2 * t)
     return step
 
 

@@ -12,7 +12,7 @@ from dice_talk.face import Box, crop_square, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.loudness import loudness
-from dice_talk.lite.models import Models, find_face, load_models
+from dice_talk.lite.models import FaceModels, find_face, load_face_models
 from dice_talk.lite.performance import Performance, perform
 from dice_talk.lite.person import find_person
 from dice_talk.lite.phones import recognise
@@ -32,7 +32,7 @@ _REPORT_S = 0.25
 class LiteEngine:
     """Loaded models; renders one job after another in one thread."""
 
-    models: Models
+    models: FaceModels
     name: str = "lite"
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
@@ -49,10 +49,10 @@ class LiteEngine:
 
 def load(checkpoints: Path) -> Engine:
     """Loads the models; `checkpoints` holds nothing that this engine needs."""
-    return LiteEngine(load_models())
+    return LiteEngine(load_face_models())
 
 
-def prepare(models: Models, image: Path, options: RenderOptions) -> Rig:
+def prepare(models: FaceModels, image: Path, options: RenderOptions) -> Rig:
     """Portrait, face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
     picture = load_portrait(image)
     found = find_face(models, picture, options.face_index)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import bounds, contour, fade, smooth, smoothstep
 from dice_talk.lite.glasses import coloured_rim, dark_lenses
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dice_talk.lite import topology as at
+from dice_talk.lite.arrays import Floats
 from dice_talk.lite.brows import brow_fields
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.grid import Grid
 
@@ -40,7 +41,7 @@ def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
     """Displacement `(len(SKIN), h, w, 2)` in canvas pixels for a parameter of one face height."""
     draw = _Brush(canvas, grid)
     point = canvas.points
-    seam = (point[13] + point[14]) / 2
+    seam = (point[at.INNER_LIP_TOP] + point[at.INNER_LIP_BOTTOM]) / 2
     fields = {
         "jaw": _jaw(draw, point, float(seam[1])),
         "mouth_width": _mouth_width(draw, point, seam),

@@ -6,7 +6,8 @@ import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.glasses import wears_glasses
 
 _BETWEEN = 0.42

@@ -7,8 +7,8 @@ from dice_talk.lite.canvas import Canvas
 
 _BRIDGE = 0.66
 """Of the lightness of the nose above and below it, what is the bridge of a pair of glasses."""
-_AROUND_EYES, _CHEEKS, _LENS = (230, 450, 119, 348), (50, 280, 205, 425), 0.35
-"""Landmarks below the eyes and on the cheeks, and how dark, against these, those are behind dark lenses."""
+_LENS = 0.35
+"""Lightness below the eyes, as a share of the cheeks', under which there are dark lenses."""
 _LASHES, _REACH = 0.01, 0.05
 """Face heights above the lids between which a coloured rim is looked for."""
 _FOREIGN_HUE, _AS_LIGHT = 0.22, 0.7
@@ -30,7 +30,7 @@ def wears_glasses(canvas: Canvas) -> bool:
 
 def dark_lenses(canvas: Canvas) -> bool:
     """Whether sunglasses hide the eyes: all around them it is dark, and not on the cheeks."""
-    around, cheeks = (canvas.under(spots).mean(axis=1) for spots in (_AROUND_EYES, _CHEEKS))
+    around, cheeks = (canvas.under(spots).mean(axis=1) for spots in (at.BELOW_EYES, at.CHEEKS))
     return bool(around.max() < _LENS * float(np.median(cheeks)))
 
 

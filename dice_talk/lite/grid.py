@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 
 _NODES_PER_UNIT = 72
 """Grid nodes per face height; the narrowest field is 1.5 nodes wide."""

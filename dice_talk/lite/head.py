@@ -8,7 +8,8 @@ import numpy as np
 
 from dice_talk.face_models import Mask
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.grid import Grid
 

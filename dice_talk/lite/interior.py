@@ -9,7 +9,9 @@ import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
+from dice_talk.lite.curves import smoothstep
 
 _TEETH = (0.34, 0.60, 0.80, 0.94)
 """Right edges of the upper front teeth from the midline, in half mouth widths (8.5, 6.5, 5, 3.5 mm of 25)."""
@@ -131,8 +133,7 @@ def _row(columns: Floats, edges: tuple[float, ...], rounding: float) -> tuple[Fl
     inside = np.clip((columns - left) / (right - left) * 2 - 1, -1, 1)
     short = rounding * inside**4
     seam = 1 - 0.16 * np.abs(inside) ** 6
-    depth = np.clip((columns - 0.3) / 0.65, 0, 1)
-    brightness = seam * (1 - 0.85 * depth * depth * (3 - 2 * depth))
+    brightness = seam * (1 - smoothstep((columns - 0.3) / 0.65, 0.85))
     return short.astype(np.float32), brightness.astype(np.float32)
 
 

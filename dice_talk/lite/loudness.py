@@ -3,9 +3,8 @@
 import numpy as np
 
 from dice_talk.audio import SAMPLE_RATE, Samples
-from dice_talk.lite.canvas import Floats
+from dice_talk.lite.arrays import RATE, Floats
 from dice_talk.lite.curves import smooth
-from dice_talk.lite.phones import RATE
 
 _WINDOW_S = 0.025
 _EXPONENT = 0.6

@@ -30,7 +30,7 @@ several people, and the mesh takes one of them.
 
 
 @dataclass(frozen=True)
-class Models:
+class FaceModels:
     """Loaded once per process; not to be shared between threads."""
 
     detector: Detector
@@ -39,7 +39,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFace:
     """The face to animate in a picture."""
 
     box: Box
@@ -47,12 +47,12 @@ class Found:
     others: list[Box]
 
 
-def load_models() -> Models:
+def load_face_models() -> FaceModels:
     """Loads all three, about a tenth of a second."""
-    return Models(load_detector(), load_mesh(_MESH_CONFIDENCE), load_segmenter())
+    return FaceModels(load_detector(), load_mesh(_MESH_CONFIDENCE), load_segmenter())
 
 
-def find_face(models: Models, picture: Pixels, index: int) -> Found:
+def find_face(models: FaceModels, picture: Pixels, index: int) -> FoundFace:
     """Face number `index` of those in an RGB picture whose landmarks can be found, largest first.
 
     Raises `NoFaceFound` when there is none at all, else `InvalidOptions`.
@@ -63,10 +63,10 @@ def find_face(models: Models, picture: Pixels, index: int) -> Found:
         raise no_face(boxes)
     box, points = choose(faces, index)
     face = _extent(points, picture)
-    return Found(box, points, [other for other in boxes if other is not box and not _same(other, face)])
+    return FoundFace(box, points, [other for other in boxes if other is not box and not _same(other, face)])
 
 
-def usable(models: Models, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
+def usable(models: FaceModels, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
     """Those of the faces in an RGB picture whose landmarks can be found, each once, with its box."""
     found: list[Box] = []
     for box in boxes:
@@ -110,7 +110,7 @@ def no_face(boxes: list[Box]) -> NoFaceFound:
     )
 
 
-def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
+def landmarks(models: FaceModels, picture: Pixels, face: Box) -> Points | None:
     """The 478 landmarks of the face in `face`, or None where the mesh sees none, or others when it looks again."""
     points = _mesh(models, picture, face)
     if points is None:
@@ -124,7 +124,7 @@ def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
     return points if away <= _SAME_LANDMARKS * height else None
 
 
-def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
+def _mesh(models: FaceModels, picture: Pixels, face: Box) -> Points | None:
     side = round((1 + 2 * _MESH_MARGIN) * max(face.width, face.height))
     left, top = round((face.left + face.right - side) / 2), round((face.top + face.bottom - side) / 2)
     view = window(picture, left, top, side)
@@ -151,6 +151,6 @@ def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
     return window
 
 
-def person_mask(models: Models, picture: Pixels) -> Mask:
+def person_mask(models: FaceModels, picture: Pixels) -> Mask:
     """How surely each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
     return models.segmenter(picture)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dice_talk.lite.canvas import Floats
-from dice_talk.lite.curves import smooth
-from dice_talk.lite.phones import RATE
+from dice_talk.lite.arrays import RATE, Floats
+from dice_talk.lite.curves import smooth, smoothstep
 
 Seconds = NDArray[np.float64]
 
@@ -96,9 +95,8 @@ def head_motion(times: Seconds, energy: Floats, rng: np.random.Generator) -> Hea
 
 
 def ease(times: Seconds, seconds: float) -> Seconds:
-    """From 0 at the start to 1 after `seconds`, `(F,)`."""
-    t = np.clip(times / seconds, 0, 1)
-    return t * t * (3 - 2 * t)
+    """Rises smoothly from 0 at the start to 1 after `seconds`, `(F,)`."""
+    return smoothstep(times / seconds)
 
 
 def _sway(times: Seconds, rng: np.random.Generator) -> Seconds:

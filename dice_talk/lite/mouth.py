@@ -7,8 +7,9 @@ import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.curves import contour, fade, smooth
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
+from dice_talk.lite.curves import contour, fade, smooth, smoothstep
 from dice_talk.lite.interior import OPEN, Interior, make_interior, paint
 
 _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
@@ -79,18 +80,18 @@ def make_mouth(canvas: Canvas) -> Mouth:
     """Finds lips and light of a portrait's mouth."""
     unit, point = canvas.unit, canvas.points
     left_corner, right_corner = _corners(canvas)
-    seam = float(point[[13, 14], 1].mean())
+    seam = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean())
     height, width = canvas.pixels.shape[:2]
     left = max(int(point[at.LEFT_CORNER, 0] - _SIDE * unit), 0)
     right = min(int(point[at.RIGHT_CORNER, 0] + _SIDE * unit), width)
-    wide = max(float(point[14, 1] - point[13, 1]) - _WIDE_OPEN * unit, 0)
+    wide = max(float(point[at.INNER_LIP_BOTTOM, 1] - point[at.INNER_LIP_TOP, 1]) - _WIDE_OPEN * unit, 0)
     top, bottom = max(int(seam - _ABOVE * unit), 0), min(int(seam + _BELOW * unit + 2 * wide), height)
     x = np.arange(left, right, dtype=np.float32)
     offset = np.array([0, top], np.float32)
     upper = contour(point[[*at.INNER_LIP_UPPER]] - offset, x, _SMOOTH * unit)
     lower = contour(point[[*at.INNER_LIP_LOWER]] - offset, x, _SMOOTH * unit)
     lower = np.maximum(lower, upper)
-    middle = float(point[[13, 14], 0].mean())
+    middle = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 0].mean())
     across = np.where(
         x < middle,
         (x - middle) / max(middle - left_corner, 1),
@@ -99,8 +100,8 @@ def make_mouth(canvas: Canvas) -> Mouth:
     source = canvas.pixels[top:bottom, left:right].copy()
     if (lower - upper).max() > OPEN * unit:
         upper, lower = _around_the_dark(canvas, source, upper, lower)
-    upper_lip = max(float(point[13, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
-    lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[14, 1]), 0.02 * unit)
+    upper_lip = max(float(point[at.INNER_LIP_TOP, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
+    lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[at.INNER_LIP_BOTTOM, 1]), 0.02 * unit)
     above = max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit)
     below = max(float(point[at.CHIN, 1] - point[at.LIP_BOTTOM, 1]) * 0.9, 0.08 * unit)
     opening = lower - upper
@@ -125,8 +126,8 @@ def make_mouth(canvas: Canvas) -> Mouth:
 
 def _corners(canvas: Canvas) -> tuple[float, float]:
     """Columns of the inner corners that can be seen."""
-    left, right = float(canvas.points[78, 0]), float(canvas.points[308, 0])
-    middle = float(canvas.points[[13, 14], 0].mean())
+    left, right = (float(canvas.points[i, 0]) for i in (at.LEFT_INNER_CORNER, at.RIGHT_INNER_CORNER))
+    middle = float(canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 0].mean())
     first, last = _ASIDE
     hidden = _HIDDEN * min(max((canvas.turn - first) / (last - first), 0.0), 1.0)
     if middle - left < right - middle:
@@ -188,8 +189,7 @@ def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Float
         gap * mouth.unit * (1 - _UPPER_SHARE) * _OUTER_SHARE
     )
     outer = wide + np.minimum(mouth.meeting - mouth.lower, 0)
-    share = np.clip(distance / mouth.lower_lip, 0, 1)
-    way: Floats = inner + (outer - inner) * share * share * (3 - 2 * share)
+    way: Floats = inner + smoothstep(distance / mouth.lower_lip, outer - inner)
     return way
 
 

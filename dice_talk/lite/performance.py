@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dice_talk.lite.arrays import RATE, Floats
 from dice_talk.lite.brows import brow_room
-from dice_talk.lite.canvas import Floats
 from dice_talk.lite.curves import limited
 from dice_talk.lite.expressions import EXPRESSIONS, Expression
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lids
-from dice_talk.lite.phones import RATE
 from dice_talk.lite.rig import Rig
 from dice_talk.lite.visemes import Speaking
 from dice_talk.options import RenderOptions

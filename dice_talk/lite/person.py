@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from dice_talk.face_models import Mask, Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Floats
-from dice_talk.lite.models import Models, person_mask, window
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.models import FaceModels, person_mask, window
 
 _FOUND = 0.5
 """Of the face, that the mask must cover: it covers over 0.9 of it, or next to nothing."""
@@ -24,7 +24,7 @@ the face's and its length in face heights.
 """
 
 
-def find_person(models: Models, picture: Pixels, points: Points) -> Mask:
+def find_person(models: FaceModels, picture: Pixels, points: Points) -> Mask:
     """How surely each pixel of an RGB picture shows the person with these landmarks, `(H, W)` in [0, 1].
 
     Where the mask of the whole picture misses the face, a closer look is taken; where that misses it too, the face
@@ -44,7 +44,7 @@ def _covers(mask: Mask, oval: Floats) -> bool:
     return bool(face.any()) and float((mask[face > 0] > 0.5).mean()) >= _FOUND
 
 
-def _closer(models: Models, picture: Pixels, points: Points) -> Mask:
+def _closer(models: FaceModels, picture: Pixels, points: Points) -> Mask:
     """The mask of the surroundings of the face, contrast stretched; 0 elsewhere."""
     middle, side = points[[*at.OVAL], :2].mean(0), max(round(_NEAR * _face_height(points)), 1)
     left, top = (round(float(centre) - side / 2) for centre in middle)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dice_talk.audio import SAMPLE_RATE, Samples
+from dice_talk.lite.arrays import RATE
 
 try:
     from pocketsphinx import Decoder, get_model_path
 except ImportError:  # no wheel for this Python: the same library by another way
     from dice_talk.lite.sphinx import Decoder, get_model_path
 
-RATE = 100
-"""Hz; the recogniser's frames, and the rate of all tracks made from speech."""
 _CHUNK_S = (8.0, 14.0)
 """Seconds; a long recording is cut at the quietest moment between these."""
 _LANGUAGE_WEIGHT = 2.0

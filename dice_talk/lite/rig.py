@@ -11,7 +11,8 @@ from dice_talk.face import Box
 from dice_talk.face_models import Mask, Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats, make_canvas
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas, make_canvas
 from dice_talk.lite.curves import bounds, smoothstep
 from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
@@ -72,7 +73,7 @@ class Rig:
         """How far the portrait's smile has taken the mouth's corners up and out, in face heights."""
         point, unit = self.canvas.points, self.canvas.unit
         corners = point[[at.LEFT_CORNER, at.RIGHT_CORNER], 1].mean()
-        lifted = float(point[[13, 14], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
+        lifted = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
         widened = self.mouth_half_width - _PLAIN_MOUTH[1]
         share = min(max(lifted / _FULL_SMILE, 0.0), 1.0)
         return min(max(lifted, 0.0), _MOST_SMILE), min(max(widened, 0.0) * share, _MOST_SMILE)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dice_talk.lite.canvas import Floats
-from dice_talk.lite.curves import smooth
-from dice_talk.lite.phones import RATE, Phone
+from dice_talk.lite.arrays import RATE, Floats
+from dice_talk.lite.curves import smooth, smoothstep
+from dice_talk.lite.phones import Phone
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,6 @@ def _trapezoids(count: int, phones: Sequence[Phone], margin: float = 0.0) -> Flo
     for phone in phones:
         middle, half = (phone.start + phone.stop) / 2, max((phone.stop - phone.start) / 2 - margin, _PLATEAU_S / 2)
         near = slice(max(int((middle - half - _RAMP_S) * RATE), 0), int((middle + half + _RAMP_S) * RATE) + 2)
-        ramp = np.clip((half + _RAMP_S - np.abs(time[near] - middle)) / _RAMP_S, 0, 1)
-        track[near] = np.maximum(track[near], ramp * ramp * (3 - 2 * ramp))
+        ramp = smoothstep((half + _RAMP_S - np.abs(time[near] - middle)) / _RAMP_S)
+        track[near] = np.maximum(track[near], ramp)
     return track

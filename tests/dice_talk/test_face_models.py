@@ -140,8 +140,8 @@ def test_looking_at_a_picture_says_nothing_and_starts_no_threads(portrait: Path)
 import sys, threading
 from pathlib import Path
 from dice_talk.image import load_portrait
-from dice_talk.lite.models import load_models, find_face, person_mask
-models, picture = load_models(), load_portrait(Path(sys.argv[1]))
+from dice_talk.lite.models import load_face_models, find_face, person_mask
+models, picture = load_face_models(), load_portrait(Path(sys.argv[1]))
 find_face(models, picture, 0), person_mask(models, picture)
 print(len(list(Path("/proc/self/task").iterdir())) if Path("/proc/self/task").exists() else 1)
 """

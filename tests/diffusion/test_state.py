@@ -85,7 +85,7 @@ def whole(engine: DiffusionEngine, portrait: Path, speech: Path) -> Frames:
 def test_the_rest_gives_the_same_frames(
     engine: DiffusionEngine, cut_off: RenderJob, whole: Frames, tmp_path: Path
 ) -> None:
-    (tmp_path / "state.part").touch()  # it was being saved again
+    (tmp_path / ".state.0123456789abcdef.part").touch()  # it was being saved again
     first, frames = rendered(engine, cut_off)
     assert first == CUT_AT
     assert np.array_equal(frames, whole)
@@ -144,7 +144,7 @@ def test_a_state_that_cannot_be_saved_ends_nothing(tmp_path: Path, caplog: pytes
 
 
 def test_half_a_first_state_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "state.part").write_bytes(b"half")
+    (tmp_path / ".state.0123456789abcdef.part").write_bytes(b"half")
     assert State(tmp_path / "state", "").load() is None
     assert not list(tmp_path.iterdir())
 

@@ -48,7 +48,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(latents=latents.clone(), steps=len(schedule), windows=windows)
         return latents
 
-    monkeypatch.setattr(wiring, "Guided", guided)
+    monkeypatch.setattr(wiring, "GuidedPredictor", guided)
     monkeypatch.setattr(wiring, "denoise", denoise)
     models: Any = SimpleNamespace(unet=None, device=torch.device("cpu"), dtype=torch.float32)
     engine = DiffusionEngine(models, lambda picture: [], "none")

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from dice_talk.lite.engine import LiteEngine, prepare
-from dice_talk.lite.models import load_models
+from dice_talk.lite.models import load_face_models
 from dice_talk.lite.rig import Rig
 from dice_talk.options import RenderOptions
 
 
 @pytest.fixture(scope="session")
 def engine() -> LiteEngine:
-    return LiteEngine(load_models())
+    return LiteEngine(load_face_models())
 
 
 @pytest.fixture(scope="session")
