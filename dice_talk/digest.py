@@ -1,6 +1,6 @@
-"""Hashes and sizes of a finished render's files: `python -m dice_talk.digest IMAGE AUDIO VIDEO`, one JSON line each.
+"""Describes the files of a finished render: `python -m dice_talk.digest IMAGE AUDIO VIDEO`.
 
-With the video's come its labels.
+Prints one JSON line for each file with its hash and size, and the video's labels with the last.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from dice_talk.labels import reading
 
 
 def digest(path: Path) -> dict[str, str | int]:
-    """SHA-256 in hex, and the size in bytes."""
+    """Returns the SHA-256 in hex and the size in bytes."""
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 

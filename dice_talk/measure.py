@@ -1,6 +1,6 @@
-"""Figures of a finished talking-head video, found by looking at its decoded frames with FaceMesh.
+"""Measures a finished talking-head video by running the face mesh over its decoded frames.
 
-As a process: `python -m dice_talk.measure IMAGE VIDEO FACE_INDEX CHECKPOINTS` says in one JSON line what it found.
+As a process: `python -m dice_talk.measure IMAGE VIDEO FACE_INDEX CHECKPOINTS` prints the results as one JSON line.
 """
 
 import sys
@@ -29,16 +29,18 @@ from dice_talk.lite import topology as at
 Track = NDArray[np.float64]
 
 SMOOTHING = 5
-"""Frames over which gap and loudness are averaged before they are compared."""
+"""Frames over which lip gap and loudness are averaged before they are compared."""
 MAX_LAG = 12
-"""Frames."""
+"""Frames by which the lips may be early or late."""
 MOST_FRAMES = 720
-"""Looked at for a receipt, from the start: half a minute as a rule, and some ten seconds of work."""
+"""Frames from the start that are measured for a receipt: usually half a minute of video, and about ten seconds of work.
+"""
 DETECT_EVERY = 2
-"""Frames. A head moves little from one to the next, and looking for it in each would make a receipt take a sixth
-longer."""
+"""The detector runs on every second frame. A head moves little between frames, and running it on each would make a
+receipt take a sixth longer.
+"""
 COMPARED_FRAMES = 8
-"""Spread over those, for the likeness."""
+"""Frames, spread over the measured ones, whose identity is compared with the portrait."""
 _UNSEEN = np.full((478, 2), np.nan, np.float32)
 _EYES = (
     (at.LEFT_LID_TOP, at.LEFT_LID_BOTTOM, at.LEFT_EYE_OUTER, at.LEFT_EYE_INNER),
@@ -49,7 +51,7 @@ _EYES = (
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """What FaceMesh sees in a video; `nan` where it finds no face. All per frame `(F,)`, in face heights."""
+    """What the face mesh finds in a video, per frame `(F,)` and in face heights; `nan` if it finds no face."""
 
     gap: Track
     eyes: Track
@@ -62,7 +64,7 @@ class FaceTrack:
 
 
 def track_face(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> FaceTrack:
-    """Every frame, or the first `most`. `parts`: of the face, at which the mesh takes a closer look."""
+    """Tracks the face through the first `most` frames, or all. `parts`: the parts that the mesh refines."""
     with av.open(str(video)) as container:
         frames = islice(container.decode(video=0), most)
         points = np.stack(list(track_landmarks((_pixels(frame) for frame in frames), _mesh(parts))))
@@ -72,14 +74,15 @@ def track_face(video: Path, most: int | None = None, parts: Sequence[str] = ALL_
 
 
 def _pixels(frame: av.VideoFrame) -> Pixels:
-    """RGB `(H, W, 3)`."""
+    """Returns RGB `(H, W, 3)`."""
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def track_landmarks(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
-    """Landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` where there is no face.
+    """Yields the landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` if there is no face.
 
-    The mesh looks at each picture on its own, where the detector saw the face at most `DETECT_EVERY` pictures ago.
+    The mesh treats each picture on its own, at the place where the detector last saw the face, at most `DETECT_EVERY`
+    pictures ago.
     """
     view = None
     for number, picture in enumerate(pictures):
@@ -91,7 +94,7 @@ def track_landmarks(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDAr
 
 
 def landmarks(picture: Pixels) -> NDArray[np.float32]:
-    """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
+    """Returns the landmarks in an RGB picture, `(478, 2)` in pixels; `nan` if there is no face."""
     return next(track_landmarks([picture], _mesh(ALL_PARTS)))
 
 
@@ -101,7 +104,7 @@ def _mesh(parts: Sequence[str]) -> FaceMesh:
 
 
 def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Height of both eyes' openings as a share of their width, the mean, `(...)` for `points (..., 478, 2)`."""
+    """Returns height over width of the eye openings, averaged over both eyes: `(...)` for `points (..., 478, 2)`."""
     ratios = []
     for eye in _EYES:
         top, bottom, left, right = (points[..., i, :] for i in eye)
@@ -111,7 +114,7 @@ def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def read_sound(video: Path, seconds: float) -> Samples:
-    """The first `seconds` of a video's own sound as the engine hears it, from the moment of its first picture."""
+    """Returns the first `seconds` of a video's sound, mixed and resampled as for the engines."""
     resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
     with av.open(str(video)) as container:
@@ -123,7 +126,7 @@ def read_sound(video: Path, seconds: float) -> Samples:
 
 
 def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
-    """Loudness of the sound under each frame, in sones up to a factor: amplitude to the power 0.6."""
+    """Returns the loudness of the sound under each frame, in sones up to a factor: amplitude to the power of 0.6."""
     edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
     padded = np.pad(samples.astype(np.float64), (0, max(0, edges[-1] - len(samples))))
     energy = [float(np.mean(padded[a:b] ** 2)) for a, b in pairwise(edges)]
@@ -132,7 +135,7 @@ def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
 
 
 def correlation(gap: Track, loudness: Track) -> tuple[float, int]:
-    """Best correlation of smoothed gap and loudness, and its lag in frames (positive: lips late)."""
+    """Returns the best correlation of smoothed lip gap and loudness, and its lag in frames (positive: lips late)."""
     count = min(len(gap), len(loudness))
     lips = _smooth(np.nan_to_num(gap[:count], nan=float(np.nanmean(gap))))
     sound = _smooth(loudness[:count])
@@ -150,18 +153,18 @@ def _smooth(values: Track) -> Track:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Of a finished video. None for what can't be measured; `why_not` says why."""
+    """Measurements of a finished video. None if something cannot be measured; `why_not` has the reasons."""
 
-    frames: int  # looked at, from the start
+    frames: int  # frames measured, from the start
     face_found_share: float
     lip_lag_frames: int | None  # positive: lips late
     lip_correlation: float | None
-    identity_similarity: float | None  # cosine, 1 for the same picture
+    identity_similarity: float | None  # cosine; 1 for the same picture
     why_not: list[str]
 
 
 def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measurements:
-    """Looks at the first frames of a video that was made from an RGB portrait."""
+    """Measures the first frames of a video that was made from an RGB portrait."""
     seen = track_face(video, MOST_FRAMES, LIPS)
     sync, no_sync = _lip_sync(video, seen)
     similarity, no_similarity = _similarity(video, portrait, face_index, checkpoints, len(seen.gap))
@@ -176,7 +179,7 @@ def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -
 
 
 def _lip_sync(video: Path, seen: FaceTrack) -> tuple[tuple[float, int] | None, str | None]:
-    """Correlation and lag, or why there are none."""
+    """Returns correlation and lag, or the reason why there are none."""
     count = len(seen.gap)
     if count <= 2 * (SMOOTHING + MAX_LAG):
         return None, f"Lips and sound can't be compared in {count} frames"
@@ -193,7 +196,7 @@ def _lip_sync(video: Path, seen: FaceTrack) -> tuple[tuple[float, int] | None, s
 def _similarity(
     video: Path, portrait: Pixels, face_index: int, checkpoints: Path, count: int
 ) -> tuple[float | None, str | None]:
-    """Mean cosine between what insightface makes of the portrait's face and of the video's, or why there is none."""
+    """Returns the mean cosine of the embeddings of the portrait and of the video, or the reason why there is none."""
     models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
     if not models or not find_spec("insightface"):
         return None, "Identity can't be compared: this server has no insightface models"
@@ -219,7 +222,9 @@ def _similarity(
 
 
 def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | None:
-    """Of face number `index` of an RGB picture by size, of length 1; None when it is not found."""
+    """Returns the embedding, of length 1, of face number `index` by size in an RGB picture; None if there is no such
+    face.
+    """
     faces = {Box(*map(float, face.bbox)): face for face in app.get(np.ascontiguousarray(picture[..., ::-1]))}
     by_size = largest(list(faces))
     return faces[by_size[index]].normed_embedding if index < len(by_size) else None
