@@ -1,4 +1,4 @@
-"""The boxes that an MP4 is made of, at its top level."""
+"""The top-level boxes of an MP4."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ HEADER = 8
 
 @dataclass(frozen=True)
 class Mp4Box:
-    """Where a box lies in its file, in bytes."""
+    """Position of a box in its file, in bytes."""
 
     kind: bytes  # four letters
     start: int  # of its content
@@ -17,7 +17,7 @@ class Mp4Box:
 
 
 def boxes(file: BinaryIO) -> Iterator[Mp4Box]:
-    """From the first on. Ends where the file does, or makes no sense any more."""
+    """Yields all boxes. Stops at the end of the file, or where its structure is broken."""
     size = file.seek(0, 2)
     place = 0
     while place + HEADER <= size:
@@ -34,10 +34,10 @@ def boxes(file: BinaryIO) -> Iterator[Mp4Box]:
 
 
 def box(kind: bytes, content: bytes) -> bytes:
-    """A box of that kind."""
+    """Returns the bytes of a box."""
     return (HEADER + len(content)).to_bytes(4, "big") + kind + content
 
 
 def moov_first(file: BinaryIO) -> bool:
-    """Whether an MP4's index precedes its media, so that players can start while they download."""
+    """Returns whether an MP4's index precedes its media, so that it can be played while it is being downloaded."""
     return next((one.kind == b"moov" for one in boxes(file) if one.kind in (b"moov", b"mdat")), False)

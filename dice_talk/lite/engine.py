@@ -1,4 +1,4 @@
-"""The embedded engine: a talking portrait on any CPU, with models that the packages carry."""
+"""The embedded engine: a talking portrait on any CPU, with models that come inside packages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +23,20 @@ from dice_talk.options import MAX_DURATION_S, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
 
 _LISTENED, _PREPARED = 0.10, 0.05
-"""Shares of the progress bar at which speech and portrait are understood."""
+"""Progress after listening to the speech and after preparing the portrait."""
 _REPORT_S = 0.25
-"""Seconds of video between progress reports; a cancelled render stops within that."""
+"""Seconds of video between progress reports. A cancelled render stops within that time."""
 
 
 @dataclass(frozen=True)
 class LiteEngine:
-    """Loaded models; renders one job after another in one thread."""
+    """The engine with its loaded models. Renders one job after another in one thread."""
 
     models: FaceModels
     name: str = "lite"
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """See `Engine.render`."""
+        """Renders a job; see `Engine.render`."""
         report(Progress("prepare", "Preparing the portrait...", 0.0))
         rig = prepare(self.models, job.image, job.options)
         report(Progress("listen", "Listening to the speech...", _PREPARED))
@@ -48,12 +48,12 @@ class LiteEngine:
 
 
 def load(checkpoints: Path) -> Engine:
-    """Loads the models; `checkpoints` holds nothing that this engine needs."""
+    """Loads the models. The engine needs nothing from the `checkpoints` folder."""
     return LiteEngine(load_face_models())
 
 
 def prepare(models: FaceModels, image: Path, options: RenderOptions) -> Rig:
-    """Portrait, face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
+    """Loads and crops the portrait and builds its rig. Raises `InvalidImage`, `NoFaceFound` or `InvalidOptions`."""
     picture = load_portrait(image)
     found = find_face(models, picture, options.face_index)
     points, others = found.points, found.others
@@ -75,7 +75,7 @@ def _cropped(
 
 
 def listen(speech: Speech, report: Report) -> Speaking:
-    """What the mouth does at 100 Hz."""
+    """Returns the mouth's motion at 100 Hz."""
 
     def heard(share: float) -> None:
         report(Progress("listen", "Listening to the speech...", _PREPARED + share * (_LISTENED - _PREPARED)))
