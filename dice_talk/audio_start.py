@@ -59,9 +59,7 @@ class Start:
 
 
 def find_sound(file: BinaryIO) -> Start:
-    """Finds the start of the sound. Raises `InvalidAudio`, which names the actual type, if the file is neither WAV nor
-    MP3.
-    """
+    """Finds the start of the sound. Raises `InvalidAudio`, which names the actual type, for other kinds of files."""
     position = 0
     for _ in range(_MOST_TAGS):
         head = _read(file, position, HEAD_BYTES)

@@ -96,9 +96,7 @@ def crop_square(face: Box, expand_ratio: float, width: int, height: int) -> tupl
 
 
 def _slide(start: float, stop: float, side: float, centre: float) -> float:
-    """Returns the start of an interval of length `side` in [start, stop] whose middle is as near to `centre` as
-    possible.
-    """
+    """Returns the start of the interval of length `side` in [start, stop] whose middle is nearest to `centre`."""
     return min(max(centre - side / 2, start), stop - side)
 
 

@@ -128,9 +128,7 @@ def _check_scans(source: StrippedImage) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turns the picture upright. `ImageOps.exif_transpose` would also rewrite the EXIF data and fail if they are
-    broken.
-    """
+    """Turns the picture upright. `ImageOps.exif_transpose` would also rewrite EXIF data, and fail on broken ones."""
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - whatever is wrong with what is said about the pixels, they are still good

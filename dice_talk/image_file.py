@@ -72,9 +72,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yields type, body and whether the checksum is right. A chunk that is cut off by the end of the file is yielded as
-    it is.
-    """
+    """Yields type, body and whether the checksum is right. A chunk that is cut off is yielded as it is."""
     at = len(PNG)
     while at + 8 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]

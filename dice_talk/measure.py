@@ -222,9 +222,7 @@ def _similarity(
 
 
 def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | None:
-    """Returns the embedding, of length 1, of face number `index` by size in an RGB picture; None if there is no such
-    face.
-    """
+    """Returns the unit embedding of face number `index` by size in an RGB picture, or None if it is not found."""
     faces = {Box(*map(float, face.bbox)): face for face in app.get(np.ascontiguousarray(picture[..., ::-1]))}
     by_size = largest(list(faces))
     return faces[by_size[index]].normed_embedding if index < len(by_size) else None

@@ -179,9 +179,7 @@ def _named(setting: str) -> Iterator[None]:
 
 
 def _algorithm(chain: bytes, key: bytes) -> bytes:
-    """Returns C2PA's name for the key's algorithm. Raises `SigningError` if the key does not match the first
-    certificate.
-    """
+    """Returns C2PA's name for the key's algorithm. Raises `SigningError` if key and certificate do not match."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa

@@ -28,9 +28,7 @@ def smooth(values: Floats, sigma: float) -> Floats:
 
 
 def fade(distance: Floats, rigid: Floats | float, length: Floats | float) -> Floats:
-    """Returns how far skin follows a moving edge: 1 up to `rigid` pixels from it, falling smoothly to 0 at `rigid +
-    length`.
-    """
+    """Returns how far skin follows a moving edge: 1 up to `rigid` pixels from it, smoothly 0 at `rigid + length`."""
     follow: Floats = 1 - smoothstep((distance - rigid) / length)
     return follow
 

@@ -1,6 +1,4 @@
-"""The eight emotions as facial expressions: positions of brows, lids, mouth, nose and head, in face heights and
-degrees.
-"""
+"""The eight emotions as positions of brows, lids, mouth, nose and head, in face heights and degrees."""
 
 from dataclasses import dataclass, field
 

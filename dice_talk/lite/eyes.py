@@ -1,4 +1,4 @@
-"""The eyes: lids that slide over the eyeball, and an eyeball that turns a little beneath them."""
+"""The eyes: lids that slide over the eyeball, and an eyeball that turns slightly beneath them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,56 +15,64 @@ from dice_talk.lite.curves import bounds, contour, fade, smooth, smoothstep
 from dice_talk.lite.glasses import coloured_rim, dark_lenses
 
 _SIDE, _BELOW = 0.03, 0.07
-"""Face heights by which the box exceeds the eye to the sides and below; above it ends at the brow."""
+"""Face heights by which the box extends beyond the eye to the sides and below. Above, it ends at the brow."""
 _LASHES = 0.010
-"""Face heights along the lid's edge that move as one: the lashes."""
+"""Face heights along the edge of the lid that move rigidly: the lashes."""
 _UPPER_SHARE = 0.88
-"""Of the opening, that the upper lid covers in a blink; the lower lid meets it."""
+"""Share of the opening that the upper lid covers in a blink. The lower lid covers the rest."""
 _SMOOTH = 0.006
 _SHUT = 0.10
-"""Opening over width below which an eye counts as shut in the portrait."""
+"""Ratio of opening to width below which an eye in the portrait is considered shut."""
 _SHADE = 0.014
 """Face heights of the soft shadow that a lowered lid casts on the eyeball."""
 _WIDEST = 0.16
-"""Of its opening, that an eye may open further: a stretched iris must not lose its roundness."""
+"""Share of its opening by which an eye may open further. Beyond it, a stretched iris would no longer look round."""
 _FOLD = 0.008
-"""Face heights above the open lid's edge where the skin that a blink unfolds begins."""
+"""Face heights above the edge of the open lid at which the skin that unfolds in a blink begins."""
 _OVER_CREASE = 0.018
-"""Face heights by which that reaches above the crease of a lid that is down: a hint of the crease stays."""
+"""Face heights by which this skin extends above the crease when the lid is down. A hint of the crease remains."""
 _UNFOLDS = (0.25, 0.85)
-"""Of the lid's way down, over which its crease goes."""
+"""Part of the lid's way down, as shares, in which its crease disappears."""
 _TUCK = 0.006
-"""Face heights of the lower lid's wet edge that lashes hide when the lids meet."""
+"""Face heights of the lower lid's wet edge that the lashes hide when the lids meet."""
 _LID_SHARE = 0.85
-"""Of plain lid skin in what a blink unfolds; the rest is the portrait's own skin, stretched, which alone would show
-lashes and make-up as streaks."""
+"""Share of plain lid skin in what unfolds in a blink. The rest is the portrait's own skin, stretched, which alone would
+show lashes and make-up as streaks.
+"""
 _PLAIN_SHARE = 0.5
-"""Of the pixels around the eye, the lightest: they are taken for plain skin."""
+"""Share of the pixels around the eye, the lightest ones, that are considered plain skin."""
 _PLAIN_OVER = 0.75
-"""Quantile of the lightness above the crease that is taken for the skin's: lids are often painted dark."""
+"""Quantile of the lightness above the crease that is considered the skin's. Lids are often painted dark."""
 _LID_LIGHT = (0.75, 1.05)
-"""Limits on the lid's lightness against that: where it is measured there may be a brow's hair or a shine."""
+"""Limits of the lid's lightness relative to that skin, because a brow or a highlight may lie where it is measured."""
 _SHADE_HUE = 1.6
-"""How much more colourful skin is in the shade; marble stays as it is."""
+"""Factor on the saturation of skin in the shade. Marble, which has none, stays as it is."""
 _LID_BELOW = 0.3
-"""Of the lightness of the skin below the eye in the lid at its lashes."""
+"""Share of the lightness below the eye in the lid's lightness at its lashes."""
 _CORNER = 0.7
-"""How far a lid moves, of its middle, where what it unfolds is all there: towards the corners it fades."""
+"""Height of the lid's motion, relative to its middle, from which on unfolded skin shows fully. It fades towards the
+corners.
+"""
 _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
-"""Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
+"""Factors by which the landmarks' contour is enlarged until no white of the eye shows around it, as for large drawn
+eyes.
+"""
 _DARK = 0.7
-"""Of the lightest skin below it, what is no longer skin."""
+"""A pixel darker than this share of the lightest skin below it is not skin."""
 _MOST_TURN = 1.1
-"""`Canvas.turn` from which on the far eye lies on the face's outline, where a lid would tear it."""
+"""`Canvas.turn` above which the far eye lies on the outline of the face, where a moving lid would tear it."""
 _WHITE = 1.18, 0.04
-"""How much lighter than skin a white is (darkest channel), and the share of such pixels that is too much."""
+"""Lightness of the white of an eye relative to skin (darkest channel), and the largest tolerated share of such pixels.
+"""
 _OFF_WHITE = 0.75
-"""Of the way from skin to full white: a white where the skin is so pale that the above is past white."""
+"""Share of the way from skin to full white. Replaces the factor above if the skin is so pale that it would exceed
+white.
+"""
 
 
 @dataclass(frozen=True)
 class Eye:
-    """A box of the canvas and the eye in it. Arrays `(w,)` per column, in pixels from the box's top."""
+    """A box of the canvas and the eye in it. Arrays `(w,)` have a value per column, in pixels from the box's top."""
 
     left: int
     top: int
@@ -79,7 +87,7 @@ class Eye:
     lid: Floats  # (2, w, 3) colour of lid skin at its fold and at its lashes
     iris: tuple[float, float]  # centre in the box
     spread: float  # pixels; how much of the eye turns with the iris
-    still: bool  # shut in the portrait, hidden, or drawn so that the landmarks don't fit: it is left alone
+    still: bool  # shut, hidden, or drawn so that the landmarks don't fit: it is not animated
 
 
 def make_eye(
@@ -90,7 +98,7 @@ def make_eye(
     crease: Sequence[int],
     iris: Sequence[int],
 ) -> Eye:
-    """`upper`, `lower`, `brow`, `crease`, `iris`: landmarks of one eye."""
+    """Finds the box, edges and colours of one eye. The arguments after `canvas` are its landmarks."""
     unit = canvas.unit
     fit = fitted(canvas, upper, lower)
     point = canvas.points if fit is None else fit
@@ -130,7 +138,7 @@ def make_eye(
 
 
 def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
-    """The canvas's landmarks, those of the eye moved outwards until they enclose it; None where they can't."""
+    """Returns all landmarks, with those of the eye moved outwards until they enclose it, or None if they cannot."""
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
     skin = np.median(canvas.under(at.PLAIN_SKIN).min(axis=1))
@@ -146,7 +154,7 @@ def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats
 
 
 def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
-    """The darkest channel along a contour scaled by `size` about its middle."""
+    """Returns the darkest channel along a contour that is scaled by `size` about its middle."""
     centre = rim.mean(0)
     ring = centre + (rim - centre) * size
     found: NDArray[np.uint8] = canvas.where(np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round()).min(
@@ -156,8 +164,9 @@ def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
 
 
 def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: float) -> float:
-    """Pixels of skin between lashes and the next dark thing upwards, at most `above`: a brow, or the rim of glasses,
-    which must not come down with the lid.
+    """Returns the pixels of free skin above the lashes, at most `above`.
+
+    It ends at the next dark thing, such as a brow or the rim of glasses, which must not come down with the lid.
     """
     columns = np.flatnonzero(bow > 0.5)
     lightest = 0.0
@@ -170,9 +179,10 @@ def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: f
 
 
 def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, above: float, unit: float) -> Floats:
-    """Plain skin per column where the lid begins and at its lashes, `(2, w, 3)`: as light as the skin above the crease,
-    which it continues, and towards the lashes a little like that below the eye. Its hue is that of the lightest skin
-    around the eye: brows, lashes and make-up have others.
+    """Returns the colour of plain lid skin per column, at the fold and at the lashes, `(2, w, 3)`.
+
+    It is as light as the skin above the crease, which it continues, and approaches the lightness below the eye towards
+    the lashes. Its hue is that of the lightest skin around the eye, because brows, lashes and make-up have other hues.
     """
     y = np.arange(len(source), dtype=np.float32)[:, None]
     around = source[(y < upper - _LASHES * unit) | (y > lower + _LASHES * unit)].astype(np.float32)
@@ -192,14 +202,14 @@ def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, ab
 
 
 def _rows(source: Pixels, rows: Floats) -> Floats:
-    """Pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
+    """Returns the pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
     inside = np.clip(rows, 0, len(source) - 1).astype(np.intp)
     pixels: Floats = source[inside, np.arange(source.shape[1])].astype(np.float32)
     return pixels
 
 
 def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
-    """Left and right eye of the picture. Where one must be left alone, both are: nobody winks through a speech."""
+    """Returns the left and the right eye. If one of them cannot be animated, neither is, so that nobody winks."""
     left = make_eye(canvas, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.LEFT_BROW_LOWER, at.LEFT_CREASE, at.LEFT_IRIS)
     right = make_eye(
         canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS
@@ -216,13 +226,15 @@ class Lids:
     skin: Pixels  # (h, w, 3) the eye's box without the eyeball
     part: tuple[slice, slice]  # rows and columns of the box where the eyeball shows
     upper: Floats  # (c,) edge of the upper lid in these columns, in pixels from the box's top
-    over: Floats  # (r, c, 3) the lids' share of the part's light, and half a step for rounding
-    light: Floats  # (r, c, 3) the eyeball's share, the same in all channels: numpy is slow to spread one over three
+    over: Floats  # (r, c, 3) the lids' share of the light, plus half a step for rounding
+    light: Floats  # (r, c, 3) the eyeball's share, equal in all channels because broadcasting over three is slow
 
 
 def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
-    """`shut`: 0 as in the portrait to 1 closed; `raised`: upper lid in face heights, negative lowers it; `squint`:
-    lower lid up.
+    """Places the lids.
+
+    `shut`: 0 as in the portrait to 1 closed. `raised`: upper lid upwards, in face heights. `squint`: lower lid upwards,
+    in face heights.
     """
     upper, lower = lid_edges(eye, shut, raised, squint)
     height, width = eye.source.shape[:2]
@@ -250,7 +262,7 @@ def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
 
 
 def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
-    """Redraws the eye's box of the canvas, unless the eye is to be left alone: that is the caller's to know.
+    """Redraws the eye's box of the canvas. Do not call it for an eye that is `still`.
 
     `gaze`: shift of the iris in face heights.
     """
@@ -262,14 +274,14 @@ def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) ->
 
 
 def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) -> Floats:
-    """Skin of the upper lid, `share` of it, and of the lower: where they meet the edge is as soft as the portrait's."""
+    """Joins the upper lid's skin (weighted by `share`) and the lower lid's. Their edge is as soft as the portrait."""
     over, under = (cv2.remap(eye.source, x, rows, cv2.INTER_LINEAR).astype(np.float32) for rows in (above, below))
     skin: Floats = under + (over - under) * share[..., None]
     return skin
 
 
 def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
-    """Plain lid skin where a lowered lid has unfolded, gently rounded by light; the lashes stay the portrait's."""
+    """Adds plain lid skin where a lowered lid has unfolded, gently shaded. The lashes stay the portrait's."""
     travel = upper - eye.upper
     soft = 0.012 * eye.unit
     way = np.clip(travel / np.maximum(_UPPER_SHARE * (eye.lower - eye.upper), 1), 0, 1)
@@ -288,7 +300,7 @@ def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
 
 
 def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floats, Floats]:
-    """Edges of the moved lids, `(w,)`; they meet, and never cross."""
+    """Returns the edges of the moved lids, `(w,)`. They meet but never cross."""
     opening = eye.lower - eye.upper
     lift = min(raised * eye.unit, _WIDEST * float(opening.max()))
     upper = eye.upper - np.float32(lift) * eye.bow
@@ -301,8 +313,9 @@ def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floa
 
 
 def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
-    """The portrait's eyeball, turned by `gaze`, `(r, c, 3)`; under a raised lid its upper half stretches to fill the
-    space.
+    """Returns the portrait's eyeball, turned by `gaze`, `(r, c, 3)`.
+
+    Under a raised lid, the upper half is stretched to fill the gap.
     """
     rows, columns = lids.part
     x = np.arange(columns.start, columns.stop, dtype=np.float32)

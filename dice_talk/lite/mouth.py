@@ -13,48 +13,51 @@ from dice_talk.lite.curves import contour, fade, smooth, smoothstep
 from dice_talk.lite.interior import OPEN, Interior, make_interior, paint
 
 _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
-"""Face heights by which the box that is redrawn exceeds the mouth: to the sides, above and below the lip line."""
+"""Face heights by which the redrawn box extends beyond the mouth: to the sides, above and below the lip line."""
 _UPPER_SHARE = 0.18
-"""Of the opening; the upper lip is raised by it, the lower lip does the rest."""
+"""Share of the opening by which the upper lip rises. The lower lip moves by the rest."""
 _MEETING, _LOWERED = 0.35, 0.4
-"""Where the lips of a portrait with an open mouth meet: share of its opening, from above, and most that the upper lip
-comes down, as a share of the skin below the nose: further, that skin would fold and show the lip twice.
+"""Where the lips of an open mouth meet: share of its opening from above, and the most that the upper lip comes down, as
+a share of the skin below the nose. Beyond it, this skin would fold and show the lip twice.
 """
 _RAISED = 2.3
-"""Length of the skin that gives way below a lip that closes, against the lip's way: on less, beard and pores would be
-drawn out to streaks. It reaches beyond the chin where the mouth is wide open, and shuts the jaw.
+"""Length of the skin that gives way below a closing lip, relative to the lip's way. With less, beard and pores would be
+drawn out to streaks. If the mouth is wide open, the skin extends beyond the chin, and closing it moves the jaw.
 """
 _WIDE_OPEN = 0.1
-"""Opening of a portrait's mouth in face heights beyond which its box grows, for that."""
+"""Opening in face heights beyond which the box is enlarged to contain this skin."""
 _SMOOTH = 0.008
-"""Face heights; sigma over which the landmarks' corners are rounded."""
+"""Sigma in face heights by which the corners of the landmarks' contour are rounded."""
 _DARK, _DARK_REACH = 0.5, 0.024
-"""Of the skin's lightness, what belongs to the inside of an open mouth, and the face heights that it may reach beyond
-the landmarks, which cut its corners.
+"""Lightness relative to skin below which a pixel belongs to the inside of an open mouth, and the face heights that the
+inside may extend beyond the landmarks, which cut off its corners.
 """
 _INSET = 0.004
-"""Face heights of an open mouth's lips at their edge that blur has mixed with teeth: they are left inside."""
+"""Face heights at the edge of an open mouth's lips that blur has mixed with teeth. They are left to the inside."""
 _OUTER_SHARE = 0.85
-"""Of the opening at the lower lip's outer edge, whose curve is wider than the inner edge's: lips stretch over teeth."""
+"""Share of the opening at the outer edge of the lower lip, whose curve is wider than the inner edge's: lips stretch
+over teeth.
+"""
 _SEAM, _SEAM_GAP = 0.004, 0.012
 """Sigma in face heights of the shadow between lips that were apart in the portrait and so have no line where they meet,
-and the opening at which it is gone.
+and the opening at which it disappears.
 """
 _SEAM_DEPTH = np.array([0.30, 0.42, 0.42], np.float32)
-"""Of red, green and blue: lips shine through."""
+"""Depth of the shadow in red, green and blue. It is reddish, because light shines through lips."""
 _MEETING_SMOOTH = 0.02
-"""Face heights; sigma over which the line where they meet is smoothed."""
+"""Sigma in face heights by which the line where the lips meet is smoothed."""
 _ASIDE, _HIDDEN = (0.9, 1.4), 0.6
-"""`Canvas.turn` between which the mouth's far corner disappears behind the lips, and how far it is moved to the middle
-then: left where the mesh guesses it, the mouth would open into the background.
+"""`Canvas.turn` between which the far corner of the mouth disappears behind the lips, and how far it is then moved to
+the middle. At the mesh's guess, the mouth would open into the background.
 """
 _NARROW = (0.72, 0.045)
-"""Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
+"""Share of the mouth's width that parts when it barely opens, and the opening in face heights at which all of it does.
+"""
 
 
 @dataclass(frozen=True)
 class Mouth:
-    """A box of the canvas and the lips in it. Arrays `(w,)` hold a value per column, in pixels from the box's top."""
+    """A box of the canvas and the lips in it. Arrays `(w,)` have a value per column, in pixels from the box's top."""
 
     left: int
     top: int
@@ -63,7 +66,7 @@ class Mouth:
     across: Floats  # -1 at the left corner, 0 in the middle, 1 at the right corner
     upper: Floats  # inner edge of the upper lip in the portrait
     lower: Floats
-    meeting: Floats  # where they touch
+    meeting: Floats  # where the lips touch
     upper_lip: float  # thickness in pixels
     lower_lip: float
     above: float  # pixels from the upper lip to the nose, over which skin gives way
@@ -77,7 +80,7 @@ class Mouth:
 
 
 def make_mouth(canvas: Canvas) -> Mouth:
-    """Finds lips and light of a portrait's mouth."""
+    """Finds the lips of a portrait's mouth and prepares its inside."""
     unit, point = canvas.unit, canvas.points
     left_corner, right_corner = _corners(canvas)
     seam = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean())
@@ -125,7 +128,7 @@ def make_mouth(canvas: Canvas) -> Mouth:
 
 
 def _corners(canvas: Canvas) -> tuple[float, float]:
-    """Columns of the inner corners that can be seen."""
+    """Returns the columns of the visible inner corners."""
     left, right = (float(canvas.points[i, 0]) for i in (at.LEFT_INNER_CORNER, at.RIGHT_INNER_CORNER))
     middle = float(canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 0].mean())
     first, last = _ASIDE
@@ -136,7 +139,7 @@ def _corners(canvas: Canvas) -> tuple[float, float]:
 
 
 def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
-    """The edges of an open mouth moved outwards over what is as dark as its inside: it would stay between shut lips."""
+    """Moves the edges of an open mouth over pixels as dark as its inside, which would remain between shut lips."""
     light = source.max(axis=2)
     reach = round(_DARK_REACH * canvas.unit)
     dark = light < _DARK * np.median(light)
@@ -152,7 +155,7 @@ def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Float
 
 
 def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
-    """Inner edges of the parted lips, `(w,)` pixels from the box's top, for an opening of `gap` face heights."""
+    """Returns the inner edges of lips parted by `gap` face heights, `(w,)` pixels from the top of the box."""
     start, full = _NARROW
     width = start + (1 - start) * min(gap / full, 1.0)
     arch = np.maximum(1 - np.abs(mouth.across / width) ** 2.4, 0) ** 0.8 * np.float32(gap * mouth.unit)
@@ -165,7 +168,7 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     upper, lower = lip_edges(mouth, gap)
     height, width = mouth.source.shape[:2]
     middle = (upper + lower) * np.float32(0.5)
-    first, last = max(int(middle.min()), 0), int(middle.max()) + 1  # between them both lips have pixels
+    first, last = max(int(middle.min()), 0), int(middle.max()) + 1  # between these rows both lips have pixels
     y = np.arange(height, dtype=np.float32)[:, None]
     over, under = y[:last], y[first:]
     rows = np.empty((height, width), np.float32)
@@ -184,7 +187,7 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
 
 
 def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Floats:
-    """How far down the lower lip goes, `(h, w)`, `distance` pixels below its inner edge, which goes `inner (w,)`."""
+    """Returns how far the lower lip moves down, `(h, w)`, `distance` below its edge, which moves by `inner (w,)`."""
     wide = np.exp(-(np.abs(mouth.across / 0.97) ** 4)) * np.float32(
         gap * mouth.unit * (1 - _UPPER_SHARE) * _OUTER_SHARE
     )

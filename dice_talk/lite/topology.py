@@ -1,4 +1,4 @@
-"""Which of the face mesh's 478 landmarks is what. Left and right are those of the picture, not of the person."""
+"""Indices of the face mesh's 478 landmarks. Left and right are those of the picture, not of the person."""
 
 FOREHEAD, CHIN = 10, 152
 NOSE_BASE, NOSE_TIP = 2, 1
@@ -32,11 +32,11 @@ LEFT_BROW_UPPER = (70, 63, 105, 66, 107)
 RIGHT_BROW_UPPER = (336, 296, 334, 293, 300)
 LEFT_CREASE, RIGHT_CREASE = (247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467)
 UPPER_LIDS = (158, 385)
-"""The middle of each upper lid's edge, on the side of the nose."""
+"""The middle of the edge of each upper lid, on the side of the nose."""
 BELOW_EYES = (230, 450, 119, 348)
 CHEEKS = (50, 280, 205, 425)
 PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
-"""On cheeks, forehead and the ridge of the nose."""
+"""Landmarks on the cheeks, the forehead and the ridge of the nose."""
 LEFT_IRIS, RIGHT_IRIS = (468, 469, 470, 471, 472), (473, 474, 475, 476, 477)
 
 OVAL = (
