@@ -1,4 +1,4 @@
-"""What was downloaded, noted in the checkpoints folder: sizes and SHA-256 sums. Light: nothing but the library."""
+"""Sizes and SHA-256 sums of downloaded files, recorded in the checkpoints folder. Needs only the standard library."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Checksum:
-    """Of a file as it was downloaded. `size` in bytes."""
+    """Checksum of a downloaded file. `size` is in bytes."""
 
     size: int
     sha256: str
 
 
 def checksum_of(path: Path) -> Checksum:
-    """Reads a file, block by block."""
+    """Computes the checksum of a file, block by block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -29,7 +29,7 @@ def checksum_of(path: Path) -> Checksum:
 
 
 def checksums(folder: Path) -> dict[str, Checksum]:
-    """Those that were noted, by path; none where they can't be read."""
+    """Returns the recorded checksums by path. Empty if they cannot be read."""
     try:
         noted = json.loads((folder / CHECKSUMS).read_text())
         return {path: Checksum(int(entry["size"]), str(entry["sha256"])) for path, entry in noted.items()}
@@ -38,6 +38,6 @@ def checksums(folder: Path) -> dict[str, Checksum]:
 
 
 def note(folder: Path, path: str, checksum: Checksum) -> None:
-    """Adds the checksum of a file that was downloaded."""
+    """Records the checksum of a downloaded file."""
     noted = {name: asdict(entry) for name, entry in {**checksums(folder), path: checksum}.items()}
     atomic_write(folder / CHECKSUMS, (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode())

@@ -1,6 +1,6 @@
-"""The UNet for a GPU that renders much: its blocks through torch.compile, its weights as tensor cores read them.
+"""Optimises the UNet for a GPU that renders a lot: compiled blocks, and weights in the layout of tensor cores.
 
-Norms, activations and sums become few kernels instead of many. Off by default: it takes minutes at the start.
+Norms, activations and sums are fused into few kernels. Off by default, because compiling takes minutes at startup.
 """
 
 import logging
@@ -24,14 +24,14 @@ from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.options import Quality
 
 RECOMPILE_LIMIT = 128
-"""Blocks of equal widths share what is compiled; the published UNet has about twenty kinds. torch's own limit is 8."""
+"""Blocks of equal widths share compiled code. The published UNet has about twenty kinds, but torch's own limit is 8."""
 WARM_UP = ((256, 256), (384, 320))
-"""Sizes in pixels. Where one would do, two show that sizes are symbols."""
+"""Sizes in pixels. Two of them make torch treat sizes as symbols."""
 logger = logging.getLogger(__name__)
 
 
 def optimise(models: Models) -> None:
-    """Does all of it, so that no render waits for a compiler."""
+    """Compiles and warms up everything, so that no render waits for the compiler."""
     began = time.monotonic()
     use_channels_last(models.unet)
     compile_blocks(models.unet)
@@ -56,12 +56,12 @@ def compile_blocks(unet: DiceTalkUNet, **how: Any) -> None:
 
 
 def raise_recompile_limit() -> None:
-    """Lifts torch's limit for this thread: it is each thread's own."""
+    """Raises torch's recompilation limit, which is separate for each thread."""
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
 
 
 def use_channels_last(unet: DiceTalkUNet) -> None:
-    """Stores the weights of convolutions channels-last, which NVIDIA's fastest kernels read; the numbers stay."""
+    """Stores convolution weights channels-last, as NVIDIA's fastest kernels read them. Their values do not change."""
     for module in unet.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
@@ -70,7 +70,7 @@ def use_channels_last(unet: DiceTalkUNet) -> None:
 
 
 def warm_up(models: Models, height: int, width: int) -> None:
-    """Runs all that denoising runs, once, on zeros."""
+    """Runs everything that denoising runs, once, on zeros."""
     unet, device = models.unet, models.device
     rows, columns = height // VAE_STRIDE, width // VAE_STRIDE
 

@@ -1,4 +1,4 @@
-"""The diffusion engine: loads DICE-Talk's networks once and renders one video after another, or two at a time."""
+"""The diffusion engine: loads DICE-Talk's networks once and renders videos one after another, or two at a time."""
 
 import logging
 import threading
@@ -60,11 +60,11 @@ from dice_talk.video import VideoWriter, frame_count
 
 logger = logging.getLogger(__name__)
 _SEEN, _PREPARED, _DENOISED = 0.02, 0.05, 0.85  # where stages end, as shares of a render at the API's defaults
-_HALF_THE_PIXELS = 0.5**0.5  # of both sides
+_HALF_THE_PIXELS = 0.5**0.5  # applies to both sides
 
 
 def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
-    """The engine with the weights in a folder, on the best device. Raises `EngineUnavailable`."""
+    """Loads the weights from a folder onto the best device. Raises `EngineUnavailable`."""
     compiled, others = tuning.compiled, gpus_of_the_same_model() if tuning.all_gpus else []
     peers = PeerProcesses(checkpoints, compiled, others) if others else None
     try:
@@ -83,7 +83,7 @@ def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine
 
 
 def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
-    """The engine on one device."""
+    """Loads the engine on one device."""
     device = best_device()
     try:
         models = load_models(checkpoints, device, precision(device))
@@ -104,10 +104,10 @@ def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
 
 @dataclass(frozen=True)
 class DiffusionEngine:
-    """DICE-Talk. `render` may run in several threads at once: they share the weights and nothing else.
+    """DICE-Talk. `render` may run in several threads at once: they share nothing but the weights.
 
-    `weights`: "published", or what they are instead, such as "tiny random weights". `identity`: changes with anything
-    that changes results.
+    `weights`: "published", or a description such as "tiny random weights". `identity`: changes with everything that
+    affects results.
     """
 
     models: Models
@@ -121,8 +121,8 @@ class DiffusionEngine:
     _threads: int = field(default_factory=torch.get_num_threads)
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """Makes `job.output`; see `dice_talk.engine.Engine`."""
-        torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
+        """Renders `job.output`; see `dice_talk.engine.Engine`."""
+        torch.set_num_threads(self._threads)  # applies per thread, and sums of floats depend on it
         if self.compiled:
             raise_recompile_limit()
         options = job.options
@@ -130,7 +130,7 @@ class DiffusionEngine:
             report(Progress("prepare", "Looking at the portrait...", 0.0))
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
-            # What a task hears is as long as its video, and is let go once the latents are there.
+            # The speech features are as large as the video is long, and are freed once the latents are complete.
             latents = self._sample(self._conditioning(picture, speech, options, report), picture, job, report)
             frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, BatchSize(CHUNK, TIGHT_CHUNK))
             return self._write(frames, speech, job, report)
@@ -155,7 +155,7 @@ class DiffusionEngine:
         return prepare_conditioning(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
 
     def assist(self, job: RenderJob, group: ProcessGroup) -> None:
-        """Makes this process's share of the latents of a job that another process renders. Raises `Aborted`."""
+        """Computes this process's share of the latents of a job that another process renders. Raises `Aborted`."""
         with torch.inference_mode():
             picture = self._picture(job)
             speech = load_speech(job.audio, job.options.duration or MAX_DURATION_S)
@@ -173,7 +173,7 @@ class DiffusionEngine:
         return predict, schedule, Windows(steps=reuse.steps)
 
     def _sample(self, conditioning: Conditioning, picture: Picture, job: RenderJob, report: Report) -> Tensor:
-        """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
+        """Returns the latents (1, T, 4, h, w) on the CPU, resuming from `job.state`. T includes the padding."""
         total, (predict, schedule, windows) = conditioning.frames + WINDOW, self._sampling(conditioning, job.options)
         state = state_of(job, self.identity)
         first_step, latents = state.load() or (
@@ -194,7 +194,7 @@ class DiffusionEngine:
         except Cancelled:
             state.save()
             raise
-        if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
+        if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a single mask would be as large
             raise RenderFailed("The model's numbers overflowed", "Lower ref_scale and emo_scale, or try another seed.")
         return latents
 
@@ -206,13 +206,13 @@ class DiffusionEngine:
         return self.peers.denoising(job, latents, first_step, progress.report_now)
 
     def _noisy(self, conditioning: Conditioning, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
-        """Latents (1, T, 4, h, w) before the first step, on the CPU."""
+        """Returns the latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
         noise = retry_on_oom(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
         return initial_latents(conditioning.reference.cpu(), noise, schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
-        """Interpolates and encodes frames (3, H, W) as they come."""
+        """Interpolates and encodes frames (3, H, W) as they arrive."""
         fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
         smooth = (retry_on_oom(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
         first = next(smooth)
@@ -229,7 +229,7 @@ class DiffusionEngine:
             metadata=metadata,
             labels=job.labels,
         )
-        with writer as video, Background(video.write) as write:  # the device makes the next frames meanwhile
+        with writer as video, Background(video.write) as write:  # meanwhile the device computes the next frames
             for number, frame in enumerate(chain((first,), smooth)):
                 report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
                 write(frame)
@@ -243,17 +243,17 @@ class DiffusionEngine:
 
 @dataclass
 class _Progress:
-    """Reports denoising: steps when they are done, and in between after each window, so that cancelling is quick."""
+    """Reports denoising after each window, so that cancelling takes effect quickly."""
 
     report: Report
     message: str
     steps: int
     windows: int  # per step
-    step: int  # done
-    _done: int = 0  # windows of the step that is being made
+    step: int  # finished steps
+    _done: int = 0  # finished windows of the current step
 
     def counting(self, predict: Predict) -> Predict:
-        """`predict` that reports after each window."""
+        """Wraps `predict` so that it reports after each window."""
 
         def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
             output = predict(latents, step, frames)
@@ -264,18 +264,18 @@ class _Progress:
         return counted
 
     def on_step(self, step: int) -> None:
-        """Reports a finished step, or with the first one's number that denoising begins."""
+        """Reports a finished step. Called with the number of the first step, reports that denoising begins."""
         self.step, self._done = step, 0
         self.report_now()
 
     def report_now(self) -> None:
-        """Reports how far it is, which ends the render when it was called off."""
+        """Reports the progress. Ends the render if it has been cancelled."""
         fraction = _PREPARED + (_DENOISED - _PREPARED) * (self.step + self._done / self.windows) / self.steps
         self.report(Progress("denoise", self.message, fraction, self.step, self.steps))
 
 
 def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, Box]:
-    """The square around the face, and the face's box in it."""
+    """Returns the square around the face, and the face's box in it."""
     height, width, _ = portrait.shape
     left, top, right, bottom = crop_square(face, expand_ratio, width, height)
     moved = Box(face.left - left, face.top - top, face.right - left, face.bottom - top)
@@ -283,20 +283,20 @@ def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, 
 
 
 def _audible(speech: Speech) -> Samples:
-    """Samples at 16 kHz, with silence behind them when they would not make a single model frame."""
+    """Returns samples at 16 kHz, padded with silence if they are shorter than one model frame."""
     missing = MODEL_FRAME_SAMPLES - len(speech.samples)
     return np.pad(speech.samples, (0, missing)) if missing > 0 else speech.samples
 
 
 def _pixels(frame: Tensor) -> Pixels:
-    """A frame (3, H, W) in [0, 1] as RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
+    """Converts a frame (3, H, W) in [0, 1] to RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
     pixels: Pixels = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels)
 
 
 @contextmanager
 def _memory_explained(options: RenderOptions) -> Iterator[None]:
-    """Turns the error that is left when even the smaller portion is too large into words that help."""
+    """Translates the error that remains if even the smaller batch does not fit into memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -309,7 +309,7 @@ def _memory_explained(options: RenderOptions) -> Iterator[None]:
 
 
 def _less_memory(min_resolution: int) -> str:
-    """What to ask for instead: about half the pixels, where options allow it and it makes a difference."""
+    """Advises about half the pixels, if the options allow it and it makes a difference."""
     smaller = max(MIN_RESOLUTION, int(min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
     if smaller >= round(min_resolution / SIZE_STEP) * SIZE_STEP:
         return "No video is smaller: its device is too small for this engine. Use engine=lite."

@@ -1,4 +1,4 @@
-"""The UNet under three-branch guidance, window by window: what the sampler asks at each step."""
+"""The UNet under three-branch guidance: the sampler's predictor, window by window."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from dice_talk.diffusion.unet import DiceTalkUNet
 
 @dataclass(frozen=True)
 class _Pass:
-    """What one forward pass is given: `latents` (3, F, 8, h, w), `timestep` (), `time_ids` (3, 3)."""
+    """Inputs of one forward pass: `latents` (3, F, 8, h, w), `timestep` (), `time_ids` (3, 3)."""
 
     latents: Tensor
     timestep: Tensor
@@ -25,14 +25,14 @@ class _Pass:
     conditions: Conditions
 
     def of(self, branches: slice) -> tuple[Tensor, Tensor, Tensor, Conditions]:
-        """For some guidance branches."""
+        """Returns the inputs of some guidance branches."""
         return self.latents[branches], self.timestep, self.time_ids[branches], self.conditions.of(branches)
 
 
 class GuidedPredictor:
-    """A `Predict` for one render. `batch`: branches in one forward pass; the result differs by rounding only.
+    """The `Predict` of one render. `batch`: branches per forward pass, which affects results by rounding only.
 
-    With `reuse`, a window's steps have to follow one another: what is kept is that of the last window.
+    With `reuse`, the steps of a window must follow one another, because only the last window's features are cached.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class GuidedPredictor:
         )
         self._timesteps = schedule.timesteps.to(conditioning.reference.device)
         picture = torch.cat((torch.zeros_like(conditioning.reference), conditioning.reference, conditioning.reference))
-        self._picture = picture[:, None].to(unet.dtype)  # nothing in the first branch
+        self._picture = picture[:, None].to(unet.dtype)  # the first branch has no image
         self._kept_from = BRANCHES - 1 if reuse.guidance else 0
         self._deep = self._ahead = picture.new_empty(0)
 
     def __call__(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
-        """The guided v-prediction; see `Predict`."""
+        """Returns the guided v-prediction; see `Predict`."""
         return self._batch.run(partial(self._predict, latents, step, frames))
 
     def _predict(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
@@ -74,13 +74,13 @@ class GuidedPredictor:
         return guided
 
     def _whole(self, given: _Pass) -> Tensor:
-        """All branches (3, F, 4, h, w)."""
+        """Returns all branches (3, F, 4, h, w)."""
         if self._reuse.steps == 1:
             return torch.cat([self._unet.predict(*given.of(part)) for part in self._parts()])
         outputs, deep = zip(*(self._unet.predict_and_keep(*given.of(part)) for part in self._parts()), strict=True)
         together = deep[0] if len(deep) == 1 else torch.cat(deep)
         kept = together.unflatten(0, (BRANCHES, -1))[self._kept_from :]
-        self._deep = kept.clone() if self._kept_from else kept  # what is not needed is let go
+        self._deep = kept.clone() if self._kept_from else kept  # frees what is not needed
         return torch.cat(outputs)
 
     def _from_kept(self, given: _Pass) -> Tensor:
@@ -92,6 +92,6 @@ class GuidedPredictor:
         return branches.float() + self._ahead if self._reuse.guidance else self._guidance.combine(branches)
 
     def _parts(self, first: int = 0) -> list[slice]:
-        """The branches from `first` on, as many at a time as may be."""
+        """Splits the branches from `first` on into batches."""
         size = self._batch.size
         return [slice(start, min(start + size, BRANCHES)) for start in range(first, BRANCHES, size)]

@@ -1,7 +1,7 @@
-"""How far a render's denoising is, on disk, so that it goes on from there after a crash or a restart.
+"""Saves the state of a render's denoising to disk, so that it can resume after a crash or a restart.
 
-The noise is drawn before the first step, and where windows lie follows from a step's number: the latents after a step
-are all that decides what comes next.
+The noise is drawn before the first step, and the position of windows follows from the step number, so the latents after
+a step determine everything that follows.
 """
 
 import hashlib
@@ -18,14 +18,16 @@ from dice_talk.atomic import atomic_path, discard_partial
 from dice_talk.engine import RenderJob
 
 SAVE_SECONDS = 30.0
-"""At most so much work is lost, and a step. For 300 s of video at 512 px 250 MB are written: about a second."""
+"""No more than this much work plus one step is lost. For 300 s of video at 512 px, 250 MB are written in about a
+second.
+"""
 _LATENTS, _STEP, _FINGERPRINT, _CHECKSUM = "latents", "step", "fingerprint", "checksum"
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class State:
-    """The file `path`, or none. It fits only the render that has the same `fingerprint`."""
+    """The state in the file `path`, if any. It is valid only for renders with the same `fingerprint`."""
 
     path: Path | None
     fingerprint: str
@@ -33,7 +35,7 @@ class State:
     _latest: tuple[int, Tensor] | None = None  # not saved yet
 
     def load(self) -> tuple[int, Tensor] | None:
-        """Steps done and the latents after them; None where there is nothing to go on from, whatever lies there."""
+        """Returns the number of finished steps and the latents, or None if there is no usable state."""
         if self.path is None:
             return None
         discard_partial(self.path)
@@ -54,13 +56,13 @@ class State:
         return int(noted[_STEP]), latents
 
     def note(self, step: int, latents: Tensor) -> None:
-        """Takes note of the latents after `step`, and saves them unless that was done a moment ago."""
+        """Remembers the latents after `step`, and saves them unless the last save was recent."""
         self._latest = step, latents
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Saves what was noted last. A full disk does not end the render."""
+        """Saves the remembered latents. A full disk does not end the render."""
         if self.path is None or self._latest is None:
             return
         (step, latents), self._latest = self._latest, None
@@ -74,7 +76,7 @@ class State:
 
 
 def state_of(job: RenderJob, engine: str) -> State:
-    """Where and whether `job` is noted. `engine`: changes with all but the job that the latents depend on."""
+    """Returns the state of `job`. `engine`: changes with everything besides the job that affects the latents."""
     if job.state is None:
         return State(None, "")
     digest = hashlib.sha256()

@@ -1,6 +1,6 @@
 """DICE-Talk's UNet: Stable Video Diffusion's, with pose features after `conv_in` and two adapters in every `attn2`.
 
-diffusers' own class does the rest. Once the weights are there, some of its blocks are put into faster forms
+diffusers' class does the rest. After loading the weights, some blocks are replaced by faster ones
 (`optimise_for_inference`).
 """
 
@@ -28,10 +28,10 @@ _kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
 
 
 class DiceTalkUNet(UNetSpatioTemporalConditionModel):
-    """SVD's UNet with the published adapters; its keys are those of `unet.pth`."""
+    """SVD's UNet with the published adapters. Its keys are those of `unet.pth`."""
 
     def install_adapters(self) -> "DiceTalkUNet":
-        """Gives every `attn2` its adapters and `conv_in` its pose features. Call once, before loading weights."""
+        """Adds the adapters to every `attn2` and the pose features to `conv_in`. Call once, before loading weights."""
         for name, module in self.named_modules():
             if name.endswith("attn2"):
                 width = module.to_q.out_features
@@ -42,7 +42,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         return self
 
     def optimise_for_inference(self) -> "DiceTalkUNet":
-        """Rearranges itself to give the same output sooner. Call once, after loading weights under published names."""
+        """Replaces blocks by faster ones of equal output. Call once, after loading weights under published names."""
         for name, module in list(self.named_modules()):
             if name.endswith("attn1"):
                 fuse_qkv(module)
@@ -56,8 +56,8 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         return self
 
     def predict(self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions) -> Tensor:
-        """The model's output (B, F, 4, h, w) for `latents` (B, F, 8, h, w), `timestep` () and `time_ids` (B, 3)."""
-        placeholder = latents.new_zeros(len(latents), 1, 1)  # diffusers passes it on; no processor reads it
+        """Returns the output (B, F, 4, h, w) for `latents` (B, F, 8, h, w), `timestep` () and `time_ids` (B, 3)."""
+        placeholder = latents.new_zeros(len(latents), 1, 1)  # required by diffusers, but no processor reads it
         with active(conditions):
             output: Sequence[Tensor] = self(latents, timestep, placeholder, time_ids, return_dict=False)
         return output[0]
@@ -65,7 +65,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
     def predict_and_keep(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
-        """What `predict` gives, and what its last layer was given: (B*F, C, h, w), see `predict_last`."""
+        """Returns the output of `predict`, and the input of the last layer (B*F, C, h, w) for `predict_last`."""
         kept: list[Tensor] = []
         token = _kept.set(kept)
         try:
@@ -76,7 +76,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
     def predict_last(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
-        """What `predict` would give if all but its first and last layer gave what they gave at another step: `deep`."""
+        """Runs only the first and the last layer, taking the output of the others (`deep`) from another step."""
         (batch, frames), last = latents.shape[:2], self.up_blocks[-1]
         times = self.time_embedding(self.time_proj(timestep.expand(batch)).to(latents))
         times = times + self.add_embedding(self.add_time_proj(time_ids.flatten()).view(batch, -1).to(latents))
@@ -96,11 +96,11 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
 
 
 def build_unet(config: dict[str, Any]) -> DiceTalkUNet:
-    """The UNet of a diffusers `config.json`, with adapters, weights yet to be loaded."""
+    """Builds the UNet of a diffusers `config.json` with adapters, but without weights."""
     unet: DiceTalkUNet = DiceTalkUNet.from_config(config)
     return unet.install_adapters()
 
 
 def _add_pose(_module: nn.Module, _inputs: Any, features: Tensor) -> Tensor:
     pose = current().pose
-    return (features.unflatten(0, (-1, len(pose))) + pose).flatten(0, 1)  # one pose, or one a frame, in every branch
+    return (features.unflatten(0, (-1, len(pose))) + pose).flatten(0, 1)  # one pose, or one per frame, in every branch
