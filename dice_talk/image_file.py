@@ -94,8 +94,7 @@ def _png_size(kind: bytes, body: bytes) -> tuple[int, int]:
 
 JPEG_END = b"\xff\xd9"
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""Of several fill bytes before a marker, all but the last count as part of what precedes: `\\xff+` would be quadratic.
-"""
+"""Matches only the last of several fill bytes before a marker, because `\\xff+` would take quadratic time."""
 _SOF, _SOS, _EOI = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
 _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
