@@ -187,11 +187,11 @@ def time_one_pass(models: Models, resolution: int) -> None:
         measure("plain", lambda: unet.predict(*given, forgetful(conditions)))
     unet.optimise_for_inference()
     measure("exact", lambda: unet.predict(*given, conditions))
-    _, deep = unet.predict_and_keep(*given, conditions)
-    measure("last layer", lambda: unet.predict_last(*given, conditions, deep))
+    _, deep = unet.predict_with_features(*given, conditions)
+    measure("last layer", lambda: unet.predict_last_layer(*given, conditions, deep))
     third = slice(2, 3)
     last = latents[third], given[1], given[2][third], conditions.of(third), deep[2 * WINDOW :]
-    measure("last layer, one branch", lambda: unet.predict_last(*last))
+    measure("last layer, one branch", lambda: unet.predict_last_layer(*last))
     print(f"exact against plain: {float((results['exact'] - results['plain']).norm() / results['plain'].norm()):.1e}")
 
 

@@ -72,21 +72,21 @@ class RecordedUNet:
 
         return self._play("whole", run, (latents, timestep, time_ids), conditions)[0]
 
-    def predict_and_keep(
+    def predict_with_features(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
-            return self._unet.predict_and_keep(*given, conditions)
+            return self._unet.predict_with_features(*given, conditions)
 
         output, deep = self._play("kept", run, (latents, timestep, time_ids), conditions)
         return output, deep
 
-    def predict_last(
+    def predict_last_layer(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
             *before, deep = given
-            return (self._unet.predict_last(*before, conditions, deep),)
+            return (self._unet.predict_last_layer(*before, conditions, deep),)
 
         return self._play("last", run, (latents, timestep, time_ids, deep), conditions)[0]
 

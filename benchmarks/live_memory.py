@@ -99,8 +99,8 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
         return Conditioning(
             frames=KEPT_AUDIO_FRAMES,
             reference=nets["vae"].encode(zeros(1, 3, height, width, dtype=torch.float32)).latent_dist.mode(),
-            image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], keep=True),
-            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), keep=True),
+            image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], cache=True),
+            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), cache=True),
             audio=lambda frames: (tokens, torch.zeros_like(frames, device="meta")),
             pose=nets["pose_guider"](zeros(1, 3, height, width)),
             masks=face_mask_levels(zeros(1, 1, height, width), rows, columns),

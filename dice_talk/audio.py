@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from dice_talk.audio_start import Start, find_sound, wrong_type
+from dice_talk.audio_start import Start, find_sound, unsupported_type
 from dice_talk.channels import Samples, downmix, to_mono
 from dice_talk.errors import InvalidAudio
 from dice_talk.kinds import Kind
@@ -155,7 +155,9 @@ def _checked(container: InputContainer) -> AudioStream:
     stream = container.streams.audio[0]
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
-        raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN))
+        raise unsupported_type(
+            Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN)
+        )
     if not _ALLOWED_RATES[0] <= stream.rate <= _ALLOWED_RATES[1]:
         raise InvalidAudio(
             f"The audio's sample rate of {stream.rate} Hz is out of range",

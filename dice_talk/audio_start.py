@@ -67,15 +67,15 @@ def find_sound(file: BinaryIO) -> Start:
             return Start("wav", position, _is_unfinished(head), head[:4] == b"RIFX")
         junk = _tag_size(head)
         if not junk and (kind := kind_of(head)) and kind not in _BY_FRAMES:
-            raise wrong_type(_NOTHING if position and not head else kind)
+            raise unsupported_type(_NOTHING if position and not head else kind)
         junk = junk or _zeros(file, position)
         if not junk or file.seek(0, os.SEEK_END) < position + junk:  # a tag may claim to be longer than the file
             return Start("mp3", position + _first_frame(_read(file, position, SCANNED_BYTES)))
         position += junk
-    raise wrong_type(_NOTHING)
+    raise unsupported_type(_NOTHING)
 
 
-def wrong_type(kind: Kind) -> InvalidAudio:
+def unsupported_type(kind: Kind) -> InvalidAudio:
     """Returns the documented error, with what the file is and what to do."""
     return InvalidAudio(WRONG_TYPE, explain(kind, _RECORDING))
 
@@ -117,17 +117,17 @@ def _zeros(file: BinaryIO, position: int) -> int:
 def _first_frame(data: bytes) -> int:
     """Returns the position of the first layer III frame. Raises `InvalidAudio` if there is none."""
     if _is_adts(data):
-        raise wrong_type(AAC)
+        raise unsupported_type(AAC)
     for match in _FRAME.finditer(data):
         position = match.start()
         frame = _parse(data, position)
         if frame and (position == 0 or _is_chain(data, position)):
             if frame[0] != 3:
-                raise wrong_type(MPEG_1 if frame[0] == 1 else MPEG_2)
+                raise unsupported_type(MPEG_1 if frame[0] == 1 else MPEG_2)
             return position
     if data[:1] == b"\xff" and len(data) > 1 and data[1] & 0b1110_0110 == 0b1110_0010:
         return 0  # layer III, but damaged
-    raise wrong_type(_UNKNOWN)
+    raise unsupported_type(_UNKNOWN)
 
 
 def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:

@@ -43,7 +43,7 @@ class Box:
         """Column and row of the centre."""
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
-    def holds(self, point: tuple[float, float]) -> bool:
+    def contains(self, point: tuple[float, float]) -> bool:
         """Returns whether `point` (column, row) lies inside."""
         return self.left <= point[0] < self.right and self.top <= point[1] < self.bottom
 

@@ -45,7 +45,7 @@ ROUNDING = 0.9
 """Tolerance for the CPU time, which the system measures more coarsely for the limit than for the parent."""
 
 
-class ForkLoop:
+class ForkServerProcess:
     """Forks children and reports how they ended."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -117,12 +117,12 @@ class ForkLoop:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if not pid:
                 return
-            end = judge(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)
+            end = classify_end(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)
             with self._children.pop(pid) as connection, suppress(OSError):
                 connection.sendall(b'\n{"ended": "%s"}\n' % end.encode())  # the line before may be incomplete
 
 
-def judge(code: int, seconds: float) -> End:
+def classify_end(code: int, seconds: float) -> End:
     """Returns how a child ended, from its exit code (negative: a signal) and the CPU time it used."""
     if code == 0:
         return End.DONE
@@ -177,7 +177,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # else the collector would touch all objects, and every child would copy all pages
     with socket.socket(fileno=os.dup(0)) as control:
-        ForkLoop(control).serve()
+        ForkServerProcess(control).serve()
 
 
 if __name__ == "__main__":

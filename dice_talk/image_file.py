@@ -118,7 +118,7 @@ def read_jpeg(data: bytes) -> StrippedImage:
             size = _jpeg_size(marker, body)
         if marker == _SOS:
             scans += 1
-        if marker in _SOF or marker == _SOS or marker in _TABLES or _tells(marker, body):
+        if marker in _SOF or marker == _SOS or marker in _TABLES or _affects_pixels(marker, body):
             parts += [bytes((0xFF, marker)), body]
     if not scans or size == (0, 0):
         raise damaged(INCOMPLETE)
@@ -154,7 +154,7 @@ def _jpeg_size(marker: int, body: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _tells(marker: int, body: bytes) -> bool:
+def _affects_pixels(marker: int, body: bytes) -> bool:
     """Returns whether a segment affects colours or orientation."""
     starts = {0xE0: b"JFIF\0", 0xE1: b"Exif\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
     return marker in starts and body.startswith(starts[marker], 2)

@@ -81,7 +81,7 @@ class VideoWriter:
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
         self._pieces = _pieces(sound, rate, _sound_length(frames, fps))
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": _MOVFLAGS})
-        comment = json.dumps({**metadata, "version": __version__, **labels.noted})
+        comment = json.dumps({**metadata, "version": __version__, **labels.comment_fields})
         for name, text in (("title", "DICE-Talk"), ("comment", comment)):
             self._container.metadata[name] = self._container.metadata[_QUICKTIME + name] = text
         self._container.metadata[AIGC] = labels.aigc

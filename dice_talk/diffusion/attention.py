@@ -29,11 +29,11 @@ MAX_HEADS = 32768
 class Bank:
     """Distinct tokens that frames refer to, and their cached projections.
 
-    `rows` (M, T, D). `keep`: the rows serve many forward passes, so K and V are computed once per layer and cached.
+    `rows` (M, T, D). `cache`: the rows serve many forward passes, so K and V are computed once per layer and cached.
     """
 
     rows: Tensor
-    keep: bool = False
+    cache: bool = False
     _projected: dict[nn.Linear, Tensor] = field(default_factory=dict, repr=False)
 
     def project(self, layer: nn.Linear) -> Tensor:
@@ -41,7 +41,7 @@ class Bank:
         if layer in self._projected:
             return self._projected[layer]
         projected: Tensor = layer(self.rows)
-        if self.keep:
+        if self.cache:
             self._projected[layer] = projected
         return projected
 
@@ -145,7 +145,7 @@ class AdapterAttention(nn.Module):
         """
         return attend_to(attn, hidden_states, self.gather(attn, hidden_states.shape[1]))
 
-    def gather(self, attn: Attention, positions: int) -> "Gathered":
+    def gather(self, attn: Attention, positions: int) -> "AttentionInputs":
         """Collects what the active conditions hold for this layer."""
         conditions = current()
         if self.temporal:
@@ -153,15 +153,15 @@ class AdapterAttention(nn.Module):
                 (to_k(tokens.mean), to_v(tokens.mean))
                 for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
             ]
-            return Gathered(attn.to_v(conditions.image.mean), None, pairs)
+            return AttentionInputs(attn.to_v(conditions.image.mean), None, pairs)
         pairs = [
             (tokens.per_frame(to_k), tokens.per_frame(to_v))
             for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
         ]
-        return Gathered(conditions.image.per_frame(attn.to_v), conditions.masks[positions], pairs)
+        return AttentionInputs(conditions.image.per_frame(attn.to_v), conditions.masks[positions], pairs)
 
 
-class Gathered(NamedTuple):
+class AttentionInputs(NamedTuple):
     """The inputs of an `attn2` as plain tensors. N is B*F in spatial layers and B in temporal ones.
 
     `image` (N, 1, C); `mask` (1, h*w, 1), the face mask, in spatial layers; K and V (N, T, C) for each adapter.
@@ -172,7 +172,7 @@ class Gathered(NamedTuple):
     adapters: list[tuple[Tensor, Tensor]]
 
 
-def attend_to(attn: Attention, hidden: Tensor, given: Gathered) -> Tensor:
+def attend_to(attn: Attention, hidden: Tensor, given: AttentionInputs) -> Tensor:
     """Returns the output of an `attn2` for `hidden`, in the same shape."""
     query = attn.to_q(hidden).view(len(given.image), -1, hidden.shape[-1])  # (N, positions, C)
     total = given.image
@@ -205,7 +205,7 @@ class SpatialBlock(BasicTransformerBlock):
         hidden = hidden_states + self.attn1(self.norm1(hidden_states))  # computed once for both twins
         return self.compute(hidden, self.attn2.processor.gather(self.attn2, hidden.shape[1]))
 
-    def compute(self, hidden: Tensor, given: Gathered) -> Tensor:
+    def compute(self, hidden: Tensor, given: AttentionInputs) -> Tensor:
         """Computes everything after self-attention."""
         hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
         return hidden + self.ff(self.norm3(hidden))
@@ -222,7 +222,7 @@ class TemporalBlock(TemporalBasicTransformerBlock):
         given = self.attn2.processor.gather(self.attn2, hidden_states.shape[1])
         return self.compute(hidden_states, given, num_frames)
 
-    def compute(self, hidden: Tensor, given: Gathered, num_frames: int) -> Tensor:
+    def compute(self, hidden: Tensor, given: AttentionInputs, num_frames: int) -> Tensor:
         """Computes the whole block."""
         hidden = hidden + self.ff_in(self.norm_in(hidden))
         frames = self.norm1(hidden).unflatten(0, (-1, num_frames))

@@ -77,12 +77,12 @@ def warm_up(models: Models, height: int, width: int) -> None:
     def zeros(*shape: int) -> torch.Tensor:
         return torch.zeros(shape, device=device, dtype=models.dtype)
 
-    tokens = Bank(zeros(2, models.audio_linear.tokens, models.audio_linear.width), keep=True)
+    tokens = Bank(zeros(2, models.audio_linear.tokens, models.audio_linear.width), cache=True)
     nothing = zeros(1, 4, rows, columns)
     conditioning = Conditioning(
         frames=WINDOW,
         reference=nothing,
-        image=Bank(zeros(2, 1, models.audio_linear.width), keep=True),
+        image=Bank(zeros(2, 1, models.audio_linear.width), cache=True),
         emotion=tokens,
         audio=lambda frames: (tokens, torch.zeros_like(frames, device=device)),
         pose=zeros(1, unet.conv_in.out_channels, rows, columns),

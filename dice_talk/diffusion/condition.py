@@ -16,7 +16,7 @@ from dice_talk.diffusion.checkpoints import Models
 from dice_talk.diffusion.denoise import BRANCHES
 from dice_talk.diffusion.layers import TokenProjector
 from dice_talk.diffusion.memory import retry_on_oom
-from dice_talk.diffusion.preprocess import OnWindow, Picture, hear
+from dice_talk.diffusion.preprocess import OnWindow, Picture, encode_speech
 from dice_talk.emotions import Emotion
 
 MODEL_FPS = 12.5
@@ -80,7 +80,7 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
         return torch.cat((silence, net(heard[frames].flatten(1).to(silence))))
 
     if count <= KEPT_AUDIO_FRAMES:
-        kept = Bank(tokens(torch.arange(count)), keep=True)
+        kept = Bank(tokens(torch.arange(count)), cache=True)
         return lambda frames: (kept, torch.where(frames < count, frames + 1, 0).to(silence.device))
 
     def on_demand(frames: Tensor) -> tuple[Bank, Tensor]:
@@ -95,7 +95,7 @@ def prepare_conditioning(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
 ) -> Conditioning:
     """Runs every network except the UNet once. `samples`: mono at 16 kHz, at least one model frame."""
-    heard = hear(models.whisper, models.mel, samples, on_window)
+    heard = encode_speech(models.whisper, models.mel, samples, on_window)
     return retry_on_oom(partial(_conditioning, models, picture, heard, emotion, dynamic_scale))
 
 
@@ -111,8 +111,8 @@ def _conditioning(
     return Conditioning(
         frames=len(heard),
         reference=reference,
-        image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
-        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
+        image=Bank(torch.cat((torch.zeros_like(image), image)), cache=True),
+        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), cache=True),
         audio=audio_rows(models.audio_linear, heard, silence),
         pose=models.pose_guider(picture.mask.to(device, dtype)),
         masks={positions: mask.to(dtype) for positions, mask in masks.items()},

@@ -83,14 +83,14 @@ class Peers(Protocol):
 
 
 @dataclass(frozen=True)
-class _Alone:
+class _SingleProcess:
     rank: int = 0
     count: int = 1
 
     def all_reduce(self, latents: Tensor) -> None: ...
 
 
-ALONE: Peers = _Alone()
+SINGLE_PROCESS: Peers = _SingleProcess()
 
 
 def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
@@ -122,7 +122,7 @@ def denoise(
     windows: Windows,
     on_step: OnStep,
     first_step: int = 0,
-    peers: Peers = ALONE,
+    peers: Peers = SINGLE_PROCESS,
 ) -> Tensor:
     """Returns the latents (1, T, 4, h, w) after the steps from `first_step` on. T includes the padding.
 

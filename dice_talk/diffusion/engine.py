@@ -20,8 +20,8 @@ from dice_talk.diffusion.compiled import optimise, raise_recompile_limit
 from dice_talk.diffusion.condition import Conditioning, prepare_conditioning
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
-    ALONE,
     BRANCHES,
+    SINGLE_PROCESS,
     WINDOW,
     Guidance,
     Peers,
@@ -68,7 +68,7 @@ def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine
     compiled, others = tuning.compiled, gpus_of_the_same_model() if tuning.all_gpus else []
     peers = PeerProcesses(checkpoints, compiled, others) if others else None
     try:
-        engine = load_alone(checkpoints, compiled)
+        engine = load_on_one_device(checkpoints, compiled)
     except BaseException:
         if peers:
             peers.close()
@@ -82,7 +82,7 @@ def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine
     return replace(engine, peers=peers)
 
 
-def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
+def load_on_one_device(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
     """Loads the engine on one device."""
     device = best_device()
     try:
@@ -126,7 +126,7 @@ class DiffusionEngine:
         if self.compiled:
             raise_recompile_limit()
         options = job.options
-        with torch.inference_mode(), _memory_explained(options):
+        with torch.inference_mode(), _explain_out_of_memory(options):
             report(Progress("prepare", "Looking at the portrait...", 0.0))
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
@@ -151,7 +151,7 @@ class DiffusionEngine:
         def on_window(share: float) -> None:
             report(Progress("listen", "Listening to the speech...", _SEEN + (_PREPARED - _SEEN) * share))
 
-        samples = _audible(speech)
+        samples = _pad_speech(speech)
         return prepare_conditioning(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
 
     def assist(self, job: RenderJob, group: ProcessGroup) -> None:
@@ -178,13 +178,13 @@ class DiffusionEngine:
         state = state_of(job, self.identity)
         first_step, latents = state.load() or (
             0,
-            self._noisy(conditioning, picture, total, job.options.seed or 0, schedule),
+            self._initial_latents(conditioning, picture, total, job.options.seed or 0, schedule),
         )
         own_windows = -(-windows.count(total) // (self.peers.count if self.peers else 1))
         progress = _Progress(report, self._message, len(schedule), own_windows, first_step)
 
         def on_step(step: int, latents: Tensor) -> None:
-            state.note(step, latents)
+            state.update(step, latents)
             progress.on_step(step)
 
         progress.on_step(first_step)
@@ -202,10 +202,12 @@ class DiffusionEngine:
         self, job: RenderJob, latents: Tensor, first_step: int, progress: "_Progress"
     ) -> AbstractContextManager[Peers]:
         if self.peers is None:
-            return nullcontext(ALONE)
+            return nullcontext(SINGLE_PROCESS)
         return self.peers.denoising(job, latents, first_step, progress.report_now)
 
-    def _noisy(self, conditioning: Conditioning, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
+    def _initial_latents(
+        self, conditioning: Conditioning, picture: Picture, total: int, seed: int, schedule: Schedule
+    ) -> Tensor:
         """Returns the latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
         noise = retry_on_oom(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
@@ -282,7 +284,7 @@ def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, 
     return portrait[top:bottom, left:right], moved
 
 
-def _audible(speech: Speech) -> Samples:
+def _pad_speech(speech: Speech) -> Samples:
     """Returns samples at 16 kHz, padded with silence if they are shorter than one model frame."""
     missing = MODEL_FRAME_SAMPLES - len(speech.samples)
     return np.pad(speech.samples, (0, missing)) if missing > 0 else speech.samples
@@ -295,7 +297,7 @@ def _pixels(frame: Tensor) -> Pixels:
 
 
 @contextmanager
-def _memory_explained(options: RenderOptions) -> Iterator[None]:
+def _explain_out_of_memory(options: RenderOptions) -> Iterator[None]:
     """Translates the error that remains if even the smaller batch does not fit into memory."""
     try:
         yield
@@ -304,11 +306,11 @@ def _memory_explained(options: RenderOptions) -> Iterator[None]:
             raise
         raise RenderFailed(
             f"This server has too little memory for a video of min_resolution {options.min_resolution}",
-            _less_memory(options.min_resolution),
+            _memory_advice(options.min_resolution),
         ) from error
 
 
-def _less_memory(min_resolution: int) -> str:
+def _memory_advice(min_resolution: int) -> str:
     """Advises about half the pixels, if the options allow it and it makes a difference."""
     smaller = max(MIN_RESOLUTION, int(min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
     if smaller >= round(min_resolution / SIZE_STEP) * SIZE_STEP:

@@ -54,8 +54,8 @@ class GuidedPredictor:
         self._timesteps = schedule.timesteps.to(conditioning.reference.device)
         picture = torch.cat((torch.zeros_like(conditioning.reference), conditioning.reference, conditioning.reference))
         self._picture = picture[:, None].to(unet.dtype)  # the first branch has no image
-        self._kept_from = BRANCHES - 1 if reuse.guidance else 0
-        self._deep = self._ahead = picture.new_empty(0)
+        self._first_cached = BRANCHES - 1 if reuse.guidance else 0
+        self._deep = self._guidance_delta = picture.new_empty(0)
 
     def __call__(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
         """Returns the guided v-prediction; see `Predict`."""
@@ -66,30 +66,30 @@ class GuidedPredictor:
         inputs = torch.cat((noisy, self._picture.expand(-1, len(frames), -1, -1, -1)), 2)
         given = _Pass(inputs, self._timesteps[step], self._conditioning.time_ids, self._conditioning.at(frames))
         if step % self._reuse.steps:
-            return self._from_kept(given)
-        branches = self._whole(given)
+            return self._predict_from_cache(given)
+        branches = self._predict_all(given)
         guided = self._guidance.combine(branches)
         if self._reuse.guidance:
-            self._ahead = guided - branches[self._kept_from :].float()
+            self._guidance_delta = guided - branches[self._first_cached :].float()
         return guided
 
-    def _whole(self, given: _Pass) -> Tensor:
+    def _predict_all(self, given: _Pass) -> Tensor:
         """Returns all branches (3, F, 4, h, w)."""
         if self._reuse.steps == 1:
             return torch.cat([self._unet.predict(*given.of(part)) for part in self._parts()])
-        outputs, deep = zip(*(self._unet.predict_and_keep(*given.of(part)) for part in self._parts()), strict=True)
+        outputs, deep = zip(*(self._unet.predict_with_features(*given.of(part)) for part in self._parts()), strict=True)
         together = deep[0] if len(deep) == 1 else torch.cat(deep)
-        kept = together.unflatten(0, (BRANCHES, -1))[self._kept_from :]
-        self._deep = kept.clone() if self._kept_from else kept  # frees what is not needed
+        kept = together.unflatten(0, (BRANCHES, -1))[self._first_cached :]
+        self._deep = kept.clone() if self._first_cached else kept  # frees what is not needed
         return torch.cat(outputs)
 
-    def _from_kept(self, given: _Pass) -> Tensor:
+    def _predict_from_cache(self, given: _Pass) -> Tensor:
         outputs = []
-        for part in self._parts(self._kept_from):
-            deep = self._deep[part.start - self._kept_from : part.stop - self._kept_from].flatten(0, 1)
-            outputs.append(self._unet.predict_last(*given.of(part), deep))
+        for part in self._parts(self._first_cached):
+            deep = self._deep[part.start - self._first_cached : part.stop - self._first_cached].flatten(0, 1)
+            outputs.append(self._unet.predict_last_layer(*given.of(part), deep))
         branches = torch.cat(outputs)
-        return branches.float() + self._ahead if self._reuse.guidance else self._guidance.combine(branches)
+        return branches.float() + self._guidance_delta if self._reuse.guidance else self._guidance.combine(branches)
 
     def _parts(self, first: int = 0) -> list[slice]:
         """Splits the branches from `first` on into batches."""

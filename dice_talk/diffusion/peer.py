@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dice_talk.child import exit_with_parent
-from dice_talk.diffusion.engine import load_alone
+from dice_talk.diffusion.engine import load_on_one_device
 from dice_talk.diffusion.peers import COMPILE, READY, Aborted, ProcessGroup
 from dice_talk.worker import claim_stdout, decode_job
 
@@ -22,7 +22,7 @@ def main() -> None:
     exit_with_parent()
     rank, count, rendezvous, checkpoints, *flags = sys.argv[1:]
     with claim_stdout() as messages:
-        engine = load_alone(Path(checkpoints), flags == [COMPILE])
+        engine = load_on_one_device(Path(checkpoints), flags == [COMPILE])
         messages.write(READY.decode())
     group = ProcessGroup(Path(rendezvous), int(rank), int(count))
     group.barrier()

@@ -83,7 +83,9 @@ def model_frames(samples: int) -> int:
     return samples // MODEL_FRAME_SAMPLES
 
 
-def hear(encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples, on_window: OnWindow) -> Tensor:
+def encode_speech(
+    encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples, on_window: OnWindow
+) -> Tensor:
     """Returns all L hidden states of Whisper's encoder for each model frame: (F, 10, L, D), in float32 on the CPU.
 
     `samples`: mono at 16 kHz. The result is a view, so tokens that neighbouring frames share are stored once.

@@ -55,7 +55,7 @@ class State:
         logger.info("The render goes on after step %s", noted[_STEP])
         return int(noted[_STEP]), latents
 
-    def note(self, step: int, latents: Tensor) -> None:
+    def update(self, step: int, latents: Tensor) -> None:
         """Remembers the latents after `step`, and saves them unless the last save was recent."""
         self._latest = step, latents
         if time.monotonic() - self._saved >= SAVE_SECONDS:

@@ -62,10 +62,10 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
             output: Sequence[Tensor] = self(latents, timestep, placeholder, time_ids, return_dict=False)
         return output[0]
 
-    def predict_and_keep(
+    def predict_with_features(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
-        """Returns the output of `predict`, and the input of the last layer (B*F, C, h, w) for `predict_last`."""
+        """Returns the output of `predict`, and the input of the last layer (B*F, C, h, w) for `predict_last_layer`."""
         kept: list[Tensor] = []
         token = _kept.set(kept)
         try:
@@ -73,7 +73,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         finally:
             _kept.reset(token)
 
-    def predict_last(
+    def predict_last_layer(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
         """Runs only the first and the last layer, taking the output of the others (`deep`) from another step."""

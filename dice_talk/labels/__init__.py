@@ -113,7 +113,7 @@ class Labels(LabelOptions):
         return json.dumps(fields, ensure_ascii=False)
 
     @property
-    def noted(self) -> dict[str, Any]:
+    def comment_fields(self) -> dict[str, Any]:
         """Describes the visible label for the file's comment, so that programs can find it."""
         return {"visible_label": {"text": self.words, "shown": self.visible_label}} if self.words else {}
 

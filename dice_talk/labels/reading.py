@@ -48,7 +48,7 @@ def check(path: Path, labels: Labels) -> None:
     wanted = {
         "aigc": json.loads(labels.aigc),
         "digital_source_type": labels.source_type,
-        "visible_label": labels.noted.get("visible_label"),
+        "visible_label": labels.comment_fields.get("visible_label"),
     }
     wrong = [f"{name}: {found[name]} instead of {wanted[name]}" for name in wanted if found[name] != wanted[name]]
     if isinstance(found["aigc"], dict) and list(found["aigc"]) != list(wanted["aigc"]):

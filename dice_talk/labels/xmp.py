@@ -39,12 +39,12 @@ def source_type(file: BinaryIO) -> str | None:
             continue
         file.seek(one.start)
         content = file.read(one.end - one.start)
-        if content.startswith(UUID) and (found := _stated(content[len(UUID) :])):
+        if content.startswith(UUID) and (found := _parse_packet(content[len(UUID) :])):
             return found.removeprefix(SOURCE_TYPES)
     return None
 
 
-def _stated(packet: bytes) -> str | None:
+def _parse_packet(packet: bytes) -> str | None:
     try:
         root = ElementTree.fromstring(packet.strip(b"\0 \r\n"))  # noqa: S314 - in a child process with limits
     except ElementTree.ParseError:

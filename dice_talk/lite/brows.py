@@ -12,7 +12,7 @@ from dice_talk.lite import topology as at
 from dice_talk.lite.arrays import Floats
 from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
-from dice_talk.lite.eyes import fitted
+from dice_talk.lite.eyes import fit_eye
 from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
 from dice_talk.lite.grid import Grid
 
@@ -43,7 +43,7 @@ def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
         ("left", 1, at.LEFT_BROW_UPPER, at.LEFT_BROW_LOWER, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER),
         ("right", -1, at.RIGHT_BROW_UPPER, at.RIGHT_BROW_LOWER, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER),
     )
-    large_eyes = any(fitted(canvas, lid, rim) is None for *_, lid, rim in sides)
+    large_eyes = any(fit_eye(canvas, lid, rim) is None for *_, lid, rim in sides)
     for side, inwards, upper, lower, _, _ in sides:
         along, hill = _brow(canvas, grid, upper, lower, large_eyes)
         outer = smoothstep(along)

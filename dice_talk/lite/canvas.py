@@ -43,11 +43,11 @@ class Canvas:
     affine: Floats
     softness: float
 
-    def under(self, landmarks: Sequence[int]) -> Pixels:
+    def pixels_at_landmarks(self, landmarks: Sequence[int]) -> Pixels:
         """Returns the pixels at these landmarks, `(n, 3)`."""
-        return self.where(self.points[[*landmarks]])
+        return self.pixels_at(self.points[[*landmarks]])
 
-    def where(self, points: Floats) -> Pixels:
+    def pixels_at(self, points: Floats) -> Pixels:
         """Returns the pixels at `points (..., 2)`, as `(..., 3)`."""
         x, y = np.moveaxis(points.astype(int), -1, 0)
         height, width = self.pixels.shape[:2]

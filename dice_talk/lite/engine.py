@@ -44,7 +44,7 @@ class LiteEngine:
         count = frame_count(speech.seconds, job.options.fps)
         speaking = listen(speech, report)
         performance = perform(rig, speaking, count, job.options)
-        return film(rig, performance, speech, job, report)
+        return render_video(rig, performance, speech, job, report)
 
 
 def load(checkpoints: Path) -> Engine:
@@ -83,7 +83,7 @@ def listen(speech: Speech, report: Report) -> Speaking:
     return speak(recognise(speech.samples, heard), loudness(speech.samples))
 
 
-def film(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, report: Report) -> RenderResult:
+def render_video(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, report: Report) -> RenderResult:
     """Renders and writes the video frame by frame."""
     options, count = job.options, len(performance)
     height, width = rig.picture.shape[:2]

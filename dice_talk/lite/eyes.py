@@ -100,7 +100,7 @@ def make_eye(
 ) -> Eye:
     """Finds the box, edges and colours of one eye. The arguments after `canvas` are its landmarks."""
     unit = canvas.unit
-    fit = fitted(canvas, upper, lower)
+    fit = fit_eye(canvas, upper, lower)
     point = canvas.points if fit is None else fit
     rim = point[[*upper, *lower]]
     height, width = canvas.pixels.shape[:2]
@@ -137,11 +137,11 @@ def make_eye(
     )
 
 
-def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
+def fit_eye(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
     """Returns all landmarks, with those of the eye moved outwards until they enclose it, or None if they cannot."""
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
-    skin = np.median(canvas.under(at.PLAIN_SKIN).min(axis=1))
+    skin = np.median(canvas.pixels_at_landmarks(at.PLAIN_SKIN).min(axis=1))
     white = min(_WHITE[0] * skin + 12, skin + _OFF_WHITE * (255 - skin))
     for growth in _GROWTH:
         points = canvas.points.copy()
@@ -157,9 +157,9 @@ def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
     """Returns the darkest channel along a contour that is scaled by `size` about its middle."""
     centre = rim.mean(0)
     ring = centre + (rim - centre) * size
-    found: NDArray[np.uint8] = canvas.where(np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round()).min(
-        axis=1
-    )
+    found: NDArray[np.uint8] = canvas.pixels_at(
+        np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round()
+    ).min(axis=1)
     return found
 
 

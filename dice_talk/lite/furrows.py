@@ -54,7 +54,7 @@ def make_furrows(canvas: Canvas) -> Furrows:
     lines = [np.exp(-(((y - root / unit - below - _SLANT * np.abs(x)) / _THIN) ** 2) / 2) for below in _WRINKLES]
     wrinkled = _FAINT * np.sum(lines, axis=0) * np.exp(-(((np.abs(x) - _ASIDE) / _SHORT) ** 2) / 2)
     inside = np.clip((stand / _BETWEEN - np.abs(x)) / (0.3 * stand), 0, 1) * (not wears_glasses(canvas))
-    skin = np.median(canvas.under(at.PLAIN_SKIN), axis=0)
+    skin = np.median(canvas.pixels_at_landmarks(at.PLAIN_SKIN), axis=0)
     depth = (_DEPTH * skin.mean() / np.maximum(skin, 1)).astype(np.float32)
     return Furrows(columns.start, rows.start, source, depth, frown * inside, wrinkled * inside)
 

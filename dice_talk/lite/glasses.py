@@ -30,7 +30,7 @@ def wears_glasses(canvas: Canvas) -> bool:
 
 def dark_lenses(canvas: Canvas) -> bool:
     """Returns whether sunglasses hide the eyes: it is dark all around them, but not on the cheeks."""
-    around, cheeks = (canvas.under(spots).mean(axis=1) for spots in (at.BELOW_EYES, at.CHEEKS))
+    around, cheeks = (canvas.pixels_at_landmarks(spots).mean(axis=1) for spots in (at.BELOW_EYES, at.CHEEKS))
     return bool(around.max() < _LENS * float(np.median(cheeks)))
 
 
@@ -39,7 +39,7 @@ def coloured_rim(canvas: Canvas) -> bool:
 
     The lids would take on this colour.
     """
-    skin = np.median(canvas.under(at.PLAIN_SKIN), axis=0)
+    skin = np.median(canvas.pixels_at_landmarks(at.PLAIN_SKIN), axis=0)
     above = np.linspace(_LASHES, _REACH, 11, dtype=np.float32)[:, None] * (0, canvas.unit)
     along = np.linspace(0.2, 0.8, 25)[:, None, None]
     for lid in (at.LEFT_EYE_UPPER, at.RIGHT_EYE_UPPER):
@@ -47,7 +47,7 @@ def coloured_rim(canvas: Canvas) -> bool:
         edge = (
             (1 - along) ** 2 * inner + 2 * along * (1 - along) * (2 * middle - (inner + outer) / 2) + along**2 * outer
         )
-        colour = np.median(canvas.where(edge - above), axis=0)
+        colour = np.median(canvas.pixels_at(edge - above), axis=0)
         seen = colour[colour.max(axis=1) > _AS_LIGHT * skin.max()]
         away = np.abs(seen / seen.sum(axis=1, keepdims=True) - skin / max(skin.sum(), 1)).sum(axis=1)
         if (away > _FOREIGN_HUE).any():

@@ -37,14 +37,16 @@ depth lost in face heights.
 
 
 @dataclass(frozen=True)
-class Follow:
+class HeadWeights:
     """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]. `person` is not faded out at the neck."""
 
     head: Floats
     person: Floats
 
 
-def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]) -> Follow:
+def head_weights(
+    canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]
+) -> HeadWeights:
     """Returns the weights of the head's motion.
 
     `mask`: the person, at each node. `neighbours`: (x, y, reach) of other faces on the canvas.
@@ -63,7 +65,7 @@ def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[fl
         person = person * smoothstep((np.hypot(grid.x - x, grid.y - y) / radius - 1) / 0.5)
     below = (grid.y - chin[1]) / unit
     head = person * (1 - smoothstep((below - _NECK[0]) / (_NECK[1] - _NECK[0])))
-    return Follow(_soft(head), _soft(person))
+    return HeadWeights(_soft(head), _soft(person))
 
 
 def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:

@@ -93,7 +93,7 @@ def _extent(points: Points, picture: Pixels) -> Box:
 
 def _same(box: Box, face: Box) -> bool:
     """Returns whether `box` shows `face`, alone or among others: one contains the centre of the other."""
-    return face.holds(box.middle) or box.holds(face.middle)
+    return face.contains(box.middle) or box.contains(face.middle)
 
 
 def no_face(boxes: list[Box]) -> NoFaceFound:

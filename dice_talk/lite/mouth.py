@@ -102,7 +102,7 @@ def make_mouth(canvas: Canvas) -> Mouth:
     ).astype(np.float32)
     source = canvas.pixels[top:bottom, left:right].copy()
     if (lower - upper).max() > OPEN * unit:
-        upper, lower = _around_the_dark(canvas, source, upper, lower)
+        upper, lower = _extend_over_dark(canvas, source, upper, lower)
     upper_lip = max(float(point[at.INNER_LIP_TOP, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
     lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[at.INNER_LIP_BOTTOM, 1]), 0.02 * unit)
     above = max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit)
@@ -138,7 +138,7 @@ def _corners(canvas: Canvas) -> tuple[float, float]:
     return left, right - hidden * (right - middle)
 
 
-def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
+def _extend_over_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
     """Moves the edges of an open mouth over pixels as dark as its inside, which would remain between shut lips."""
     light = source.max(axis=2)
     reach = round(_DARK_REACH * canvas.unit)

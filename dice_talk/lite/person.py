@@ -36,8 +36,8 @@ def find_person(models: FaceModels, picture: Pixels, points: Points) -> Mask:
     whole = person_mask(models, picture)
     if _covers(whole, oval):
         return whole
-    near = np.maximum(whole, _closer(models, picture, points))
-    return near if _covers(near, oval) else np.maximum(near, head_of(picture, points))
+    near = np.maximum(whole, _closer_mask(models, picture, points))
+    return near if _covers(near, oval) else np.maximum(near, head_from_landmarks(picture, points))
 
 
 def _covers(mask: Mask, oval: Floats) -> bool:
@@ -46,7 +46,7 @@ def _covers(mask: Mask, oval: Floats) -> bool:
     return bool(face.any()) and float((mask[face > 0] > 0.5).mean()) >= _FOUND
 
 
-def _closer(models: FaceModels, picture: Pixels, points: Points) -> Mask:
+def _closer_mask(models: FaceModels, picture: Pixels, points: Points) -> Mask:
     """Returns the mask of the surroundings of the face after stretching their contrast; 0 elsewhere."""
     middle, side = points[[*at.OVAL], :2].mean(0), max(round(_NEAR * _face_height(points)), 1)
     left, top = (round(float(centre) - side / 2) for centre in middle)
@@ -61,7 +61,7 @@ def _closer(models: FaceModels, picture: Pixels, points: Points) -> Mask:
     return mask
 
 
-def head_of(picture: Pixels, points: Points) -> Mask:
+def head_from_landmarks(picture: Pixels, points: Points) -> Mask:
     """Returns head and neck as derived from the landmarks alone, `(H, W)`, 0 or 1."""
     oval, height = points[[*at.OVAL], :2], _face_height(points)
     middle = oval.mean(0)

@@ -18,7 +18,7 @@ from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
 from dice_talk.lite.furrows import Furrows, make_furrows
 from dice_talk.lite.grid import Grid, make_grid
-from dice_talk.lite.head import follow, head_fields
+from dice_talk.lite.head import head_fields, head_weights
 from dice_talk.lite.mouth import Mouth, make_mouth
 
 _NODE_STEP = 4
@@ -89,7 +89,9 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
     canvas = make_canvas(picture, points, width, height)
     grid = make_grid(canvas)
     to_video = _video_from_picture(picture, width, height)
-    weights = follow(canvas, grid, _onto_grid(canvas, grid, mask, to_video), _neighbours(canvas, others, to_video))
+    weights = head_weights(
+        canvas, grid, _onto_grid(canvas, grid, mask, to_video), _neighbours(canvas, others, to_video)
+    )
     skin = skin_fields(canvas, grid) * weights.person[..., None]
     follows = weights.head * _held_at_edges(canvas, grid, width, height)
     head = head_fields(canvas, grid, follows)

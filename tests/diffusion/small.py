@@ -48,8 +48,8 @@ def make_task(frames: int, seed: int = 0, side: int = 8) -> Conditioning:
         return Conditioning(
             frames=frames,
             reference=random(1, 4, side, side, seed=seed + 2),
-            image=Bank(random(2, 1, width, seed=seed + 3), keep=True),
-            emotion=Bank(random(2, 2, width, seed=seed + 4), keep=True),
+            image=Bank(random(2, 1, width, seed=seed + 3), cache=True),
+            emotion=Bank(random(2, 2, width, seed=seed + 4), cache=True),
             audio=audio_rows(listener, heard, silence),
             pose=random(1, channels, side, side, seed=seed + 5),
             masks=face_mask_levels(random(1, 1, 8 * side, 8 * side, seed=seed + 6), side, side),

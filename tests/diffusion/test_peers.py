@@ -17,7 +17,7 @@ from tests.diffusion.recorder import Recorder
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
-from dice_talk.diffusion.engine import DiffusionEngine, load_alone
+from dice_talk.diffusion.engine import DiffusionEngine, load_on_one_device
 from dice_talk.diffusion.peers import PeerProcesses, gpus_of_the_same_model
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
@@ -47,7 +47,7 @@ def peers(tiny_checkpoints: Path) -> Iterator[PeerProcesses]:
 
 @pytest.fixture(scope="module")
 def together(tiny_checkpoints: Path, peers: PeerProcesses) -> DiffusionEngine:
-    return replace(load_alone(tiny_checkpoints), peers=peers)
+    return replace(load_on_one_device(tiny_checkpoints), peers=peers)
 
 
 @pytest.fixture

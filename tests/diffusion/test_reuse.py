@@ -44,9 +44,9 @@ def test_the_last_layer_alone_gives_the_whole(unet: DiceTalkUNet, task: Conditio
     conditions = task.at(torch.arange(25))
     given = random(3, 25, 8, SIDE, SIDE), torch.tensor(0.7), task.time_ids, conditions
     given[0][2] = given[0][1]
-    whole, deep = unet.predict_and_keep(*given)
+    whole, deep = unet.predict_with_features(*given)
     assert torch.equal(whole, unet.predict(*given))
-    assert deviation(unet.predict_last(*given, deep), whole) < ROUNDING
+    assert deviation(unet.predict_last_layer(*given, deep), whole) < ROUNDING
 
 
 @pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])

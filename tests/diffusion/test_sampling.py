@@ -82,13 +82,13 @@ def make_task(given: Case, modules: dict[str, Any], condition: Tensor) -> PerFra
     call = given.about["kwargs"]
     image = modules["image_encoder"](given["in.clip_image"]).image_embeds[:, None]
     frames, masks = call["num_frames"], given["in.pose_images"]
-    speech = Bank(torch.cat((given["in.uncond_audio_prompts"][:1], given["in.audio_prompts"])), keep=True)
+    speech = Bank(torch.cat((given["in.uncond_audio_prompts"][:1], given["in.audio_prompts"])), cache=True)
     poses = modules["pose_guider"](masks)
     task = PerFrameTask(
         frames=frames,
         reference=condition,
-        image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
-        emotion=Bank(torch.cat((given["in.uncond_emo_prompts"][:1], given["in.emo_prompts"][:1])), keep=True),
+        image=Bank(torch.cat((torch.zeros_like(image), image)), cache=True),
+        emotion=Bank(torch.cat((given["in.uncond_emo_prompts"][:1], given["in.emo_prompts"][:1])), cache=True),
         audio=lambda window: (speech, torch.where(window < frames, window + 1, 0)),
         pose=poses[:1],
         masks=face_mask_levels(masks[:1, :1], *condition.shape[2:]),

@@ -146,7 +146,7 @@ def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: cond
 
 def test_kept_projections_are_those_computed_anew(engine: DiffusionEngine, task: condition.Conditioning) -> None:
     layer = torch.nn.Linear(task.emotion.rows.shape[-1], 8, bias=False)
-    kept, anew = Bank(task.emotion.rows, keep=True), Bank(task.emotion.rows)
+    kept, anew = Bank(task.emotion.rows, cache=True), Bank(task.emotion.rows)
     assert kept.project(layer) is kept.project(layer)
     assert anew.project(layer) is not anew.project(layer)
     assert torch.equal(kept.project(layer), anew.project(layer))
@@ -184,7 +184,7 @@ def test_audio_of_long_and_short_recordings(engine: DiffusionEngine, monkeypatch
     on_demand = audio_rows(net, heard, silence)
     for window in Windows().at(1, FRAMES + 25):
         (bank, rows), (other, other_rows) = kept(window), on_demand(window)
-        assert bank.keep and not other.keep
+        assert bank.cache and not other.cache
         assert deviation(other.rows[other_rows], bank.rows[rows]) < ROUNDING
         padding = window >= FRAMES
         assert torch.equal(bank.rows[rows][padding], silence.expand(int(padding.sum()), -1, -1))

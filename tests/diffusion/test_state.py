@@ -139,7 +139,7 @@ def test_it_fits_no_other_render(engine: DiffusionEngine, cut_off: RenderJob, tm
 
 
 def test_a_state_that_cannot_be_saved_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    State(tmp_path / "gone" / "state", "", _saved=-1e9).note(1, torch.zeros(1, 1, 4, 2, 2))
+    State(tmp_path / "gone" / "state", "", _saved=-1e9).update(1, torch.zeros(1, 1, 4, 2, 2))
     assert "can't be saved" in caplog.text
 
 
@@ -151,11 +151,11 @@ def test_half_a_first_state_is_removed(tmp_path: Path) -> None:
 
 def test_it_is_saved_now_and_then(tmp_path: Path) -> None:
     state = State(tmp_path / "state", "")
-    state.note(1, torch.zeros(1, 1, 4, 2, 2))
+    state.update(1, torch.zeros(1, 1, 4, 2, 2))
     assert state.load() is None
     state._saved -= states.SAVE_SECONDS
-    state.note(2, torch.ones(1, 1, 4, 2, 2))
-    state.note(3, torch.zeros(1, 1, 4, 2, 2))
+    state.update(2, torch.ones(1, 1, 4, 2, 2))
+    state.update(3, torch.zeros(1, 1, 4, 2, 2))
     step, latents = state.load() or (0, None)
     assert step == 2 and torch.equal(latents, torch.ones(1, 1, 4, 2, 2))
 

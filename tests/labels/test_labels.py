@@ -41,7 +41,7 @@ def test_one_half_of_the_pair_is_refused() -> None:
 def test_what_is_drawn_and_noted(shown: Any, text: str, words: str | None) -> None:
     labels = Labels(visible_label=shown, visible_label_text=text)
     assert labels.words == words
-    assert labels.noted == ({"visible_label": {"text": words, "shown": shown}} if words else {})
+    assert labels.comment_fields == ({"visible_label": {"text": words, "shown": shown}} if words else {})
     assert labels.without_visible().words is None and labels.without_visible().produce_id == labels.produce_id
 
 

@@ -63,8 +63,8 @@ def test_pixels_outside_are_those_of_the_edge(face: Canvas) -> None:
     pixels = face.pixels.copy()
     pixels[0, 0], pixels[-1, -1] = (1, 2, 3), (4, 5, 6)
     canvas = replace(face, pixels=pixels)
-    assert canvas.where(np.array([[-9, -9], [999, 999]], np.float32)).tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert canvas.under((at.LEFT_CHEEK, 151)).tolist() == [list(schematic.SKIN_COLOUR)] * 2
+    assert canvas.pixels_at(np.array([[-9, -9], [999, 999]], np.float32)).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert canvas.pixels_at_landmarks((at.LEFT_CHEEK, 151)).tolist() == [list(schematic.SKIN_COLOUR)] * 2
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

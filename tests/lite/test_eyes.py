@@ -6,7 +6,7 @@ import pytest
 
 from dice_talk.lite import topology as at
 from dice_talk.lite.canvas import Canvas
-from dice_talk.lite.eyes import draw_eye, fitted, lid_edges, make_eyes, place_lids
+from dice_talk.lite.eyes import draw_eye, fit_eye, lid_edges, make_eyes, place_lids
 from dice_talk.lite.rig import Rig
 from tests.lite import schematic
 from tests.lite.drawing import draw
@@ -59,12 +59,12 @@ def test_a_shine_below_an_eye_is_not_its_white_but_what_flows_over_the_lid_is(ri
     shining[low : low + round(0.1 * wide), x - round(0.4 * wide) : x + round(0.4 * wide)] = 255
     cv2.circle(enlarged, (int(x), int(y)), round(1.3 * wide), (255, 255, 255), -1)
     eye = at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER
-    assert fitted(replace(rig.canvas, pixels=shining), *eye) is not None
-    assert fitted(replace(rig.canvas, pixels=enlarged), *eye) is None
+    assert fit_eye(replace(rig.canvas, pixels=shining), *eye) is not None
+    assert fit_eye(replace(rig.canvas, pixels=enlarged), *eye) is None
 
 
 def test_landmarks_that_fit_stay_where_they_are(face: Canvas) -> None:
-    found = fitted(face, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER)
+    found = fit_eye(face, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER)
     assert found is not None and np.abs(found - face.points).max() < 4
     others = [i for i in range(478) if i not in {*at.LEFT_EYE_UPPER, *at.LEFT_EYE_LOWER}]
     assert np.array_equal(found[others], face.points[others])

@@ -7,7 +7,7 @@ from dice_talk.lite import topology as at
 from dice_talk.lite.arrays import Floats
 from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.grid import Grid
-from dice_talk.lite.head import HEAD, follow, head_depth, head_fields
+from dice_talk.lite.head import HEAD, head_depth, head_fields, head_weights
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def node(grid: Grid, x: float, y: float) -> tuple[int, int]:
 def test_the_face_follows_wholly_and_the_corners_of_the_picture_not_at_all(
     face: Canvas, grid: Grid, person: Floats
 ) -> None:
-    weights = follow(face, grid, person, [])
+    weights = head_weights(face, grid, person, [])
     for share in (weights.head, weights.person):
         assert share.shape == grid.x.shape and share.min() >= 0 and share.max() <= 1.0001
         assert share[node(grid, *face.points[at.NOSE_TIP])] > 0.99
@@ -32,7 +32,7 @@ def test_the_face_follows_wholly_and_the_corners_of_the_picture_not_at_all(
 
 
 def test_shoulders_stand_still_though_they_are_the_persons(face: Canvas, grid: Grid, person: Floats) -> None:
-    weights = follow(face, grid, person, [])
+    weights = head_weights(face, grid, person, [])
     shoulder = node(grid, 145, 145 + 0.9 * face.unit)
     assert weights.head[shoulder] < 0.01 < 0.9 < weights.person[shoulder]
     column = node(grid, 145, 145)[1]
@@ -41,20 +41,20 @@ def test_shoulders_stand_still_though_they_are_the_persons(face: Canvas, grid: G
 
 
 def test_a_face_that_the_mask_misses_follows_all_the_same(face: Canvas, grid: Grid) -> None:
-    weights = follow(face, grid, np.zeros_like(grid.x), [])
+    weights = head_weights(face, grid, np.zeros_like(grid.x), [])
     assert weights.head[node(grid, *face.points[at.NOSE_TIP])] > 0.99
 
 
 def test_a_neighbour_stands_still(face: Canvas, grid: Grid) -> None:
     everything = np.ones_like(grid.x)
-    free, held = (follow(face, grid, everything, others).person for others in ([], [(235.0, 145.0, 30.0)]))
+    free, held = (head_weights(face, grid, everything, others).person for others in ([], [(235.0, 145.0, 30.0)]))
     neighbour = node(grid, 235, 145)
     assert held[neighbour] < 0.01 < 0.5 < free[neighbour]
     assert held[node(grid, *face.points[at.NOSE_TIP])] > 0.99
 
 
 def test_a_neighbour_claims_no_more_than_most_of_the_way(face: Canvas, grid: Grid) -> None:
-    held = follow(face, grid, np.ones_like(grid.x), [(235.0, 145.0, 500.0)]).person
+    held = head_weights(face, grid, np.ones_like(grid.x), [(235.0, 145.0, 500.0)]).person
     assert held[node(grid, 145, 145)] > 0.3
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from dice_talk.image import load_portrait
 from dice_talk.lite.engine import LiteEngine
 from dice_talk.lite.models import find_face
-from dice_talk.lite.person import find_person, head_of
+from dice_talk.lite.person import find_person, head_from_landmarks
 from tests.lite import schematic
 
 
@@ -36,7 +36,7 @@ def test_the_head_is_found_where_the_mask_of_the_whole_picture_misses_it(engine:
 def test_a_head_by_its_landmarks_holds_hair_and_neck(engine: LiteEngine, portrait: Path) -> None:
     picture = load_portrait(portrait)
     points = find_face(engine.models, picture, 0).points
-    head, top, chin = head_of(picture, points), points[10, :2], points[152, :2]
+    head, top, chin = head_from_landmarks(picture, points), points[10, :2], points[152, :2]
     for share in (-0.2, 0.0, 0.5, 1.0, 1.3):
         x, y = (top + share * (chin - top)).round().astype(int)
         assert head[y, x] == 1
@@ -54,7 +54,7 @@ def test_a_head_leans_with_its_face(angle: float) -> None:
     turn = cv2.getRotationMatrix2D((145, 145), angle, 1)[:, :2]
     turned = points.copy()
     turned[:, :2] = (points[:, :2] - 145) @ turn.T + 145
-    head = head_of(picture, turned)
+    head = head_from_landmarks(picture, turned)
     up = turn @ (0, -1)
     for height, inside in ((0.65, 1), (0.5, 1), (0.0, 1), (-0.5, 1), (-0.85, 1), (-1.05, 0), (0.85, 0)):
         x, y = (145 + 100 * height * up).round().astype(int)
@@ -62,7 +62,7 @@ def test_a_head_leans_with_its_face(angle: float) -> None:
 
 
 def test_a_neck_is_narrower_than_a_head() -> None:
-    head = head_of(*drawn_face())
+    head = head_from_landmarks(*drawn_face())
     assert set(np.unique(head)) == {0, 1}
     assert 0.4 < head[225].sum() / head[145].sum() < 0.7
     assert head[145].sum() > 2 * 0.38 * 100
@@ -80,4 +80,4 @@ def test_the_mask_of_the_whole_picture_is_enough_where_it_has_the_face(engine: L
 
     mask = find_person(replace(engine.models, segmenter=segment), picture, points)
     assert len(looks) == (1 if share else 2)
-    assert np.array_equal(mask, np.ones_like(mask) if share else head_of(picture, points))
+    assert np.array_equal(mask, np.ones_like(mask) if share else head_from_landmarks(picture, points))
