@@ -92,3 +92,11 @@ def test_all_of_it_is_weighted(face: Canvas, grid: Grid) -> None:
 def test_depth_does_not_depend_on_where_the_origin_of_depth_lies(face: Canvas, grid: Grid) -> None:
     moved = replace(face, depth=face.depth + 17)
     assert head_depth(moved, grid) == pytest.approx(head_depth(face, grid), abs=1e-2)
+
+
+def test_the_axis_lies_a_little_behind_the_ears(face: Canvas, grid: Grid) -> None:
+    points = face.points.copy()
+    ears = points[[at.LEFT_EAR, at.RIGHT_EAR]]
+    flat = replace(face, depth=np.full_like(face.depth, 7.0))
+    depth = head_depth(flat, grid)
+    assert depth[node(grid, *ears.mean(0))] == pytest.approx(0.05 * face.unit, abs=0.1)

@@ -81,3 +81,19 @@ def test_the_mask_of_the_whole_picture_is_enough_where_it_has_the_face(engine: L
     mask = find_person(replace(engine.models, segmenter=segment), picture, points)
     assert len(looks) == (1 if share else 2)
     assert np.array_equal(mask, np.ones_like(mask) if share else head_from_landmarks(picture, points))
+
+
+def test_the_closer_look_is_put_back_where_it_was_taken(engine: LiteEngine) -> None:
+    """The network sees only what is bright here, and that in the closer look alone."""
+    picture, points = drawn_face()
+    picture[100:110, 120:140] = 255
+    looks: list[np.ndarray] = []
+
+    def segment(part: np.ndarray) -> np.ndarray:
+        looks.append(part)
+        return (part.min(axis=2) > 250).astype(np.float32) * (len(looks) > 1)
+
+    mask = find_person(replace(engine.models, segmenter=segment), picture, points)
+    assert looks[1].shape[0] == looks[1].shape[1] == round(3 * np.linalg.norm(points[10, :2] - points[152, :2]))
+    found = mask - head_from_landmarks(picture, points)
+    assert (mask[100:110, 120:140] == 1).all() and not found.clip(0).any()
