@@ -27,7 +27,7 @@ from dice_talk.errors import DiceTalkError
 
 SERVER_VARIABLE, SERVER = "DICE_TALK_SERVER", "http://localhost:8000"
 KEY_VARIABLE = "DICE_TALK_API_KEY"
-NEEDS_KEY = f"Whoever runs the server has one for you: set {KEY_VARIABLE} to it, or give it as --key (in Python, key=)."
+NEEDS_KEY = f"Ask the operator of the server for a key. Then set {KEY_VARIABLE}, or pass --key (in Python, key=)."
 RETRIES, BACKOFF_S = 5, 0.5
 """Waits 0, 1, 2, 4 and 8 seconds, which is enough for a server to restart, or longer if the server sends `Retry-After`.
 """

@@ -39,6 +39,7 @@ from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import BatchSize, is_out_of_memory, retry_on_oom
 from dice_talk.diffusion.peers import PeerProcesses, ProcessGroup, gpus_of_the_same_model
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
+from dice_talk.diffusion.progress import DENOISED, PREPARED, SEEN, DenoisingProgress
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
@@ -59,7 +60,6 @@ from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
 
 logger = logging.getLogger(__name__)
-_SEEN, _PREPARED, _DENOISED = 0.02, 0.05, 0.85  # where stages end, as shares of a render at the API's defaults
 _HALF_THE_PIXELS = 0.5**0.5  # applies to both sides
 
 
@@ -76,7 +76,7 @@ def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine
     if peers is None:
         return engine
     if not peers.connect():
-        logger.warning("The other GPUs are done without: the weights could not be loaded there")
+        logger.warning("The other GPUs are not used, because they could not load the weights")
         return engine
     logger.info("%d GPUs denoise each video together", 1 + len(others))
     return replace(engine, peers=peers)
@@ -149,7 +149,7 @@ class DiffusionEngine:
 
     def _conditioning(self, picture: Picture, speech: Speech, options: RenderOptions, report: Report) -> Conditioning:
         def on_window(share: float) -> None:
-            report(Progress("listen", "Listening to the speech...", _SEEN + (_PREPARED - _SEEN) * share))
+            report(Progress("listen", "Listening to the speech...", SEEN + (PREPARED - SEEN) * share))
 
         samples = _pad_speech(speech)
         return prepare_conditioning(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
@@ -181,7 +181,7 @@ class DiffusionEngine:
             self._initial_latents(conditioning, picture, total, job.options.seed or 0, schedule),
         )
         own_windows = -(-windows.count(total) // (self.peers.count if self.peers else 1))
-        progress = _Progress(report, self._message, len(schedule), own_windows, first_step)
+        progress = DenoisingProgress(report, self._message, len(schedule), own_windows, first_step)
 
         def on_step(step: int, latents: Tensor) -> None:
             state.update(step, latents)
@@ -199,7 +199,7 @@ class DiffusionEngine:
         return latents
 
     def _denoising(
-        self, job: RenderJob, latents: Tensor, first_step: int, progress: "_Progress"
+        self, job: RenderJob, latents: Tensor, first_step: int, progress: DenoisingProgress
     ) -> AbstractContextManager[Peers]:
         if self.peers is None:
             return nullcontext(SINGLE_PROCESS)
@@ -233,7 +233,7 @@ class DiffusionEngine:
         )
         with writer as video, Background(video.write) as write:  # meanwhile the device computes the next frames
             for number, frame in enumerate(chain((first,), smooth)):
-                report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
+                report(Progress("render", self._message, DENOISED + (1 - DENOISED) * number / count, number, count))
                 write(frame)
         report(Progress("render", self._message, 1.0, count, count))
         return RenderResult(width, height, fps, count, count / fps, versions(self.name))
@@ -241,39 +241,6 @@ class DiffusionEngine:
     @property
     def _message(self) -> str:
         return "Generating video..." if self.weights == PUBLISHED else f"Generating video... ({self.weights})"
-
-
-@dataclass
-class _Progress:
-    """Reports denoising after each window, so that cancelling takes effect quickly."""
-
-    report: Report
-    message: str
-    steps: int
-    windows: int  # per step
-    step: int  # finished steps
-    _done: int = 0  # finished windows of the current step
-
-    def counting(self, predict: Predict) -> Predict:
-        """Wraps `predict` so that it reports after each window."""
-
-        def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
-            output = predict(latents, step, frames)
-            self._done += 1
-            self.report_now()
-            return output
-
-        return counted
-
-    def on_step(self, step: int) -> None:
-        """Reports a finished step. Called with the number of the first step, reports that denoising begins."""
-        self.step, self._done = step, 0
-        self.report_now()
-
-    def report_now(self) -> None:
-        """Reports the progress. Ends the render if it has been cancelled."""
-        fraction = _PREPARED + (_DENOISED - _PREPARED) * (self.step + self._done / self.windows) / self.steps
-        self.report(Progress("denoise", self.message, fraction, self.step, self.steps))
 
 
 def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, Box]:

@@ -27,7 +27,7 @@ def retry_on_oom(work: Callable[[], T], shrink: Callable[[], None] = lambda: Non
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    logger.warning("Out of memory: trying once more")  # outside the handler, the error no longer holds any tensors
+    logger.warning("Out of memory: retrying once")  # outside the handler, the error no longer holds any tensors
     shrink()
     free_unused(best_device())
     return work()

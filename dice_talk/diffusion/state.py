@@ -50,9 +50,9 @@ class State:
                 if noted[_CHECKSUM] != _checksum(noted[_STEP], latents):
                     raise ValueError("it is damaged")
         except (OSError, ValueError, LookupError, SafetensorError) as error:
-            logger.warning("The render starts anew, for its state can't be used: %s", error)
+            logger.warning("The render starts over, because its state can't be used: %s", error)
             return None
-        logger.info("The render goes on after step %s", noted[_STEP])
+        logger.info("The render resumes after step %s", noted[_STEP])
         return int(noted[_STEP]), latents
 
     def update(self, step: int, latents: Tensor) -> None:

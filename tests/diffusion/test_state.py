@@ -122,7 +122,7 @@ def test_a_state_that_is_no_use_is_passed_over(
     damage(cut_off.state)
     first, frames = rendered(engine, cut_off)
     assert first == 0
-    assert "starts anew" in caplog.text
+    assert "starts over" in caplog.text
     assert np.array_equal(frames, whole)
 
 

@@ -72,6 +72,8 @@ def test_teeth_are_lighter_than_the_tongue_and_that_than_the_cavity(face: Canvas
     teeth, lower_teeth = interior.teeth[middle].mean(), interior.lower_teeth[middle].mean()
     assert teeth > lower_teeth > interior.tongue.mean() > interior.cavity.mean()
     assert interior.teeth[0].mean() < 0.3 * teeth, "in the corners it is dark"
+    for colour in (interior.tongue, interior.cavity):
+        assert colour[0] > 1.5 * colour[1:].max(), "and red"
 
 
 def test_a_raised_tongue_shows_more(face: Canvas) -> None:
