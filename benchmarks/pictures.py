@@ -16,9 +16,9 @@ from dice_talk.emotions import Emotion
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.engine import LiteEngine, listen, prepare
-from dice_talk.lite.eyes import draw_eye, place_lids
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.head import HEAD
+from dice_talk.lite.lids import draw_eye, place_lids
 from dice_talk.lite.models import load_face_models
 from dice_talk.lite.mouth import draw_mouth
 from dice_talk.lite.performance import perform

@@ -1,9 +1,8 @@
-"""The eyes: lids that slide over the eyeball, and an eyeball that turns slightly beneath them."""
+"""Finds the eyes of a portrait: their edges, the skin around them and its colours. `lids` moves them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,34 +10,18 @@ from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.arrays import Floats
 from dice_talk.lite.canvas import Canvas
-from dice_talk.lite.curves import bounds, contour, fade, smooth, smoothstep
+from dice_talk.lite.curves import contour, smooth
 from dice_talk.lite.glasses import coloured_rim, dark_lenses
 
 _SIDE, _BELOW = 0.03, 0.07
 """Face heights by which the box extends beyond the eye to the sides and below. Above, it ends at the brow."""
-_LASHES = 0.010
+LASHES = 0.010
 """Face heights along the edge of the lid that move rigidly: the lashes."""
-_UPPER_SHARE = 0.88
-"""Share of the opening that the upper lid covers in a blink. The lower lid covers the rest."""
 _SMOOTH = 0.006
 _SHUT = 0.10
 """Ratio of opening to width below which an eye in the portrait is considered shut."""
-_SHADE = 0.014
-"""Face heights of the soft shadow that a lowered lid casts on the eyeball."""
-_WIDEST = 0.16
-"""Share of its opening by which an eye may open further. Beyond it, a stretched iris would no longer look round."""
-_FOLD = 0.008
-"""Face heights above the edge of the open lid at which the skin that unfolds in a blink begins."""
-_OVER_CREASE = 0.018
+OVER_CREASE = 0.018
 """Face heights by which this skin extends above the crease when the lid is down. A hint of the crease remains."""
-_UNFOLDS = (0.25, 0.85)
-"""Part of the lid's way down, as shares, in which its crease disappears."""
-_TUCK = 0.006
-"""Face heights of the lower lid's wet edge that the lashes hide when the lids meet."""
-_LID_SHARE = 0.85
-"""Share of plain lid skin in what unfolds in a blink. The rest is the portrait's own skin, stretched, which alone would
-show lashes and make-up as streaks.
-"""
 _PLAIN_SHARE = 0.5
 """Share of the pixels around the eye, the lightest ones, that are considered plain skin."""
 _PLAIN_OVER = 0.75
@@ -49,10 +32,6 @@ _SHADE_HUE = 1.6
 """Factor on the saturation of skin in the shade. Marble, which has none, stays as it is."""
 _LID_BELOW = 0.3
 """Share of the lightness below the eye in the lid's lightness at its lashes."""
-_CORNER = 0.7
-"""Height of the lid's motion, relative to its middle, from which on unfolded skin shows fully. It fades towards the
-corners.
-"""
 _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
 """Factors by which the landmarks' contour is enlarged until no white of the eye shows around it, as for large drawn
 eyes.
@@ -118,7 +97,7 @@ def make_eye(
     centre = point[[*iris]].mean(0) - (left, top)
     bow = np.clip(1 - along**2, 0, 1) ** 0.6
     source = canvas.pixels[top:bottom, left:right].copy()
-    above = _free_skin(source, top_edge, bow, max(float(low[1] - brow_line) - _LASHES * unit, 0.02 * unit), unit)
+    above = _free_skin(source, top_edge, bow, max(float(low[1] - brow_line) - LASHES * unit, 0.02 * unit), unit)
     return Eye(
         left=left,
         top=top,
@@ -170,10 +149,10 @@ def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: f
     """
     columns = np.flatnonzero(bow > 0.5)
     lightest = 0.0
-    for distance in np.arange(_LASHES * unit, above + _LASHES * unit):
+    for distance in np.arange(LASHES * unit, above + LASHES * unit):
         light = float(np.median(_rows(source, (upper - distance)[None])[0, columns].max(axis=1)))
         if light < _DARK * lightest:
-            return max(float(distance) - (_LASHES + 0.004) * unit, 0.012 * unit)
+            return max(float(distance) - (LASHES + 0.004) * unit, 0.012 * unit)
         lightest = max(lightest, light)
     return above
 
@@ -185,11 +164,11 @@ def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, ab
     the lashes. Its hue is that of the lightest skin around the eye, because brows, lashes and make-up have other hues.
     """
     y = np.arange(len(source), dtype=np.float32)[:, None]
-    around = source[(y < upper - _LASHES * unit) | (y > lower + _LASHES * unit)].astype(np.float32)
+    around = source[(y < upper - LASHES * unit) | (y > lower + LASHES * unit)].astype(np.float32)
     plain = around.mean(axis=1)
     skin = np.median(around[plain >= np.quantile(plain, 1 - _PLAIN_SHARE)], axis=0)
     usual = float(skin.mean())
-    begins = np.maximum(crease - _OVER_CREASE * unit, upper - 0.8 * (above + _LASHES * unit))
+    begins = np.maximum(crease - OVER_CREASE * unit, upper - 0.8 * (above + LASHES * unit))
     over = _rows(source, begins + np.linspace(-0.025, 0.005, 7, dtype=np.float32)[:, None] * unit)
     over = np.quantile(over, _PLAIN_OVER, axis=0)
     under = np.median(_rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit), axis=0)
@@ -217,114 +196,3 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
     hidden = dark_lenses(canvas) or coloured_rim(canvas)
     still = left.still or right.still or hidden or canvas.turn > _MOST_TURN
     return replace(left, still=still), replace(right, still=still)
-
-
-@dataclass(frozen=True)
-class Lids:
-    """An eye's lids in one position. Where the eyeball shows, a pixel is `over + light * eyeball`, rounded down."""
-
-    skin: Pixels  # (h, w, 3) the eye's box without the eyeball
-    part: tuple[slice, slice]  # rows and columns of the box where the eyeball shows
-    upper: Floats  # (c,) edge of the upper lid in these columns, in pixels from the box's top
-    over: Floats  # (r, c, 3) the lids' share of the light, plus half a step for rounding
-    light: Floats  # (r, c, 3) the eyeball's share, equal in all channels because broadcasting over three is slow
-
-
-def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
-    """Places the lids.
-
-    `shut`: 0 as in the portrait to 1 closed. `raised`: upper lid upwards, in face heights. `squint`: lower lid upwards,
-    in face heights.
-    """
-    upper, lower = lid_edges(eye, shut, raised, squint)
-    height, width = eye.source.shape[:2]
-    y = np.arange(height, dtype=np.float32)[:, None]
-    x = np.broadcast_to(np.arange(width, dtype=np.float32), (height, width))
-    above = y - (upper - eye.upper) * fade(upper - y, _LASHES * eye.unit, eye.above + np.maximum(upper - eye.upper, 0))
-    tucked: Floats = eye.bow * np.float32(shut * shut * _TUCK * eye.unit)
-    risen: Floats = lower - eye.lower - tucked
-    below = y - risen * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
-    soft = eye.softness
-    skin = _joined(eye, x, above, below, np.clip(((upper + lower) / 2 - y) / soft + 0.5, 0, 1))
-    skin = _unfolded(eye, skin, y, upper)
-    seen = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
-    seen = seen * np.clip((lower - upper) / soft, 0, 1)
-    shade = 0.25 * np.clip((upper - eye.upper) / (0.02 * eye.unit), 0, 1)
-    light = seen * (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))
-    part = bounds(seen)
-    return Lids(
-        skin=(skin + 0.5).astype(np.uint8),
-        part=part,
-        upper=upper[part[1]],
-        over=(skin * (1 - seen[..., None]))[part] + np.float32(0.5),
-        light=np.repeat(light[part][..., None], 3, axis=-1),
-    )
-
-
-def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
-    """Redraws the eye's box of the canvas. Do not call it for an eye that is `still`.
-
-    `gaze`: shift of the iris in face heights.
-    """
-    height, width = eye.source.shape[:2]
-    target = canvas[eye.top : eye.top + height, eye.left : eye.left + width]
-    target[:] = lids.skin
-    if lids.light.size:
-        target[lids.part] = (lids.over + _eyeball(eye, lids, gaze) * lids.light).astype(np.uint8)
-
-
-def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) -> Floats:
-    """Joins the upper lid's skin (weighted by `share`) and the lower lid's. Their edge is as soft as the portrait."""
-    over, under = (cv2.remap(eye.source, x, rows, cv2.INTER_LINEAR).astype(np.float32) for rows in (above, below))
-    skin: Floats = under + (over - under) * share[..., None]
-    return skin
-
-
-def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
-    """Adds plain lid skin where a lowered lid has unfolded, gently shaded. The lashes stay the portrait's."""
-    travel = upper - eye.upper
-    soft = 0.012 * eye.unit
-    way = np.clip(travel / np.maximum(_UPPER_SHARE * (eye.lower - eye.upper), 1), 0, 1)
-    gone = np.clip((way - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0]), 0, 1)
-    fold = eye.upper - _FOLD * eye.unit
-    fold = fold + gone * np.minimum(eye.crease - _OVER_CREASE * eye.unit - fold, 0)
-    lashes = upper - _LASHES * eye.unit * 0.8
-    window = smoothstep((y - fold) / (soft * (1 + 2.5 * gone))) * np.clip((lashes - y) / soft, 0, 1)
-    window = window * smoothstep(eye.bow / _CORNER)
-    share = _LID_SHARE * window * np.clip(travel / (0.02 * eye.unit) - 0.15, 0, 1)
-    across = np.clip((y - fold) / np.maximum(lashes - fold, 1), 0, 1)[..., None]
-    rounded = 0.98 + 0.04 * 4 * across * (1 - across)
-    plain = (eye.lid[0] + (eye.lid[1] - eye.lid[0]) * across) * rounded
-    lid: Floats = np.minimum(skin + (plain - skin) * share[..., None], 255)  # a lid can be lighter than white skin
-    return lid
-
-
-def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floats, Floats]:
-    """Returns the edges of the moved lids, `(w,)`. They meet but never cross."""
-    opening = eye.lower - eye.upper
-    lift = min(raised * eye.unit, _WIDEST * float(opening.max()))
-    upper = eye.upper - np.float32(lift) * eye.bow
-    lower = eye.lower - np.float32(squint * eye.unit) * eye.bow
-    closing = eye.upper + _UPPER_SHARE * opening
-    upper = upper + shut * (closing - upper)
-    lower = lower + shut * (closing - lower)
-    middle = (upper + lower) / 2
-    return np.minimum(upper, middle).astype(np.float32), np.maximum(lower, middle).astype(np.float32)
-
-
-def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
-    """Returns the portrait's eyeball, turned by `gaze`, `(r, c, 3)`.
-
-    Under a raised lid, the upper half is stretched to fill the gap.
-    """
-    rows, columns = lids.part
-    x = np.arange(columns.start, columns.stop, dtype=np.float32)
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    centre_x, centre_y = (np.float32(centre) for centre in eye.iris)
-    near = np.exp(-(((x - centre_x) / np.float32(eye.spread)) ** 2)) * np.float32(eye.unit)
-    at_rest = eye.upper[columns]
-    stretch = np.maximum(centre_y - at_rest, 1) / np.maximum(centre_y - np.minimum(lids.upper, at_rest), 1)
-    down = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
-    across = np.broadcast_to(x - np.float32(gaze[0]) * near, down.shape)
-    ball: Pixels = cv2.remap(eye.source, across, down, cv2.INTER_LINEAR)
-    return ball

@@ -44,7 +44,7 @@ def blinks(seconds: float, rate: float, rng: np.random.Generator) -> Seconds:
     return np.array(times, np.float64)
 
 
-def lids(times: Seconds, starts: Seconds) -> Floats:
+def lid_positions(times: Seconds, starts: Seconds) -> Floats:
     """Returns how far the lids are down at `times (F,)`, in [0, 1].
 
     Each blink is shifted to the nearest frame, so that one frame shows closed eyes even at low frame rates.

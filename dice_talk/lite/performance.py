@@ -9,7 +9,7 @@ from dice_talk.lite.brows import brow_room
 from dice_talk.lite.curves import limited
 from dice_talk.lite.expressions import EXPRESSIONS, Expression
 from dice_talk.lite.fields import SKIN
-from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lids
+from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lid_positions
 from dice_talk.lite.rig import Rig
 from dice_talk.lite.visemes import Speaking
 from dice_talk.options import RenderOptions
@@ -47,7 +47,7 @@ _BROW_SINK = 1.35
 class Performance:
     """Parameters of every frame.
 
-    For the units see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.place_lids`, `eyes.draw_eye` and
+    For the units see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `lids.place_lids`, `lids.draw_eye` and
     `furrows.draw_furrows`.
     """
 
@@ -96,7 +96,7 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
         head=head.astype(np.float32),
         gap=gap.astype(np.float32),
         tongue=track(speaking.tongue),
-        shut=lids(times, starts),
+        shut=lid_positions(times, starts),
         raised=(expression.raised * strength).astype(np.float32),
         squint=(expression.squint * strength).astype(np.float32),
         gaze=gaze.astype(np.float32),

@@ -7,8 +7,8 @@ import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite.arrays import Floats
-from dice_talk.lite.eyes import draw_eye, place_lids
 from dice_talk.lite.furrows import draw_furrows
+from dice_talk.lite.lids import draw_eye, place_lids
 from dice_talk.lite.mouth import draw_mouth
 from dice_talk.lite.performance import Performance
 from dice_talk.lite.rig import Rig

@@ -103,3 +103,15 @@ def test_a_tinted_light_tints_the_teeth_by_half(face: Canvas) -> None:
     middle = int(np.argmin(np.abs(plain.across)))
     before, after = (float(one.teeth[middle, 2] / one.teeth[middle, 0]) for one in (plain, blue))
     assert after / before == pytest.approx(1.5**0.5, rel=0.05)
+
+
+def test_teeth_of_ones_own_fade_towards_the_corners() -> None:
+    """There the landmarks take lip for teeth."""
+    mouth, interior = make(schematic.canvas(opening=0.08))
+    assert interior.own is not None
+    marked = replace(interior, own=np.full_like(interior.own, 250))
+    target = mouth.source.copy()
+    paint(marked, target, mouth.upper, mouth.lower, 0.0)
+    shown = (target.min(axis=2) > 245).any(axis=0)
+    seen = np.abs(mouth.across[shown])
+    assert shown[int(np.argmin(np.abs(mouth.across)))] and 0.6 < seen.max() < 0.92
