@@ -20,7 +20,7 @@ class InvalidVideo(DiceTalkError):
 
 
 @dataclass(frozen=True)
-class FoundLabels:
+class FileLabels:
     """The labels found in a file; None for a missing one. `visible_label` is what the comment of our own files says."""
 
     aigc: dict[str, str] | str | None  # a string if it is not a JSON object of strings
@@ -29,11 +29,11 @@ class FoundLabels:
     c2pa: dict[str, Any] | None
 
 
-def read(path: Path) -> FoundLabels:
+def read(path: Path) -> FileLabels:
     """Returns the labels of a file. Raises `InvalidVideo`."""
     with path.open("rb") as file:
         metadata = _metadata(file)
-        return FoundLabels(
+        return FileLabels(
             aigc=_texts(metadata[AIGC]) if AIGC in metadata else None,
             digital_source_type=_short(xmp.source_type(file)),
             visible_label=_noted(metadata.get("comment", "")),

@@ -67,7 +67,7 @@ def test_a_file_without_labels_is_a_failed_render(tmp_path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = streams[packet.stream.index]
                 copy.mux(packet)
-    assert reading.read(bare) == reading.FoundLabels(None, None, None, None)
+    assert reading.read(bare) == reading.FileLabels(None, None, None, None)
     with pytest.raises(RenderFailed):
         verify(bare, result, NAMED)
 

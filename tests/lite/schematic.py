@@ -87,7 +87,7 @@ def canvas(opening: float = 0.0, eyes: float = 1.0) -> Canvas:
     for brow in (at.LEFT_BROW_UPPER + at.LEFT_BROW_LOWER[::-1], at.RIGHT_BROW_UPPER + at.RIGHT_BROW_LOWER[::-1]):
         _fill(pixels, on_canvas[[*brow]], (60, 40, 30))
     affine = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-    return Canvas(pixels, on_canvas.astype(np.float32), depth.astype(np.float32), float(UNIT), affine, 1.0)
+    return Canvas(pixels, on_canvas.astype(np.float32), depth.astype(np.float32), float(UNIT), affine, 1.5)
 
 
 def _fill(pixels: np.ndarray, outline: Floats, colour: tuple[int, int, int]) -> None:
