@@ -159,7 +159,7 @@ def _run(module: str, *arguments: str) -> int:
         sys.stdout.flush()
     except MemoryError:
         return OUT_OF_MEMORY
-    except BaseException:  # noqa: BLE001 - whatever it is, it must not run on into the loop of the parent
+    except BaseException:  # noqa: BLE001 - no error may reach the loop of the parent
         say(traceback=traceback.format_exc())
         return 1
     return 0

@@ -131,7 +131,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Turns the picture upright. `ImageOps.exif_transpose` would also rewrite EXIF data, and fail on broken ones."""
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - whatever is wrong with what is said about the pixels, they are still good
+    except Exception:  # noqa: BLE001 - the pixels are good even if the EXIF data are broken
         turn = None
     return image if turn is None else image.transpose(turn)
 
