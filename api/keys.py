@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from api.settings import StartError, load_settings
-from api.storage.durable import write_atomically
+from dice_talk.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def revoke(path: Path, name: str) -> None:
 
 def _write(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
+    atomic_write(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
 
 
 def _version(path: Path) -> tuple[int, int, int]:

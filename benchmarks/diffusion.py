@@ -33,14 +33,14 @@ from benchmarks.meters import begin_peak, matrix_tflops, peak_gib, seconds_of
 from benchmarks.plain import forgetful
 from benchmarks.random_weights import full_models, tiny_models
 from dice_talk.diffusion.checkpoints import Models
-from dice_talk.diffusion.condition import MODEL_FPS, Task, prepare_task
+from dice_talk.diffusion.condition import MODEL_FPS, Conditioning, prepare_conditioning
 from dice_talk.diffusion.decode import CHUNK, decode
 from dice_talk.diffusion.denoise import BRANCHES, VAE_STRIDE, WINDOW, draw_noise, initial_latents
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.preprocess import prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
@@ -65,9 +65,9 @@ def portrait_and_face() -> tuple[Pixels, Box]:
     return portrait, largest(choose_detector(Path())(portrait))[0]
 
 
-def task_of(models: Models, resolution: int, samples: Tensor) -> Task:
+def task_of(models: Models, resolution: int, samples: Tensor) -> Conditioning:
     picture = prepare_picture(*portrait_and_face(), resolution)
-    return prepare_task(models, picture, samples.numpy(), Emotion.HAPPY, 1.0, lambda share: None)
+    return prepare_conditioning(models, picture, samples.numpy(), Emotion.HAPPY, 1.0, lambda share: None)
 
 
 class Bench:
@@ -80,10 +80,10 @@ class Bench:
             self._samples = torch.from_numpy(soundfile.read(recording(Path(folder), seconds), dtype="float32")[0])
         self._work: dict[tuple[object, ...], float] = {}
 
-    def task(self, models: Models | None = None) -> Task:
+    def task(self, models: Models | None = None) -> Conditioning:
         return task_of(models or self.models, self.resolution, self._samples)
 
-    def start(self, task: Task) -> Tensor:
+    def start(self, task: Conditioning) -> Tensor:
         """Latents before the first step: the same for every form."""
         total, picture = int(self.seconds * MODEL_FPS) + WINDOW, (1, 3, self.resolution, self.resolution)
         noise = draw_noise(0, total, picture, torch.device("cpu"), torch.float32)
@@ -185,13 +185,13 @@ def time_one_pass(models: Models, resolution: int) -> None:
 
     with published_attention():
         measure("plain", lambda: unet.predict(*given, forgetful(conditions)))
-    unet.streamline()
+    unet.optimise_for_inference()
     measure("exact", lambda: unet.predict(*given, conditions))
-    _, deep = unet.predict_and_keep(*given, conditions)
-    measure("last layer", lambda: unet.predict_last(*given, conditions, deep))
+    _, deep = unet.predict_with_features(*given, conditions)
+    measure("last layer", lambda: unet.predict_last_layer(*given, conditions, deep))
     third = slice(2, 3)
     last = latents[third], given[1], given[2][third], conditions.of(third), deep[2 * WINDOW :]
-    measure("last layer, one branch", lambda: unet.predict_last(*last))
+    measure("last layer, one branch", lambda: unet.predict_last_layer(*last))
     print(f"exact against plain: {float((results['exact'] - results['plain']).norm() / results['plain'].norm()):.1e}")
 
 
@@ -202,7 +202,7 @@ def time_the_tail(models: Models, resolution: int, arguments: argparse.Namespace
     video_s, side = count / MODEL_FPS, resolution // VAE_STRIDE
     latents = torch.randn(1, count, 4, side, side)
     frames: list[Tensor] = []
-    decode_s = seconds_of(lambda: frames.extend(decode(models.vae, latents, count, Portion(CHUNK))), device)
+    decode_s = seconds_of(lambda: frames.extend(decode(models.vae, latents, count, BatchSize(CHUNK))), device)
     wanted, smooth = round(video_s * fps), []
     interpolate_s = seconds_of(lambda: smooth.extend(resample(models.ifnet, frames, fps, wanted)), device)
     pictures = [(frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy() for frame in smooth]
@@ -229,7 +229,7 @@ def time_the_tail(models: Models, resolution: int, arguments: argparse.Namespace
 
 def time_renders(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
     """Whole renders by the engine, one and two at once."""
-    device, models = models.device, replace(models, unet=own_unet(models, models.dtype).streamline())
+    device, models = models.device, replace(models, unet=own_unet(models, models.dtype).optimise_for_inference())
     engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
     size = {"inference_steps": arguments.steps, "min_resolution": resolution, "fps": arguments.fps}
     options = RenderOptions(emotion="happy", seed=0, duration=arguments.seconds).model_copy(update=size)

@@ -27,7 +27,7 @@ def render(arguments: argparse.Namespace) -> None:
     """One render, and the memory it took."""
     device = best_device()
     models = (full_models if arguments.size == "full" else tiny_models)(device, precision(device))
-    models.unet.streamline()
+    models.unet.optimise_for_inference()
     engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
     size = {"inference_steps": arguments.steps, "min_resolution": arguments.resolution}
     options = RenderOptions(emotion="happy", seed=0, fps=arguments.fps).model_copy(update=size)

@@ -15,19 +15,19 @@ import torch
 
 from dice_talk.diffusion.condition import MODEL_FPS
 from dice_talk.diffusion.denoise import VAE_STRIDE, WINDOW, Windows
-from dice_talk.diffusion.peers import Group
+from dice_talk.diffusion.peers import ProcessGroup
 
 ROUNDS = 5
 
 
 def exchange(rank: int, count: int, place: str, shapes: list[tuple[int, ...]], times: "multiprocessing.Queue") -> None:
-    group = Group(Path(place), rank, count)
+    group = ProcessGroup(Path(place), rank, count)
     for shape in shapes:
         latents = torch.ones(shape)
-        group.add_up(latents)
+        group.all_reduce(latents)
         start = time.perf_counter()
         for _ in range(ROUNDS):
-            group.add_up(latents)
+            group.all_reduce(latents)
         if rank == 0:
             times.put((time.perf_counter() - start) / ROUNDS)
 

@@ -11,11 +11,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from benchmarks.graphs import CudaRecorder, Record, RecordedUNet
 from benchmarks.plain import plain_attention, plain_denoise
 from dice_talk.diffusion.attention import AdapterAttention
-from dice_talk.diffusion.compiled import compile_blocks, lay_out_for_tensor_cores
-from dice_talk.diffusion.condition import Task
+from dice_talk.diffusion.compiled import compile_blocks, use_channels_last
+from dice_talk.diffusion.condition import Conditioning
 from dice_talk.diffusion.denoise import BRANCHES, Guidance, Windows, denoise
-from dice_talk.diffusion.guide import Guided
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.guide import GuidedPredictor
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
@@ -30,7 +30,7 @@ class Form:
     """One way to denoise.
 
     `plain`: as published. `compiled`: `torch.compile`'s mode. `graph`: recorded as CUDA graphs. `attention`: PyTorch's
-    kernel, instead of the one that it chooses. `at_once`: guidance branches in one pass. `asked`: left out unless it is
+    kernel, instead of the one that it chooses. `batch`: guidance branches in one pass. `asked`: left out unless it is
     asked for by name.
     """
 
@@ -41,7 +41,7 @@ class Form:
     compiled: str = ""
     graph: bool = False
     attention: SDPBackend | None = None
-    at_once: int = BRANCHES
+    batch: int = BRANCHES
     asked: bool = False
 
     @property
@@ -53,26 +53,26 @@ class Form:
         """What `sample` takes. `unet` has diffusers' own blocks, and is changed."""
         if self.plain:
             return unet
-        unet.streamline()
+        unet.optimise_for_inference()
         if self.channels_last:
-            lay_out_for_tensor_cores(unet)
+            use_channels_last(unet)
         if self.compiled:
             compile_blocks(unet, mode=self.compiled)
         return RecordedUNet(unet, record or CudaRecorder()) if self.graph else unet
 
-    def sample(self, prepared: Predictor, task: Task, schedule: Schedule, latents: Tensor) -> Tensor:
+    def sample(self, prepared: Predictor, task: Conditioning, schedule: Schedule, latents: Tensor) -> Tensor:
         """Latents (1, T, 4, h, w) from the first step to the last. The given ones are overwritten."""
         if self.plain:
             with published_attention():
                 return plain_denoise(prepared, task, GUIDANCE, schedule, latents)
         reuse = REUSE[self.quality]
-        predict = Guided(prepared, task, GUIDANCE, schedule, Portion(self.at_once), reuse)
+        predict = GuidedPredictor(prepared, task, GUIDANCE, schedule, BatchSize(self.batch), reuse)
         with nullcontext() if self.attention is None else sdpa_kernel(self.attention):
             return denoise(predict, latents.cpu(), schedule, Windows(steps=reuse.steps), lambda *_: None)
 
 
 _COMPILED = {"channels_last": True, "compiled": "default"}
-FLOAT32 = Form("float32", at_once=1)
+FLOAT32 = Form("float32", batch=1)
 """What errors are measured against, with a UNet in float32."""
 FORMS = (
     Form("plain", plain=True),

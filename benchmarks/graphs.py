@@ -60,7 +60,7 @@ def record_operations(run: Callable[[], Tensors]) -> tuple[Callable[[], object],
 
 
 class RecordedUNet:
-    """Stands in for a UNet in `Guided`. One recording for each kind of pass and size, whatever the video's length."""
+    """Stands in for a UNet in `GuidedPredictor`. Has one recording for each kind of pass and size, at any length."""
 
     def __init__(self, unet: DiceTalkUNet, record: Record) -> None:
         self._unet, self._record, self.dtype = unet, record, unet.dtype
@@ -72,21 +72,21 @@ class RecordedUNet:
 
         return self._play("whole", run, (latents, timestep, time_ids), conditions)[0]
 
-    def predict_and_keep(
+    def predict_with_features(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
-            return self._unet.predict_and_keep(*given, conditions)
+            return self._unet.predict_with_features(*given, conditions)
 
         output, deep = self._play("kept", run, (latents, timestep, time_ids), conditions)
         return output, deep
 
-    def predict_last(
+    def predict_last_layer(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
             *before, deep = given
-            return (self._unet.predict_last(*before, conditions, deep),)
+            return (self._unet.predict_last_layer(*before, conditions, deep),)
 
         return self._play("last", run, (latents, timestep, time_ids, deep), conditions)[0]
 

@@ -23,11 +23,11 @@ from benchmarks.speed import measure_speed
 from dice_talk.audio import load_speech
 from dice_talk.engine import RenderJob
 from dice_talk.lite.engine import LiteEngine, listen, prepare
-from dice_talk.lite.models import load_models, person_mask
+from dice_talk.lite.models import load_face_models, person_mask
 from dice_talk.lite.performance import perform
 from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig
-from dice_talk.measure import correlation, look, loudness_per_frame
+from dice_talk.measure import correlation, loudness_per_frame, track_face
 from dice_talk.options import RenderOptions
 from dice_talk.video import frame_count
 
@@ -60,7 +60,7 @@ def measure(engine: LiteEngine, portrait: Path, speech: Path, other: Path, folde
     options = RenderOptions(emotion="neutral", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED)
     video = folder / f"{portrait.name}-{speech.stem}.mp4"
     engine.render(RenderJob(portrait, speech, video, options), lambda _: None)
-    seen = look(video)
+    seen = track_face(video)
     sound = load_speech(speech, 300)
     rig = prepare(engine.models, portrait, options)
     meant = perform(rig, listen(sound, lambda _: None), frame_count(sound.seconds, FPS), options)
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("figures", "emotions", "length", "speed", "sheet"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    engine = LiteEngine(load_models())
+    engine = LiteEngine(load_face_models())
     if args.only in (None, "figures"):
         print_figures(engine, args.portraits, args.speech, args.out)
     if args.only in (None, "emotions"):

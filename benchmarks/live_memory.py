@@ -20,12 +20,12 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.random_weights import WHISPER, published_networks
 from dice_talk.diffusion.attention import Bank, face_mask_levels
-from dice_talk.diffusion.condition import KEPT_AUDIO_FRAMES, Task, time_ids
+from dice_talk.diffusion.condition import KEPT_AUDIO_FRAMES, Conditioning, time_ids
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import BRANCHES, VAE_STRIDE, WINDOW, Guidance
-from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.guide import GuidedPredictor
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.preprocess import HEARD_TOKENS
 from dice_talk.diffusion.priors import PRIOR_WIDTH
 from dice_talk.diffusion.schedule import karras_schedule
@@ -94,13 +94,13 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
     rows, columns = height // VAE_STRIDE, width // VAE_STRIDE
     heard = HEARD_TOKENS * (WHISPER["encoder_layers"] + 1) * WHISPER["d_model"]
 
-    def condition() -> Task:
+    def condition() -> Conditioning:
         tokens = Bank(torch.cat([nets["audio_linear"](zeros(rows, heard)) for rows in (1, KEPT_AUDIO_FRAMES)]), True)
-        return Task(
+        return Conditioning(
             frames=KEPT_AUDIO_FRAMES,
             reference=nets["vae"].encode(zeros(1, 3, height, width, dtype=torch.float32)).latent_dist.mode(),
-            image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], keep=True),
-            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), keep=True),
+            image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], cache=True),
+            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), cache=True),
             audio=lambda frames: (tokens, torch.zeros_like(frames, device="meta")),
             pose=nets["pose_guider"](zeros(1, 3, height, width)),
             masks=face_mask_levels(zeros(1, 1, height, width), rows, columns),
@@ -108,12 +108,12 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
         )
 
     def denoise(branches: int) -> None:
-        predict = Guided(nets["unet"], condition(), Guidance(1, 1), karras_schedule(2), Portion(branches))
+        predict = GuidedPredictor(nets["unet"], condition(), Guidance(1, 1), karras_schedule(2), BatchSize(branches))
         for _ in range(2):  # the second with K and V that the first has kept
             predict(zeros(1, WINDOW, 4, rows, columns, dtype=torch.float32), 0, torch.arange(WINDOW))
 
     def finish(chunk: int) -> None:
-        frames = decode(nets["vae"], torch.zeros(1, chunk, 4, rows, columns), chunk, Portion(chunk))
+        frames = decode(nets["vae"], torch.zeros(1, chunk, 4, rows, columns), chunk, BatchSize(chunk))
         for _ in resample(nets["ifnet"], frames, 60, 60 * chunk // 12):
             pass
 
@@ -135,7 +135,7 @@ def main() -> None:
     dtype = getattr(torch, arguments.dtype)
     with torch.device("meta"):
         nets = {name: net.to("meta") for name, net in published_networks(dtype).items()}
-    nets["unet"].streamline()
+    nets["unet"].optimise_for_inference()
     weights = [tensor for net in nets.values() for tensor in net.state_dict().values()]
     held = sum(tensor.nbytes for tensor in weights)
     print(f"weights in {arguments.dtype}: {held / 2**30:.2f} GiB")

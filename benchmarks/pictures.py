@@ -16,10 +16,10 @@ from dice_talk.emotions import Emotion
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 from dice_talk.lite.engine import LiteEngine, listen, prepare
-from dice_talk.lite.eyes import draw_eye, place_lids
 from dice_talk.lite.fields import SKIN
 from dice_talk.lite.head import HEAD
-from dice_talk.lite.models import load_models
+from dice_talk.lite.lids import draw_eye, place_lids
+from dice_talk.lite.models import load_face_models
 from dice_talk.lite.mouth import draw_mouth
 from dice_talk.lite.performance import perform
 from dice_talk.lite.render import frames
@@ -133,7 +133,7 @@ def parts(rig: Rig) -> Image.Image:
 
 
 def _mouths(rig: Rig) -> list[Pixels]:
-    x, y = rig.canvas.points[[13, 14]].mean(0)
+    x, y = rig.canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM]].mean(0)
     return [
         _shot(rig, lambda canvas, gap=gap: draw_mouth(rig.mouth, canvas, gap, 0.3), (x, y), (0.27, 0.21))
         for gap in _GAPS
@@ -141,7 +141,7 @@ def _mouths(rig: Rig) -> list[Pixels]:
 
 
 def _eyes(rig: Rig) -> list[Pixels]:
-    x, y = rig.canvas.points[[33, 263]].mean(0)
+    x, y = rig.canvas.points[[at.LEFT_EYE_OUTER, at.RIGHT_EYE_OUTER]].mean(0)
 
     def close(canvas: Pixels, shut: float) -> None:
         for eye in (eye for eye in rig.eyes if not eye.still):
@@ -170,7 +170,7 @@ def _at(point: np.ndarray) -> tuple[int, int]:
 def main() -> None:
     """Writes all pictures."""
     OUT.mkdir(parents=True, exist_ok=True)
-    engine = LiteEngine(load_models())
+    engine = LiteEngine(load_face_models())
     rig = prepare(engine.models, PORTRAIT, RenderOptions(emotion="neutral", crop=True, min_resolution=512))
     for name, picture in {"emotions": emotions(engine), "lite-method": method(rig), "lite-parts": parts(rig)}.items():
         picture.save(OUT / f"{name}.jpg", quality=86, optimize=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dice_talk.diffusion.attention import AdapterAttention, Bank, Conditions, Tokens, current
-from dice_talk.diffusion.condition import Task
+from dice_talk.diffusion.condition import Conditioning
 from dice_talk.diffusion.denoise import BRANCHES, WINDOW, Guidance, Windows
 from dice_talk.diffusion.schedule import Schedule, euler_step, scale_input
 from dice_talk.diffusion.unet import DiceTalkUNet
@@ -50,7 +50,9 @@ def plain_attention(attend: Attend) -> Callable[..., Tensor]:
     return forward
 
 
-def plain_denoise(unet: DiceTalkUNet, task: Task, guidance: Guidance, schedule: Schedule, latents: Tensor) -> Tensor:
+def plain_denoise(
+    unet: DiceTalkUNet, task: Conditioning, guidance: Guidance, schedule: Schedule, latents: Tensor
+) -> Tensor:
     """Latents (1, T, 4, h, w), on the device all the time. `unet` has diffusers' own blocks and `plain_attention`."""
     windows, total = Windows(), latents.shape[1]
     for step in range(len(schedule)):

@@ -1,6 +1,6 @@
-"""Talking-head rendering: one portrait, one speech recording and one emotion become a video.
+"""Talking-head rendering: turns a portrait, a speech recording and an emotion into a video.
 
-A library of its own: it knows nothing of HTTP. The `api` package serves it.
+This package is a library of its own and knows nothing of HTTP. The `api` package serves it.
 """
 
 __version__ = "1.2.0"

@@ -1,4 +1,4 @@
-"""What a person can do for a better video, found before anything is rendered."""
+"""Advice for a better video, found before anything is rendered."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from dice_talk.errors import DiceTalkError
 class Advice:
     """One thing that could be better."""
 
-    code: str  # for programs; stays what it is
-    message: str  # for people: what was seen, and what to do
-    blocking: bool = False  # whether rendering would fail
+    code: str  # for programs; never changes
+    message: str  # for people: what is wrong and what to do about it
+    blocking: bool = False  # True if rendering would fail
 
     @classmethod
     def of(cls, code: str, error: DiceTalkError) -> "Advice":
-        """What would make rendering fail."""
+        """Makes blocking advice of an error that rendering would raise."""
         return cls(code, f"{error}. {error.detail}", blocking=True)

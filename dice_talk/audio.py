@@ -1,4 +1,4 @@
-"""Reading speech: any WAV or MP3, decoded to its end by FFmpeg, becomes samples in [-1, 1]."""
+"""Reading speech: FFmpeg decodes any WAV or MP3 to its end, as samples in [-1, 1]."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from dice_talk.audio_start import Start, find_sound, wrong_type
-from dice_talk.channels import Samples, mix_down, one_voice
+from dice_talk.audio_start import Start, find_sound, unsupported_type
+from dice_talk.channels import Samples, downmix, to_mono
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio
 from dice_talk.kinds import Kind
@@ -25,7 +25,7 @@ from dice_talk.kinds import Kind
 __all__ = ["SAMPLE_RATE", "Recording", "Samples", "Speech", "describe", "load_speech"]
 
 SAMPLE_RATE = 16_000
-"""Hz; what speech models (Whisper, pocketsphinx) listen at."""
+"""Hz; the rate that speech models (Whisper, pocketsphinx) expect."""
 DECODERS = frozenset(
     (
         *("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"),
@@ -33,22 +33,30 @@ DECODERS = frozenset(
         *("mp3float", "mp3"),
     )
 )
-"""Of FFmpeg's; no other ever sees a byte."""
+"""The FFmpeg decoders that may be used. No other decoder gets to see the data."""
 _ALLOWED_RATES = (4_000, 384_000)
 _MAX_CHANNELS = 16
 _KEPT_RATE = 48_000
-"""Hz; what videos have. More is not kept: it would only take memory."""
+"""Hz; the rate of the video's sound. Higher rates are resampled to save memory."""
 _USED_S = 300
-"""Of a recording, at most; `options.MAX_DURATION_S`, which would cost an import of pydantic. A test compares them."""
+"""Seconds of a recording that are used at most. Equals `options.MAX_DURATION_S`, whose import would load pydantic; a
+test compares the two.
+"""
 _COUNTED_S = 4 * 3600
-"""Up to here, the length of what is not decoded is counted; nobody needs to know how much longer a recording is."""
+"""Seconds up to which the length of the undecoded rest is measured. The exact length of longer recordings is never
+needed.
+"""
 _OPTIONS: dict[str, dict[str, str]] = {
     "mp3": {},
     "wav": {"max_size": "65536", "max_probe_packets": "0", "probesize": "4096"},
 }
-"""FFmpeg's. WAVs come in larger packets, and are not searched for other formats that may hide in their samples."""
+"""Options for FFmpeg. They make it read WAVs in larger packets, and keep it from searching the samples for other
+formats.
+"""
 _BIG_ENDIAN_SHIFTS = {"pcm_s16le": 0, "pcm_s24le": 8, "pcm_s32le": 0, "pcm_f32le": 0, "pcm_f64le": 0}
-"""Bits to move the samples of a RIFX by after swapping their bytes: FFmpeg takes them for those of a RIFF."""
+"""Bits by which samples of a big-endian WAV (RIFX) are shifted after swapping their bytes, because FFmpeg decodes them
+as little-endian ones.
+"""
 _FRAMES_AT_ONCE = 256
 _EMPTY = ErrorCode.AUDIO_EMPTY, "The audio is empty", "Send a recording with at least one sample of sound."
 _DAMAGED = (
@@ -61,11 +69,11 @@ _PLAIN = "Make a plain WAV of it: ffmpeg -i recording.wav -c:a pcm_s16le plain.w
 
 @dataclass(frozen=True)
 class Speech:
-    """Speech as it was sent: `original (n, channels)` at `rate` Hz, which is at most 48 kHz."""
+    """Speech as it was uploaded: `original (n, channels)` at `rate` Hz, which is at most 48 kHz."""
 
     original: Samples
     rate: int
-    places: tuple[str, ...] = ()  # of the channels, such as "FL" and "FC", where the file names them
+    places: tuple[str, ...] = ()  # positions of the channels, such as "FL" and "FC", if the file names them
 
     @property
     def seconds(self) -> float:
@@ -74,27 +82,27 @@ class Speech:
 
     @cached_property
     def stereo(self) -> Samples:
-        """For the video: `(n, 1)` or `(n, 2)` at `rate` Hz."""
-        return mix_down(self.original, self.places)
+        """The sound for the video: `(n, 1)` or `(n, 2)` at `rate` Hz."""
+        return downmix(self.original, self.places)
 
     @cached_property
     def samples(self) -> Samples:
-        """For listening: `(m,)` at 16 kHz, in which no channel cancels another; never empty."""
+        """The sound for speech models: `(m,)` at 16 kHz, mixed so that no channel cancels another. Never empty."""
         resampled: Samples = soxr.resample(self.original, self.rate, SAMPLE_RATE, quality="HQ")
-        return one_voice(resampled if len(resampled) else self.original[:1])
+        return to_mono(resampled if len(resampled) else self.original[:1])
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What an audio file holds."""
+    """Properties of an audio file."""
 
-    seconds: float  # in all, also beyond what is ever used
+    seconds: float  # total length, including any part that is never used
     rate: int  # Hz
     channels: int
 
 
 def load_speech(path: Path, max_seconds: float) -> Speech:
-    """First `max_seconds` of a WAV or MP3 file. Raises `InvalidAudio`.
+    """Returns the first `max_seconds` of a WAV or MP3 file. Raises `InvalidAudio`.
 
     Decodes frame by frame, so an hour of silence in a small file costs no more than `max_seconds` of it.
     """
@@ -112,7 +120,7 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
 
 
 def describe(path: Path) -> Recording:
-    """Decodes what may ever be used of a WAV or MP3 file, and counts what follows. Raises `InvalidAudio`."""
+    """Decodes the usable part of a WAV or MP3 file and measures the rest. Raises `InvalidAudio`."""
     with _opened(path) as (container, stream, _):
         seconds, rate, channels = 0.0, stream.rate, stream.channels
         for frame in _frames(container, stream):
@@ -128,7 +136,7 @@ def describe(path: Path) -> Recording:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
-    """A WAV or MP3 file of a rate and a number of channels that are taken; any error while it is open is explained."""
+    """Opens a WAV or MP3 file and checks its rate and channels. Translates FFmpeg's errors within the block."""
     with path.open("rb") as file:
         start = find_sound(file)
         options = {
@@ -146,13 +154,15 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
 
 
 def _checked(container: InputContainer) -> AudioStream:
-    """The sound of a file, before any of it is decoded."""
+    """Returns the audio stream of a file after checking it, before anything is decoded."""
     if not container.streams.audio:
         raise InvalidAudio(*_DAMAGED)
     stream = container.streams.audio[0]
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
-        raise wrong_type(Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN))
+        raise unsupported_type(
+            Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN)
+        )
     _check_format(stream)
     return stream
 
@@ -178,7 +188,7 @@ def _check_format(stream: AudioStream) -> None:
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
-    """To the end, or to where the file makes no sense any more."""
+    """Yields packets up to the end, or up to the first one that cannot be read."""
     packets = container.demux(stream)
     while True:
         try:
@@ -188,7 +198,7 @@ def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Whatever can be decoded. Raises `InvalidAudio` when there was something, and nothing of it can be."""
+    """Yields all frames that can be decoded. Raises `InvalidAudio` if there is data but none of it can be decoded."""
     decoded = failed = False
     for packet in _packets(container, stream):
         try:
@@ -203,13 +213,13 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
 
 
 class _Pieces:
-    """Sound of one rate, put together from frames of any: joined files change rate and channels on the way."""
+    """Collects frames of any rate as sound of one rate. Files that were joined change rate and channels on the way."""
 
     def __init__(self, rate: int, shift: int | None) -> None:
-        """`shift`: of `_BIG_ENDIAN_SHIFTS`; None for samples that are right as they are."""
+        """`shift`: a value of `_BIG_ENDIAN_SHIFTS`, or None if the samples are right as they are."""
         self.rate, self.seconds, self._shift = rate, 0.0, shift
         self.places: tuple[str, ...] = ()
-        self._shape = 0, 0  # Hz and channels of what comes in
+        self._shape = 0, 0  # Hz and channels of the input
         self._waiting: list[NDArray[Any]] = []
         self._stream: soxr.ResampleStream | None = None
         self._done: list[Samples] = []
@@ -233,13 +243,13 @@ class _Pieces:
             self._convert()
 
     def _convert(self, last: bool = False) -> None:
-        """What waits, in one go: frames of MP3 are too short to be worth the calls."""
+        """Converts all waiting frames in one go: MP3 frames are too short to be worth a call each."""
         sound = _floats(np.concatenate(self._waiting)) if self._waiting else np.zeros((0, self._shape[1]), np.float32)
         self._waiting.clear()
         self._done.append(self._stream.resample_chunk(sound, last) if self._stream else sound)
 
     def joined(self) -> Samples:
-        """`(n, channels)` in [-1, 1]; mono parts are heard in all channels, as loud as FFmpeg makes them."""
+        """Returns `(n, channels)` in [-1, 1]. Mono parts go to all channels, as loud as FFmpeg makes them."""
         self._convert(last=True)
         done = [piece for piece in self._done if len(piece)]
         channels = max((piece.shape[1] for piece in done), default=1)
@@ -250,7 +260,7 @@ class _Pieces:
 
 
 def _floats(sound: NDArray[Any]) -> Samples:
-    """The same around 0; what a file of floats holds in place of numbers becomes silence, or full scale."""
+    """Scales samples to [-1, 1]. In float files, NaN becomes silence and infinity becomes full scale."""
     if np.issubdtype(sound.dtype, np.floating):
         finite: Samples = np.nan_to_num(sound, posinf=1, neginf=-1).astype(np.float32, copy=False)
         return finite

@@ -1,4 +1,4 @@
-"""Where the sound begins in a WAV or MP3 file, behind whatever stands before it."""
+"""Finds where the sound begins in a WAV or MP3 file, behind tags and padding."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from dice_talk.kinds import AAC, EXPLANATION, HEAD_BYTES, MP3, MPEG_1, MPEG_2, F
 
 WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
 SCANNED_BYTES = 1 << 20
-"""How far the first frame may lie behind the last tag; FFmpeg looks as far when it guesses a file's type."""
+"""How far the first frame may lie behind the last tag. FFmpeg looks just as far when it guesses a file's type."""
 _SAMPLES = (
     "Make a WAV of it: ffmpeg -i recording recording.wav. Raw samples need their format too: "
     "ffmpeg -f s16le -ar 16000 -ac 1 -i recording recording.wav"
@@ -27,9 +27,9 @@ _RECORDING = Use(
 _NOTHING = Kind("nothing but tags and zeros")
 _UNKNOWN = Kind("none of the kinds known here", step=_SAMPLES)
 _BY_FRAMES = (MP3, MPEG_1, MPEG_2, AAC)
-"""Told by several frames, for the first may be chance."""
+"""Kinds that are recognised by several frames, because the first match may be chance."""
 _FRAMES_IN_A_ROW = 3
-"""Frames of one kind that follow one another: chance makes no such chain."""
+"""Frames of one kind in a row that rule out chance."""
 _MOST_TAGS = 1000
 _ID3_HEADER, _ID3_FOOTER_FLAG, _APE_HEADER = 10, 0x10, 32
 
@@ -37,7 +37,7 @@ _WAV_MARKS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _FRAME = re.compile(rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff])")
 _LAYERS = {3: 1, 2: 2, 1: 3}
 _MPEG_1 = 3
-# kbit/s by MPEG-1 or not, and layer; ISO 11172-3 and 13818-3
+# kbit/s by version (True for MPEG-1) and layer; ISO 11172-3 and 13818-3
 _BIT_RATES = {
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -55,12 +55,12 @@ class Start:
 
     kind: str  # "wav" or "mp3"
     position: int
-    endless: bool = False  # whether what the file says of its length is of no use
+    endless: bool = False  # True if the length stated in the file is wrong
     big_endian: bool = False
 
 
 def find_sound(file: BinaryIO) -> Start:
-    """Raises `InvalidAudio`, which names what the file is, when it is neither WAV nor MP3."""
+    """Finds the start of the sound. Raises `InvalidAudio`, which names the actual type, for other kinds of files."""
     position = 0
     for _ in range(_MOST_TAGS):
         head = _read(file, position, HEAD_BYTES)
@@ -68,21 +68,21 @@ def find_sound(file: BinaryIO) -> Start:
             return Start("wav", position, _is_unfinished(head), head[:4] == b"RIFX")
         junk = _tag_size(head)
         if not junk and (kind := kind_of(head)) and kind not in _BY_FRAMES:
-            raise wrong_type(_NOTHING if position and not head else kind)
+            raise unsupported_type(_NOTHING if position and not head else kind)
         junk = junk or _zeros(file, position)
-        if not junk or file.seek(0, os.SEEK_END) < position + junk:  # a tag may claim more than there is
+        if not junk or file.seek(0, os.SEEK_END) < position + junk:  # a tag may claim to be longer than the file
             return Start("mp3", position + _first_frame(_read(file, position, SCANNED_BYTES)))
         position += junk
-    raise wrong_type(_NOTHING)
+    raise unsupported_type(_NOTHING)
 
 
-def wrong_type(kind: Kind) -> InvalidAudio:
-    """The documented refusal, with what the file is and what to do."""
+def unsupported_type(kind: Kind) -> InvalidAudio:
+    """Return the documented error, with what the file is and what to do."""
     return InvalidAudio(ErrorCode.AUDIO_TYPE, WRONG_TYPE, EXPLANATION, **explain(kind, _RECORDING))
 
 
 def _is_unfinished(head: bytes) -> bool:
-    """Whether an RF64 or BW64 claims a length of 0. FFmpeg reads only other WAVs to their end then."""
+    """Returns whether an RF64 or BW64 file states a length of 0, which keeps FFmpeg from reading it to its end."""
     return head[12:16] == b"ds64" and head[28:36] == bytes(8)
 
 
@@ -92,7 +92,7 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tag_size(head: bytes) -> int:
-    """Bytes of the tag that `head` begins with, 0 for none."""
+    """Returns the size in bytes of the tag at the start of `head`, or 0 if there is none."""
     if head[:3] == b"ID3" and len(head) >= _ID3_HEADER and max(head[6:10]) < 0x80:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
         return _ID3_HEADER + size + (_ID3_HEADER if head[5] & _ID3_FOOTER_FLAG else 0)
@@ -104,7 +104,7 @@ def _tag_size(head: bytes) -> int:
 
 
 def _zeros(file: BinaryIO, position: int) -> int:
-    """How many there are from there on."""
+    """Returns how many zero bytes follow from `position` on."""
     file.seek(position)
     count = 0
     while block := file.read(SCANNED_BYTES):
@@ -116,23 +116,26 @@ def _zeros(file: BinaryIO, position: int) -> int:
 
 
 def _first_frame(data: bytes) -> int:
-    """Position of the first frame of layer III. Raises `InvalidAudio` when there is none."""
+    """Returns the position of the first layer III frame. Raises `InvalidAudio` if there is none."""
     if _is_adts(data):
-        raise wrong_type(AAC)
+        raise unsupported_type(AAC)
     for match in _FRAME.finditer(data):
         position = match.start()
         frame = _parse(data, position)
         if frame and (position == 0 or _is_chain(data, position)):
             if frame[0] != 3:
-                raise wrong_type(MPEG_1 if frame[0] == 1 else MPEG_2)
+                raise unsupported_type(MPEG_1 if frame[0] == 1 else MPEG_2)
             return position
     if data[:1] == b"\xff" and len(data) > 1 and data[1] & 0b1110_0110 == 0b1110_0010:
         return 0  # layer III, but damaged
-    raise wrong_type(_UNKNOWN)
+    raise unsupported_type(_UNKNOWN)
 
 
 def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:
-    """Layer, bytes and unchanging parts of the MPEG frame that begins there; None when there is none."""
+    """Parses the MPEG frame header at `position`: layer, size in bytes, and the bits that stay the same in all frames.
+
+    Returns None if there is no valid header.
+    """
     header = data[position : position + 4]
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
@@ -150,7 +153,7 @@ def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:
 
 
 def _is_chain(data: bytes, position: int) -> bool:
-    """Whether frames of one kind follow one another from there on."""
+    """Returns whether frames of one kind follow one another from `position` on."""
     first = frame = _parse(data, position)
     for _ in range(_FRAMES_IN_A_ROW - 1):
         if first is None or frame is None or frame[::2] != first[::2]:
@@ -161,7 +164,7 @@ def _is_chain(data: bytes, position: int) -> bool:
 
 
 def _is_adts(data: bytes) -> bool:
-    """Whether two frames of AAC follow one another."""
+    """Returns whether the data starts with two consecutive AAC frames."""
     position = 0
     for _ in range(2):
         header = data[position : position + 7]

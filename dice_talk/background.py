@@ -1,4 +1,4 @@
-"""Work that goes on in a thread of its own while its caller makes more of it."""
+"""Runs work in a background thread while the caller produces more of it."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 WAITING = 4
-"""Items at most: memory does not grow, and neither side waits for the other at every item."""
+"""Items that may wait. Limits memory, and still lets neither side wait for the other at every item."""
 
 
 class Background(Generic[T]):
-    """Calls `work` on one item after the other, in order. A context manager: at its end all is done.
+    """Calls `work` on one item after another, in order. A context manager: all items are done when the block ends.
 
-    After `work` has raised something, nothing more is worked on, and one of the next calls, or the end, raises it. When
-    the block itself ends with an exception, what waits is not done any more.
+    Once `work` has raised, no more items are processed, and one of the next calls or the end of the block raises the
+    error. If the block itself raises, waiting items are dropped.
     """
 
     def __init__(self, work: Callable[[T], object]) -> None:
@@ -25,7 +25,7 @@ class Background(Generic[T]):
         self._failed = False
 
     def __call__(self, item: T) -> None:
-        """Hands an item over; waits while too many wait already."""
+        """Hands over an item. Blocks while the queue is full."""
         if len(self._waiting) == WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._do, item))

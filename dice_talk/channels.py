@@ -1,4 +1,4 @@
-"""What becomes of several channels: at most two in the video, and one for the engine, in which nothing cancels."""
+"""Mixes several channels: at most two for the video, and one for speech models, in which nothing cancels."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Samples = NDArray[np.float32]
 Spectra = NDArray[np.complex128]
 
 _HALF = 0.5**0.5
-# What each place gives to the left and the right; ITU-R BS.775-4, and FFmpeg's for those that it does not name.
+# Gain of each position in the left and the right channel: ITU-R BS.775-4, and FFmpeg's values for other positions.
 _GAINS = {
     "FL": (1.0, 0.0),
     "FR": (0.0, 1.0),
@@ -24,7 +24,8 @@ _GAINS = {
     "FRC": (0.0, 1.0),
     "BC": (0.5, 0.5),
 }
-# Where a file does not say which channel is where; FFmpeg's guesses, but for three: it takes the third for a subwoofer.
+# Positions that are assumed if the file does not state them. As FFmpeg's, except for three channels, where FFmpeg takes
+# the third for a subwoofer.
 _USUAL_PLACES = {
     3: ("FL", "FR", "FC"),
     4: ("FL", "FR", "FC", "BC"),
@@ -35,20 +36,20 @@ _USUAL_PLACES = {
 }
 
 _FRAME, _HOP = 512, 256
-"""Samples at 16 kHz: 32 ms, within which speech stays what it is."""
+"""Samples at 16 kHz; a frame is 32 ms, in which speech hardly changes."""
 _FRAMES_AT_ONCE = 512
 _SILENT = 1e-3
-"""A channel whose peak lies 60 dB below that of the loudest has nothing to say."""
+"""A channel whose peak is 60 dB below the loudest one is considered silent."""
 _SAME = 1e-4
-"""Channels that differ by less are one."""
+"""Channels that differ by less are considered identical."""
 _LEAD = 0.25
-"""Share of the loudest channel's amplitude from which on the leading channel's phase counts."""
+"""The leading channel sets the phase if its amplitude is at least this share of the loudest channel's."""
 
 
-def mix_down(sound: Samples, places: Sequence[str]) -> Samples:
-    """`(n, channels)` to at most two by the standard matrix, made quieter only where it would clip.
+def downmix(sound: Samples, places: Sequence[str]) -> Samples:
+    """Mixes `(n, channels)` down to at most two with the standard matrix. Lowers the level only if the mix would clip.
 
-    `places`: where each channel belongs, such as "FL".
+    `places`: the position of each channel, such as "FL".
     """
     channels = sound.shape[1]
     if channels <= 2:
@@ -63,10 +64,10 @@ def mix_down(sound: Samples, places: Sequence[str]) -> Samples:
     return mixed
 
 
-def one_voice(sound: Samples) -> Samples:
-    """`(n, channels)` at 16 kHz to `(n,)`: all that is said in any of them, whatever their phases.
+def to_mono(sound: Samples) -> Samples:
+    """Mixes `(n, channels)` at 16 kHz to `(n,)` so that everything said in any channel is heard, whatever the phases.
 
-    One channel, or several that are the same, stay what they are.
+    A single channel, or several identical ones, are returned unchanged.
     """
     peaks = np.abs(sound).max(axis=0, initial=0)
     sound = sound[:, peaks > _SILENT * peaks.max()]
@@ -80,7 +81,7 @@ def one_voice(sound: Samples) -> Samples:
 
 
 def _in_phase(sound: Samples) -> Samples:
-    """In each band and moment as loud as the loudest channel, in step with the one that leads."""
+    """Mixes with the loudest channel's amplitude in each band and frame, and the leading channel's phase."""
     leader = int(np.argmax(np.square(sound).sum(axis=0)))
     count = -(-len(sound) // _HOP) + 1
     padded = np.pad(sound, ((_HOP, (count + 1) * _HOP - _HOP - len(sound)), (0, 0)))
@@ -97,7 +98,7 @@ def _in_phase(sound: Samples) -> Samples:
 
 
 def _loudest(spectra: Spectra, leader: int) -> Spectra:
-    """`(frames, channels, bands)` to `(frames, bands)`."""
+    """Combines `(frames, channels, bands)` to `(frames, bands)`."""
     amplitudes = np.abs(spectra)
     chosen = amplitudes.argmax(axis=1, keepdims=True)
     loudest = np.take_along_axis(spectra, chosen, axis=1)[:, 0]

@@ -1,4 +1,4 @@
-"""What child processes that look at files have in common: their limits, and how they say what they found."""
+"""What the child processes that inspect files have in common: resource limits and the way they report."""
 
 import json
 import os
@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 
 MEMORY_BYTES = 4 << 30
-"""Address space: the largest picture allowed takes 150 MB a copy, and libraries map far more than they use."""
+"""Address space. The largest picture allowed takes 150 MB a copy, and libraries map far more than they use."""
 LOOK_EVERY_S = 1.0
 CPU_SECONDS = 15
-"""The largest picture decodes in 3 s here, 300 s of MP3 in less than 1 s; what takes longer was made to."""
+"""The largest picture decodes in 3 s here, and 300 s of MP3 in less than 1 s. A file that takes longer was made to do
+so.
+"""
 
 
 class End(StrEnum):
@@ -22,20 +24,20 @@ class End(StrEnum):
 
     DONE = "done"
     LIMIT = "limit"  # it ran out of memory or time, or a decoder crashed: the file is to blame
-    FAILED = "failed"  # the program does not work: an exception that nobody foresaw
-    KILLED = "killed"  # by somebody else
+    FAILED = "failed"  # an unexpected exception: the program is to blame
+    KILLED = "killed"  # by another process or a person
 
 
 def confine() -> None:
-    """Limits this process before it opens a file that may be hostile."""
-    end_with_parent()
+    """Limits the resources of this process. Call before opening a file that may be hostile."""
+    exit_with_parent()
     limit(resource.RLIMIT_AS, MEMORY_BYTES)
     limit(resource.RLIMIT_CPU, CPU_SECONDS)
     limit(resource.RLIMIT_CORE, 0)
 
 
-def end_with_parent() -> None:
-    """Lets this process end soon after the one that started it: nobody would hear what it says."""
+def exit_with_parent() -> None:
+    """Makes this process exit soon after its parent, because nobody would read its output any more."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -47,7 +49,7 @@ def end_with_parent() -> None:
 
 
 def limit(kind: int, value: int) -> None:
-    """Lowers a limit of this process, where the system lets it: macOS knows no limit on the address space."""
+    """Lowers a limit of this process, if the system allows it: macOS has no limit on the address space."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -56,14 +58,14 @@ def limit(kind: int, value: int) -> None:
 
 
 def say(**facts: object) -> None:
-    """One JSON line to standard output, at once: what follows may not come to its end."""
+    """Writes one JSON line to standard output and flushes it, because later work may not get to its end."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
-def missing_files_told() -> Iterator[None]:
-    """Says which file was not there: whoever asked may have removed it meanwhile."""
+def report_missing_files() -> Iterator[None]:
+    """Reports the file if it is missing: the server may have removed it in the meantime."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,11 +1,11 @@
-"""A client of the service: submits tasks, waits for them and fetches their videos.
+"""A client of the service: submits tasks, waits for them and downloads the videos.
 
     from dice_talk.client import Client
 
     with Client() as client:
         client.render("portrait.jpg", "speech.wav", "result.mp4", emotion="happy")
 
-Needs `requests` and nothing that renders.
+Requires `requests`, but none of the packages that render.
 """
 
 import os
@@ -22,25 +22,26 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from dice_talk.atomic import atomic_path
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError
-from dice_talk.whole import written_whole
 
 SERVER_VARIABLE, SERVER = "DICE_TALK_SERVER", "http://localhost:8000"
 KEY_VARIABLE = "DICE_TALK_API_KEY"
-NEEDS_KEY = f"Whoever runs the server has one for you: set {KEY_VARIABLE} to it, or give it as --key (in Python, key=)."
+NEEDS_KEY = f"Ask the operator of the server for a key. Then set {KEY_VARIABLE}, or pass --key (in Python, key=)."
 RETRIES, BACKOFF_S = 5, 0.5
-"""Waits 0, 1, 2, 4 and 8 seconds, long enough for a server to be started anew; more where it says `Retry-After`."""
+"""Waits 0, 1, 2, 4 and 8 seconds, which is enough for a server to restart, or longer if the server sends `Retry-After`.
+"""
 TIMEOUT_S = 60.0
 _BUSY = (429, 503)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SLOWER = 0.2, 2.0, 1.3
 _PAUSE_PER_TASK_S = 0.2
-"""A server that asks for keys takes 600 requests a minute from each; this is half of that."""
+"""With API keys, a server allows 600 requests a minute for each key. This uses half of them."""
 _DOWNLOADS = 3
 _BLOCK = 1 << 16
 
 File = Path | str | bytes
-"""A path, or what the file holds."""
+"""A path, or the content of the file."""
 Data = TypeVar("Data")
 
 
@@ -56,7 +57,7 @@ class TaskCreated:
 
 @dataclass(frozen=True)
 class TaskState:
-    """A task as it stands. What a server does not tell has its default."""
+    """The state of a task. Fields that the server does not send have their defaults."""
 
     task_id: str
     status: str  # PENDING, PROCESSING, COMPLETED or FAILED
@@ -82,17 +83,17 @@ class TaskState:
     eta_seconds: Mapping[str, float] | None = None  # low, high
     cancelled: bool = False
     warnings: Sequence[Mapping[str, Any]] = ()  # code, message, blocking
-    visible_label: str | None = None  # what is drawn into the video
+    visible_label: str | None = None  # the label drawn into the video
 
     @property
     def ended(self) -> bool:
-        """Whether it will not change any more."""
+        """Whether the task is completed or failed."""
         return self.status in ("COMPLETED", "FAILED")
 
 
 @dataclass(frozen=True)
 class Health:
-    """Whether the service can take and render tasks."""
+    """Whether the service can accept and render tasks."""
 
     status: str  # healthy or unhealthy
     gpu_available: bool
@@ -112,7 +113,7 @@ class ClientError(DiceTalkError):
 
 
 class ServerUnreachable(ClientError):
-    """Nobody answers, or somebody who is no DICE-Talk server, also after all retries."""
+    """No DICE-Talk server answers, even after all retries."""
 
 
 class Refused(ClientError):
@@ -120,7 +121,7 @@ class Refused(ClientError):
 
     def __init__(self, status: int, code: ErrorCode, message: str, detail: str | None) -> None:
         super().__init__(code, message, detail)
-        self.status = status  # of HTTP
+        self.status = status  # HTTP status
 
 
 class KeyRefused(Refused):
@@ -136,7 +137,7 @@ class TaskNotFound(Refused):
 
 
 class TaskFailed(ClientError):
-    """The task ended without a video, in the words of the server."""
+    """The task failed. The message is the server's."""
 
     def __init__(self, state: TaskState) -> None:
         super().__init__(ErrorCode.known(state.error_code), state.message, state.detail)
@@ -145,11 +146,11 @@ class TaskFailed(ClientError):
 
 
 class NotInTime(ClientError):
-    """The task has not ended in the time given. It goes on at the server."""
+    """The task did not end within the timeout. It continues on the server."""
 
 
 class _Bearer(requests.auth.AuthBase):
-    """Sends the key. As a header of the session, it would give way to a password in ~/.netrc."""
+    """Sends the API key. As a header of the session it would be overridden by a password in ~/.netrc."""
 
     def __init__(self, key: str | None) -> None:
         self._key = key
@@ -161,10 +162,10 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class Client:
-    """Speaks to one server. A context manager; for one thread.
+    """A connection to one server. A context manager; use it in one thread only.
 
-    Every call is tried again when the connection fails and when the server is busy (503, 429), also the submission: all
-    tries carry the same `Idempotency-Key`. Raises `ClientError`.
+    Every request, including the submission, is retried if the connection fails or the server is busy (503, 429). All
+    attempts of a submission carry the same `Idempotency-Key`, so they create one task. Raises `ClientError`.
     """
 
     def __init__(
@@ -176,17 +177,17 @@ class Client:
         retries: int = RETRIES,
         backoff: float = BACKOFF_S,
     ) -> None:
-        """`server`, `key`: else from DICE_TALK_SERVER and DICE_TALK_API_KEY. `timeout`: seconds for each answer."""
+        """`server` and `key` default to DICE_TALK_SERVER and DICE_TALK_API_KEY. `timeout`: seconds per response."""
         self.server = (server or os.environ.get(SERVER_VARIABLE) or SERVER).rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
         self._session.auth = _Bearer(key or os.environ.get(KEY_VARIABLE))
         again = Retry(
             retries,
-            allowed_methods=None,  # all of them
+            allowed_methods=None,  # all methods
             status_forcelist=_BUSY,
             backoff_factor=backoff,
-            raise_on_status=False,  # the last answer has the server's words
+            raise_on_status=False,  # the last response carries the server's message
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=again))
@@ -202,11 +203,11 @@ class Client:
         self._session.close()
 
     def health(self) -> Health:
-        """How the service is."""
+        """Returns the health of the service."""
         return _filled(Health, self._call("GET", "/api/health"))
 
     def submit(self, portrait: File, speech: File, emotion: str = "happy", **options: object) -> TaskCreated:
-        """Starts a task. `options`: the further fields of the form, such as `fps=30`; None is left out."""
+        """Starts a task. `options`: further form fields, such as `fps=30`; None is left out."""
         given = {name: _field(value) for name, value in options.items() if value is not None}
         answer = self._call(
             "POST",
@@ -218,15 +219,15 @@ class Client:
         return _filled(TaskCreated, answer)
 
     def status(self, task_id: str) -> TaskState:
-        """How a task stands."""
+        """Returns the state of a task."""
         return _filled(TaskState, self._call("GET", _path(task_id, "status")))
 
     def cancel(self, task_id: str) -> TaskState:
-        """Stops a task that waits or runs."""
+        """Cancels a task that is waiting or running."""
         return _filled(TaskState, self._call("POST", _path(task_id, "cancel")))
 
     def follow(self, *task_ids: str, timeout: float | None = None) -> Iterator[TaskState]:
-        """Each new state of each task, until all have ended or failed. `timeout`: seconds for all of them."""
+        """Yields each new state of each task until all have ended. `timeout`: seconds for all tasks together."""
         end = time.monotonic() + timeout if timeout is not None else float("inf")
         waiting: dict[str, TaskState | None] = dict.fromkeys(task_ids)
         pause = _FIRST_PAUSE_S
@@ -252,9 +253,9 @@ class Client:
     def wait(
         self, task_id: str, progress: Callable[[TaskState], None] | None = None, *, timeout: float | None = None
     ) -> TaskState:
-        """Waits until a task is completed, and tells `progress` each new state.
+        """Waits until a task is completed. Calls `progress` with each new state.
 
-        Raises `TaskFailed`, and `NotInTime` after `timeout` seconds.
+        Raises `TaskFailed`, or `NotInTime` after `timeout` seconds.
         """
         for state in self.follow(task_id, timeout=timeout):
             if progress:
@@ -264,14 +265,14 @@ class Client:
         return state
 
     def download(self, task_id: str, output: Path | str) -> Path:
-        """Fetches a finished video; a file of that name is replaced once all of it is there."""
+        """Downloads a finished video. An existing file is replaced once the download is complete."""
         path = Path(output)
-        with written_whole(path, replace=True) as part:
+        with atomic_path(path) as part:
             for left in reversed(range(_DOWNLOADS)):
                 try:
                     self._stream(_path(task_id, "download"), part)
                     break
-                except ServerUnreachable:  # cut off half-way, which the retries of requests do not cover
+                except ServerUnreachable:  # interrupted during the transfer, which the retries of requests do not cover
                     if not left:
                         raise
         return path
@@ -287,7 +288,7 @@ class Client:
         timeout: float | None = None,
         **options: object,
     ) -> TaskState:
-        """Submits, waits and downloads."""
+        """Submits a task, waits for it and downloads the video."""
         task = self.submit(portrait, speech, emotion, **options)
         state = self.wait(task.task_id, progress, timeout=timeout)
         self.download(task.task_id, output)
@@ -353,7 +354,7 @@ def _refusal(answer: requests.Response) -> Refused:
 
 
 def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
-    """A dataclass from what the server says; what is new there is passed over."""
+    """Fills a dataclass from a response. Ignores fields that the dataclass does not have."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:
         return kind(**{name: value for name, value in body.items() if name in known})

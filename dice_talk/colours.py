@@ -1,4 +1,4 @@
-"""What a picture's numbers mean as colours: ICC profiles, PNG's code points and its gamma, all brought to sRGB."""
+"""Converts a picture's colours to sRGB, as its ICC profile or a PNG's code points and gamma define them."""
 
 import io
 import struct
@@ -25,14 +25,14 @@ _PRIMARIES: Mapping[int, Chromaticities] = {
     11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
-"""By ColourPrimaries of ITU-T H.273."""
+"""Primaries by the ColourPrimaries numbers of ITU-T H.273."""
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _CURVE_POINTS = 4096
 _PQ_WHITE = 203 / 10_000
-"""Of PQ's 10 000 nits, what is white in a picture on paper (ITU-R BT.2408); what is brighter becomes white."""
+"""White on paper, as a share of PQ's 10 000 nits (ITU-R BT.2408). Anything brighter becomes white."""
 _USUAL_GAMMA = (0.43, 0.48)
-"""PNG's gAMA of files that are sRGB without saying so: 1 / 2.2 and what rounds to it."""
+"""Range of PNG's gAMA in which a file is taken for sRGB: 1 / 2.2 and the values that round to it."""
 
 Transfer = Callable[[Matrix], Matrix]
 
@@ -50,7 +50,7 @@ def _pq(x: Matrix) -> Matrix:
 
 
 def _hlg(x: Matrix) -> Matrix:
-    """ARIB STD-B67; 0.75 of the signal is white (ITU-R BT.2408)."""
+    """ARIB STD-B67. 75 % of the signal is white (ITU-R BT.2408)."""
 
     def light(signal: Matrix) -> Matrix:
         return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
@@ -63,7 +63,7 @@ def _power(gamma: float) -> Transfer:
 
 
 _TRANSFERS: Mapping[int, Transfer] = {
-    **dict.fromkeys((1, 6, 7, 11, 12, 13, 14, 15), _srgb),  # a camera's curve too: viewers show it so
+    **dict.fromkeys((1, 6, 7, 11, 12, 13, 14, 15), _srgb),  # a camera's curve too, because viewers show it this way
     4: _power(2.2),
     5: _power(2.8),
     8: _power(1.0),
@@ -71,13 +71,14 @@ _TRANSFERS: Mapping[int, Transfer] = {
     17: _power(2.6),
     18: _hlg,
 }
-"""By TransferCharacteristics of ITU-T H.273."""
+"""Curves by the TransferCharacteristics numbers of ITU-T H.273."""
 
 
 def profile_of(info: Mapping[Any, Any], cicp: bytes) -> bytes | None:
-    """The ICC profile that a picture's colours have, None where they are sRGB or nothing is known.
+    """Returns the ICC profile of a picture's colours, or None if they are sRGB or unknown.
 
-    A PNG's code points go before its profile, and that before gamma and chromaticities, as its specification says.
+    A PNG's code points take precedence over its profile, and the profile over gamma and chromaticities, as its
+    specification says.
     """
     if len(cicp) == 4 and cicp[0] in _PRIMARIES and cicp[1] in _TRANSFERS and cicp[2] == 0 and cicp[3] == 1:
         return _profile(_PRIMARIES[cicp[0]], _TRANSFERS[cicp[1]])
@@ -95,9 +96,10 @@ def profile_of(info: Mapping[Any, Any], cicp: bytes) -> bytes | None:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB through the profile; by Pillow's formulas without one, or where it is broken or of another kind of colours.
+    """Converts to sRGB through the profile. Uses Pillow's formulas if there is none or it cannot be used.
 
-    Relative colorimetric, with black point compensation: what sRGB has stays as it is, as browsers show it.
+    The intent is relative colorimetric with black point compensation: colours within sRGB stay as they are, as in
+    browsers.
     """
     if profile and profile[16:20] == b"RGB " and image.mode == "L":
         image = image.convert("RGB")
@@ -125,7 +127,10 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _to_xyz(primaries: Chromaticities) -> Matrix:
-    """Linear RGB to XYZ under D50, which profiles are in, `(3, 3)`. Raises `ValueError` for what are no colours."""
+    """Returns the matrix from linear RGB to XYZ under D50, the white of ICC profiles, `(3, 3)`.
+
+    Raises `ValueError` for impossible primaries.
+    """
     x, y = np.array(primaries[::2]), np.array(primaries[1::2])
     if (y < 0.001).any():
         raise ValueError("no colours")
@@ -137,7 +142,7 @@ def _to_xyz(primaries: Chromaticities) -> Matrix:
 
 
 def _profile(primaries: Chromaticities, transfer: Transfer) -> bytes | None:
-    """A matrix profile (ICC 2.4) of these colours, None for what are no colours."""
+    """Returns a matrix profile (ICC 2.4) of these colours, or None if the primaries are impossible."""
     try:
         matrix = _to_xyz(primaries)
     except (ValueError, np.linalg.LinAlgError):
@@ -160,7 +165,7 @@ def _xyz(values: Matrix) -> bytes:
 
 
 def _assembled(tags: Mapping[bytes, bytes]) -> bytes:
-    """Header, table of tags, and each different tag once."""
+    """Returns the header, the tag table and the data of all tags, storing equal data once."""
     places: dict[bytes, int] = {}
     at, body = 128 + 4 + 12 * len(tags), b""
     for data in tags.values():

@@ -1,4 +1,4 @@
-"""Finding faces: close-ups, people at a distance, and small faces in group photos."""
+"""Finds faces: close-ups, people at a distance, and small faces in group photos."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,17 +14,18 @@ from dice_talk.image import Pixels
 _CONFIDENCE = 0.5
 _SAME_FACE_IOU = 0.3
 _FOREHEAD = 0.12
-"""Share of its height by which a detection's box (brows to chin) grows upwards to take in the forehead."""
+"""Share of a detection's height (brows to chin) by which its box grows upwards to include the forehead."""
 _WORKING_SIDE = 1280
-"""Pixels; the networks look at 128 to 192 px, so larger pictures only cost time."""
+"""Pixels; the networks see 128 to 192 px, so larger pictures only cost time."""
 _TILE_SHARES = (1 / 2, 1 / 4)
-"""Sides of the enlarged tiles as shares of the picture's; neighbours overlap by half a tile."""
+"""Sides of the enlarged tiles as shares of the picture's. Neighbouring tiles overlap by half."""
 _MARGIN = 0.5
-"""Of each side, mirrored around a picture that a face may fill entirely."""
+"""Share of each side by which the picture is extended with its mirror image. Helps with a face that fills the picture.
+"""
 
 
 def load_detector() -> Detector:
-    """A detector with its two networks (near and far) loaded once. Not to be shared between threads."""
+    """Loads the networks for near and for far faces. The detector must not be shared between threads."""
     networks = face_models.near(_CONFIDENCE), face_models.far()
 
     def look(picture: Pixels) -> list[Box]:
@@ -34,8 +35,9 @@ def load_detector() -> Detector:
 
 
 def find_faces(picture: Pixels, look: Callable[[Pixels], list[Box]]) -> list[Box]:
-    """Faces in an RGB picture. `look` sees the whole picture first, then with margins, then enlarged tiles of it:
-    each view only when the ones before it showed nothing.
+    """Returns the faces in an RGB picture.
+
+    `look` is shown the whole picture, then the picture with margins, then enlarged tiles, until it finds a face.
     """
     scale = min(1.0, _WORKING_SIDE / max(picture.shape[:2]))
     whole = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -47,7 +49,8 @@ def find_faces(picture: Pixels, look: Callable[[Pixels], list[Box]]) -> list[Box
 
 
 View = tuple[Pixels, float, float, float]
-"""Pixels to look at, and how to come back to the whole picture: left, top, and pixels of it per pixel of the view."""
+"""Pixels to look at, and the way back to the whole picture: left, top, and pixels of the picture per pixel of the view.
+"""
 
 
 def _whole(picture: Pixels) -> Iterator[View]:
@@ -83,7 +86,7 @@ def _found(views: Iterator[View], look: Callable[[Pixels], list[Box]]) -> list[B
 
 
 def _distinct(boxes: list[Box]) -> list[Box]:
-    """Of boxes that show the same face the first one: `look` gives the most certain network's first."""
+    """Keeps the first of all boxes that show the same face: `look` returns the most certain network's first."""
     kept: list[Box] = []
     for box in boxes:
         if all(iou(box, other) < _SAME_FACE_IOU for other in kept):

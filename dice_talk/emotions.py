@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Emotion(StrEnum):
-    """Value: the name used by clients and by the emotion priors' file names."""
+    """The value is the name that clients use, and part of the emotion priors' file names."""
 
     CONTEMPT = "contempt"
     SAD = "sad"

@@ -1,4 +1,4 @@
-"""Face boxes and the geometry that follows from them: crop, output size. Pure arithmetic, shared by both engines."""
+"""Face boxes and the geometry derived from them: crop and output size. Pure arithmetic, shared by both engines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidOptions
 
 if TYPE_CHECKING:
-    from dice_talk.image import Pixels  # the service asks for sizes, and starts sooner without arrays
+    from dice_talk.image import Pixels  # the service only needs sizes, and starts faster without NumPy
 
 SIZE_STEP = 64
 """Pixels; the diffusion UNet halves its input six times."""
@@ -17,7 +17,7 @@ MAX_OUTPUT_SIDE = 4096
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels; right and bottom are exclusive."""
+    """A rectangle in pixels. Right and bottom are exclusive."""
 
     left: float
     top: float
@@ -26,43 +26,43 @@ class Box:
 
     @property
     def width(self) -> float:
-        """In pixels."""
+        """Width in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
-        """In pixels."""
+        """Height in pixels."""
         return self.bottom - self.top
 
     @property
     def area(self) -> float:
-        """In square pixels."""
+        """Area in square pixels."""
         return self.width * self.height
 
     @property
     def middle(self) -> tuple[float, float]:
-        """Column and row."""
+        """Column and row of the centre."""
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
-    def holds(self, point: tuple[float, float]) -> bool:
-        """Whether `point` (column, row) lies inside."""
+    def contains(self, point: tuple[float, float]) -> bool:
+        """Returns whether `point` (column, row) lies inside."""
         return self.left <= point[0] < self.right and self.top <= point[1] < self.bottom
 
 
 Detector = Callable[["Pixels"], list[Box]]
-"""Faces in an RGB picture `(H, W, 3)`, in any order; an empty list when there is none."""
+"""Returns the faces in an RGB picture `(H, W, 3)` in any order, or an empty list."""
 
 
 Face = TypeVar("Face")
 
 
 def largest(faces: list[Box]) -> list[Box]:
-    """The same faces, largest area first."""
+    """Sorts faces by area, largest first."""
     return sorted(faces, key=lambda box: box.area, reverse=True)
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union, 0 to 1."""
+    """Returns the intersection over union, 0 to 1."""
     width = min(a.right, b.right) - max(a.left, b.left)
     height = min(a.bottom, b.bottom) - max(a.top, b.top)
     shared = max(width, 0) * max(height, 0)
@@ -70,7 +70,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def choose(faces: Sequence[Face], index: int) -> Face:
-    """The face that `face_index` means; `faces` holds at least one, largest first. Raises `InvalidOptions`."""
+    """Returns the face with this `face_index` from `faces`, sorted by size and not empty. Raises `InvalidOptions`."""
     if index < len(faces):
         return faces[index]
     count, last = ("1 face", "0") if len(faces) == 1 else (f"{len(faces)} faces", f"0 to {len(faces) - 1}")
@@ -86,10 +86,10 @@ def choose(faces: Sequence[Face], index: int) -> Face:
 
 
 def crop_square(face: Box, expand_ratio: float, width: int, height: int) -> tuple[int, int, int, int]:
-    """The square (left, top, right, bottom) to cut from a picture of `width` x `height` around `face`.
+    """Returns the square (left, top, right, bottom) to cut around `face` from a picture of `width` x `height`.
 
-    The face box grows by `expand_ratio` of its size on every side and is clamped to the picture. The largest square
-    in it slides along the longer side towards the face's centre, by at most half of what is left over.
+    The face box grows by `expand_ratio` of its size on every side and is clamped to the picture. The largest square in
+    it is moved along the longer side towards the centre of the face as far as the box allows.
     """
     left = max(face.left - expand_ratio * face.width, 0)
     top = max(face.top - expand_ratio * face.height, 0)
@@ -102,13 +102,15 @@ def crop_square(face: Box, expand_ratio: float, width: int, height: int) -> tupl
 
 
 def _slide(start: float, stop: float, side: float, centre: float) -> float:
-    """Where a stretch of `side` begins within [start, stop] when its middle is to be near `centre`."""
+    """Returns the start of the interval of length `side` in [start, stop] whose middle is nearest to `centre`."""
     return min(max(centre - side / 2, start), stop - side)
 
 
 def output_size(width: int, height: int, min_resolution: int) -> tuple[int, int]:
-    """Width and height of the video for a picture of `width` x `height`: its shorter side becomes `min_resolution`,
-    then both are rounded to multiples of 64 (half to even, as published). Raises `InvalidOptions` above 4096 pixels.
+    """Returns width and height of the video for a picture of `width` x `height`.
+
+    The shorter side becomes `min_resolution`, then both are rounded to multiples of 64 (half to even, as in the
+    published code). Raises `InvalidOptions` if a side exceeds 4096 pixels.
     """
     scale = min_resolution / min(width, height)
     size = round(width * scale / SIZE_STEP) * SIZE_STEP, round(height * scale / SIZE_STEP) * SIZE_STEP

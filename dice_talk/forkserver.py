@@ -1,12 +1,12 @@
-"""Forks a process for each look at files, with its imports done: `python -m dice_talk.forkserver MODULE...`.
+"""Forks a child for each inspection, with all imports done: `python -m dice_talk.forkserver MODULE...`.
 
-A look at small files takes a few milliseconds, but Python's start and the imports take 50 times as long. This process
-imports the modules once, then waits. Standard input is a Unix socket that brings the descriptor of another one for each
-look. On that comes the request, a JSON line with the module and its arguments; back go the JSON lines that the module's
-`main` prints, and last `{"ended": ...}`, an `End`. When its other end is closed, the child is killed; at the end of
-standard input, all are, and this process ends.
+Inspecting small files takes a few milliseconds, but starting Python and importing takes 50 times as long. This process
+imports the modules once and then waits. Standard input is a Unix socket that brings the descriptor of another socket
+for each inspection. The request on that socket is a JSON line with the module and its arguments. The response is what
+the module's `main` prints as JSON lines, and finally `{"ended": ...}` with an `End`. When the client closes the socket,
+its child is killed. At the end of standard input all children are killed and this process exits.
 
-It never starts a thread: of a process with threads, a fork copies only one, and locks that others hold stay locked.
+It never starts a thread: a fork copies only one of them, and locks that the others hold would stay locked.
 """
 
 import gc
@@ -32,19 +32,21 @@ WITH_A_FILE = (
     "av.subtitles.stream",
     "numpy.ma",
 )
-"""What Pillow, PyAV and numpy import with the first file, which would be every file of a process that has just begun:
-30 ms, where the work takes 15.
+"""Modules that Pillow, PyAV and numpy import when they read their first file. In a new process every file is the first,
+and the imports take 30 ms where the work takes 15.
 """
 OUT_OF_MEMORY = 71
-"""Exit code."""
+"""Exit code of a child that ran out of memory."""
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-"""Sent by somebody else: the system when memory runs out, or a person. A decoder that crashes gets others."""
+"""Signals that come from outside: from the system when memory runs out, or from a person. A decoder that crashes gets
+others.
+"""
 ROUNDING = 0.9
-"""The system counts a process's time for the limit more coarsely than for the one who waits for it."""
+"""Tolerance for the CPU time, which the system measures more coarsely for the limit than for the parent."""
 
 
-class ForkServer:
-    """Forks children and tells how they ended."""
+class ForkServerProcess:
+    """Forks children and reports how they ended."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -56,7 +58,7 @@ class ForkServer:
         signal.set_wakeup_fd(self._waker.fileno())
 
     def serve(self) -> None:
-        """Until the control socket is closed."""
+        """Serves requests until the control socket is closed."""
         while True:
             waiting = [self._control, self._woken, *self._children.values()]
             ready = select.select(waiting, [], [])[0]
@@ -64,7 +66,7 @@ class ForkServer:
                 self._woken.recv(4096)
                 self._reap()
             for pid, connection in self._children.items():
-                if connection in ready:  # nothing is sent after the request, so this is its end
+                if connection in ready:  # nothing follows the request, so the client has closed the connection
                     kill(pid)
             if self._control in ready and not self._accept():
                 break
@@ -73,17 +75,17 @@ class ForkServer:
             os.waitpid(pid, 0)
 
     def _accept(self) -> bool:
-        """Starts the look that the control socket brings. False at its end."""
+        """Starts the inspection that the control socket brings. Returns False at its end."""
         byte, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
         if not byte:
             return False
-        if not descriptors:  # this process has no room for one: the one who waits sees the connection's end
+        if not descriptors:  # too many open files here: the client sees its connection end
             return True
         connection = socket.socket(fileno=descriptors[0])
         request = _receive_line(connection)
         try:
             pid = os.fork() if request else None
-        except OSError:  # no more processes: the one who waits sees the connection's end
+        except OSError:  # too many processes: the client sees its connection end
             traceback.print_exc()
             pid = None
         if pid == 0:
@@ -95,10 +97,10 @@ class ForkServer:
         return True
 
     def _become_child(self, request: bytes, connection: socket.socket) -> NoReturn:
-        """With nothing of this process but its modules and standard error."""
+        """Turns the forked process into a child that keeps nothing but the modules and standard error."""
         code = 1
         try:
-            os.setsid()  # one group to kill
+            os.setsid()  # its own process group, so that it can be killed as one
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.dup2(connection.fileno(), 1)
@@ -115,13 +117,13 @@ class ForkServer:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if not pid:
                 return
-            end = judge(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)
+            end = classify_end(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)
             with self._children.pop(pid) as connection, suppress(OSError):
-                connection.sendall(b'\n{"ended": "%s"}\n' % end.encode())  # the line before may be cut off
+                connection.sendall(b'\n{"ended": "%s"}\n' % end.encode())  # the line before may be incomplete
 
 
-def judge(code: int, seconds: float) -> End:
-    """How a child ended, from its exit code (negative: the signal) and the CPU time that it took."""
+def classify_end(code: int, seconds: float) -> End:
+    """Returns how a child ended, from its exit code (negative: a signal) and the CPU time it used."""
     if code == 0:
         return End.DONE
     if code > 0:
@@ -132,14 +134,14 @@ def judge(code: int, seconds: float) -> End:
 
 
 def kill(pid: int) -> None:
-    """Ends a child that was not waited for yet, and all of its group, which it may not lead yet."""
+    """Kills a child that has not been reaped, and its process group, if it has created one already."""
     for end in (os.kill, os.killpg):
         with suppress(ProcessLookupError):
             end(pid, signal.SIGKILL)
 
 
 def _receive_line(connection: socket.socket) -> bytes:
-    """Empty where the other end was closed before."""
+    """Reads a line. Returns an empty one if the client closed the connection first."""
     line = b""
     while not line.endswith(b"\n"):
         chunk = connection.recv(65536)
@@ -150,21 +152,21 @@ def _receive_line(connection: socket.socket) -> bytes:
 
 
 def _run(module: str, *arguments: str) -> int:
-    """As `python -m module arguments`. Gives the exit code."""
+    """Runs a module like `python -m module arguments` and returns the exit code."""
     sys.argv = [module, *arguments]
     try:
         sys.modules[module].main()
         sys.stdout.flush()
     except MemoryError:
         return OUT_OF_MEMORY
-    except BaseException:  # noqa: BLE001 - whatever it is, it must not run on into the loop of the parent
+    except BaseException:  # noqa: BLE001 - no error may reach the loop of the parent
         say(traceback=traceback.format_exc())
         return 1
     return 0
 
 
 def load(modules: Iterable[str]) -> None:
-    """Imports all that looks need."""
+    """Imports everything that inspections need."""
     for module in (*modules, *WITH_A_FILE):
         importlib.import_module(module)
 
@@ -173,9 +175,9 @@ def main() -> None:
     """Entry point."""
     load(sys.argv[1:])
     gc.collect()
-    gc.freeze()  # the collector would touch every object, and each child get a copy of all pages
+    gc.freeze()  # else the collector would touch all objects, and every child would copy all pages
     with socket.socket(fileno=os.dup(0)) as control:
-        ForkServer(control).serve()
+        ForkServerProcess(control).serve()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reading a portrait: any JPEG or PNG a person may send becomes plain 8-bit RGB."""
+"""Reading a portrait: turns any JPEG or PNG into plain 8-bit RGB."""
 
 import io
 from pathlib import Path
@@ -11,21 +11,21 @@ from dice_talk import kinds
 from dice_talk.colours import profile_of, to_srgb
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
-from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, Source, damaged, read_jpeg, read_png
+from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, StrippedImage, damaged, read_jpeg, read_png
 from dice_talk.kinds import EXPLANATION, HEAD_BYTES, Family, Kind, Use, explain, kind_of
 
 MAX_PIXELS = 50_000_000
-"""Above what phone cameras send (48 MP); a decoded picture then takes at most 150 MB."""
+"""More than phone cameras produce (48 MP). A decoded picture then takes at most 150 MB."""
 MAX_SCANS = 100
-"""Of a progressive JPEG: encoders write 10 to 14, the most patient optimisers 30."""
+"""Scans of a progressive JPEG. Encoders write 10 to 14 of them, the most thorough optimisers 30."""
 MAX_SCANNED = 2_000_000_000
-"""Pixels times scans: 40 scans of the largest picture. Each costs milliseconds of every megapixel even when empty."""
+"""Pixels times scans: 40 scans of the largest picture. Even an empty scan costs milliseconds per megapixel."""
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
 
 WRONG_TYPE = "Invalid image file type. Allowed types: ['image/jpeg', 'image/png']"
 _SHORTEST = 20
-"""Bytes; what is shorter is no picture but its beginning."""
+"""Bytes; a shorter file cannot be a complete picture."""
 _PORTRAIT = Use(
     "picture",
     "JPEG or PNG",
@@ -39,7 +39,7 @@ _PORTRAIT = Use(
 _UNKNOWN = Kind("none of the kinds known here", step="Open it in a picture viewer and save it as JPEG or PNG.")
 _CUT_OFF = Kind("only the beginning of a JPEG or PNG", step="Send the whole file.")
 _NO_PIXELS = b"\x55\xaa\x33\x0f\x66\x99" * 64
-"""A decoder that still waits for pixels decodes this to something, which differs from what it fills in by itself."""
+"""Decoded in place of missing pixels, this gives something other than the decoder's own fill."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,15 +50,15 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation."""
+"""The transposition that makes a picture upright, by its EXIF orientation."""
 
 Pixels = NDArray[np.uint8]
 
 
 def load_portrait(path: Path) -> Pixels:
-    """RGB pixels `(H, W, 3)` of a JPEG or PNG: upright (EXIF orientation), sRGB, alpha over white, 16 bit scaled to 8.
+    """Returns RGB pixels `(H, W, 3)` of a JPEG or PNG: upright, in sRGB, alpha blended with white, 16 bits scaled to 8.
 
-    Raises `InvalidImage`, and `FileNotFoundError` as it is. Size and work are checked before anything is decoded.
+    Raises `InvalidImage` or `FileNotFoundError`. Size and decoding effort are checked before anything is decoded.
     """
     source = _read(path)
     _check_size(source.size)
@@ -70,13 +70,13 @@ def load_portrait(path: Path) -> Pixels:
         return np.asarray(_to_rgb(_upright(image), source.cicp))
     except (InvalidImage, MemoryError, ImportError):
         raise
-    except Image.DecompressionBombError as error:  # within a file whose header said less
+    except Image.DecompressionBombError as error:  # from a part of the file, whose header stated a smaller size
         raise _too_many("hundreds of millions") from error
-    except Exception as error:  # Pillow's words for broken files: OSError, SyntaxError, ValueError, TypeError...
+    except Exception as error:  # Pillow's errors for broken files: OSError, SyntaxError, ValueError, TypeError...
         raise damaged(INCOMPLETE) from error
 
 
-def _read(path: Path) -> Source:
+def _read(path: Path) -> StrippedImage:
     data = path.read_bytes()
     if len(data) >= _SHORTEST and data.startswith(PNG):
         return read_png(data)
@@ -93,8 +93,8 @@ def _decode(data: bytes) -> Image.Image:
     return image
 
 
-def _complete(image: Image.Image, source: Source) -> bool:
-    """Whether a JPEG without end marker has all its pixels: what is put behind them then changes none."""
+def _complete(image: Image.Image, source: StrippedImage) -> bool:
+    """Returns whether a JPEG without an end marker has all its pixels: then data appended to them changes none."""
     other = _decode(source.data[: -len(JPEG_END)] + _NO_PIXELS + JPEG_END)
     return bool(ImageChops.difference(image, other).getbbox() is None)
 
@@ -133,7 +133,7 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _check_scans(source: Source) -> None:
+def _check_scans(source: StrippedImage) -> None:
     decoded = 1 if source.ended else 2  # times; see `_complete`
     most = min(MAX_SCANS, MAX_SCANNED // (source.size[0] * source.size[1] * decoded))
     if source.scans > most:
@@ -147,10 +147,10 @@ def _check_scans(source: Source) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held. `ImageOps.exif_transpose` would also rewrite the EXIF data, and trip over broken ones."""
+    """Turns the picture upright. `ImageOps.exif_transpose` would also rewrite EXIF data, and fail on broken ones."""
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - whatever is wrong with what is said about the pixels, they are still good
+    except Exception:  # noqa: BLE001 - the pixels are good even if the EXIF data are broken
         turn = None
     return image if turn is None else image.transpose(turn)
 
@@ -163,6 +163,6 @@ def _to_rgb(image: Image.Image, cicp: bytes) -> Image.Image:
         rgba = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
         alpha, plain = rgba.getchannel("A"), rgba.convert("L" if image.mode in ("L", "LA") else "RGB")
         white = Image.new("RGB", rgba.size, "white")
-        white.paste(to_srgb(plain, profile), mask=alpha)  # a third of the time of `Image.alpha_composite`
+        white.paste(to_srgb(plain, profile), mask=alpha)  # takes a third of the time of `Image.alpha_composite`
         return white
     return to_srgb(image.convert("RGB") if image.mode == "P" else image, profile)

@@ -1,7 +1,7 @@
-"""The parts of a JPEG or PNG file, looked through before anything is decoded.
+"""Scans the parts of a JPEG or PNG file before anything is decoded.
 
-What does not matter for the pixels is left out, so that damage in it can't matter either; and the work of decoding
-is bounded, for small files can ask for much.
+Parts that do not affect the pixels are dropped, so damage in them does no harm. The decoding effort is limited too,
+because even small files can demand much of it.
 """
 
 import re
@@ -15,7 +15,7 @@ from dice_talk.errors import InvalidImage
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 MAX_SEGMENTS = 20_000
-"""Of a JPEG. A profile of 4 MB takes 64."""
+"""Segments of a JPEG. A colour profile of 4 MB takes 64."""
 MAX_TEXTS = 1000
 UNDECODABLE = "The image can't be decoded"
 INCOMPLETE = "The file is damaged or incomplete. Send a whole JPEG or PNG."
@@ -23,18 +23,18 @@ _ANOTHER = "Save it anew as an ordinary 8-bit JPEG or PNG."
 
 
 @dataclass(frozen=True)
-class Source:
-    """A picture's file without what does not matter."""
+class StrippedImage:
+    """A picture's file without the parts that do not affect its pixels."""
 
     data: bytes
-    size: tuple[int, int]  # as stored
-    ended: bool  # whether its end marker was there
+    size: tuple[int, int]  # as stored, before turning it upright
+    ended: bool  # whether the end marker was found
     scans: int = 1
-    cicp: bytes = b""  # four code points of ITU-T H.273, where a PNG has them
+    cicp: bytes = b""  # four code points of ITU-T H.273, if a PNG has them
 
 
 def damaged(detail: str) -> InvalidImage:
-    """A JPEG or PNG that can't be decoded."""
+    """Return the error for a JPEG or PNG that cannot be decoded."""
     return InvalidImage(ErrorCode.IMAGE_DAMAGED, UNDECODABLE, detail)
 
 
@@ -46,13 +46,14 @@ def _not_read(kind: str) -> InvalidImage:
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ONCE = (b"IHDR", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"PLTE", b"tRNS", b"eXIf")
-"""What is kept besides pixels, in the order that the specification asks for. Of several, the first counts."""
+"""Chunks that are kept besides the pixels, in the order required by the specification. Of duplicates, the first counts.
+"""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-"""Kept for Pillow to refuse where they are bombs, the first `MAX_TEXTS`."""
+"""Text chunks. Up to `MAX_TEXTS` are kept, so that Pillow rejects decompression bombs among them."""
 
 
-def read_png(data: bytes) -> Source:
-    """Keeps the chunks of the still picture; raises `InvalidImage` for a header without sense."""
+def read_png(data: bytes) -> StrippedImage:
+    """Keeps the chunks of the still picture. Raises `InvalidImage` if the header makes no sense."""
     size, about, texts, pixels, ended = (0, 0), dict[bytes, bytes](), list[bytes](), list[bytes](), False
     for number, (kind, body, whole) in enumerate(_chunks(data)):
         if number == 0:
@@ -62,14 +63,14 @@ def read_png(data: bytes) -> Source:
             break
         if kind == b"IDAT":
             pixels.append(body)
-        elif kind in _ONCE and (whole or kind[:1].isupper()):  # lower case: may be left out
+        elif kind in _ONCE and (whole or kind[:1].isupper()):  # lower case means optional
             about.setdefault(kind, body)
         elif kind in _TEXTS and whole and len(texts) < MAX_TEXTS:
             texts.append(_chunk(kind, body))
     cicp = about.pop(b"cICP", b"")
     header = b"".join(_chunk(kind, about[kind]) for kind in _ONCE if kind in about)
     still = b"".join([PNG, header, *texts, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")])
-    return Source(still, size, ended, cicp=cicp)
+    return StrippedImage(still, size, ended, cicp=cicp)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -77,7 +78,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Type, body and whether the checksum is right; a chunk that the file's end cuts off comes as far as it goes."""
+    """Yields type, body and whether the checksum is right. A chunk that is cut off is yielded as it is."""
     at = len(PNG)
     while at + 8 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -99,7 +100,7 @@ def _png_size(kind: bytes, body: bytes) -> tuple[int, int]:
 
 JPEG_END = b"\xff\xd9"
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""Of the fill bytes that may stand before it, all but the last belong to what precedes: `\\xff+` would be quadratic."""
+"""Matches only the last of several fill bytes before a marker, because `\\xff+` would take quadratic time."""
 _SOF, _SOS, _EOI = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
 _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
@@ -107,10 +108,10 @@ _HIERARCHICAL = "hierarchical JPEG"
 _NOT_READ = {0xC3: "lossless JPEG", **dict.fromkeys((0xC5, 0xC6, 0xC7), _HIERARCHICAL), 0xF7: "JPEG-LS picture"}
 
 
-def read_jpeg(data: bytes) -> Source:
-    """Keeps tables, frame and scans, and of the rest EXIF, the colour profile and Adobe's mark.
+def read_jpeg(data: bytes) -> StrippedImage:
+    """Keeps tables, frame and scans, and the EXIF, ICC and Adobe segments.
 
-    Raises `InvalidImage` for a header without sense.
+    Raises `InvalidImage` if the header makes no sense.
     """
     size, scans, parts, ended = (0, 0), 0, [b"\xff\xd8"], False
     for number, (marker, body) in enumerate(_segments(data)):
@@ -123,17 +124,17 @@ def read_jpeg(data: bytes) -> Source:
             size = _jpeg_size(marker, body)
         if marker == _SOS:
             scans += 1
-        if marker in _SOF or marker == _SOS or marker in _TABLES or _tells(marker, body):
+        if marker in _SOF or marker == _SOS or marker in _TABLES or _affects_pixels(marker, body):
             parts += [bytes((0xFF, marker)), body]
     if not scans or size == (0, 0):
         raise damaged(INCOMPLETE)
     if not ended:
         parts[-1] = parts[-1].rstrip(b"\xff")  # half a marker
-    return Source(b"".join([*parts, JPEG_END]), size, ended, scans=scans)
+    return StrippedImage(b"".join([*parts, JPEG_END]), size, ended, scans=scans)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and what follows it, its length and a scan's pixels too, up to the next marker."""
+    """Yields each marker with the bytes that follow it up to the next one, including the length and a scan's pixels."""
     at = 2
     while found := _NEXT_MARKER.search(data, at):
         marker, start = data[found.end() - 1], found.end()
@@ -159,7 +160,7 @@ def _jpeg_size(marker: int, body: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _tells(marker: int, body: bytes) -> bool:
-    """Whether a segment says what colours mean, or which side is up."""
+def _affects_pixels(marker: int, body: bytes) -> bool:
+    """Returns whether a segment affects colours or orientation."""
     starts = {0xE0: b"JFIF\0", 0xE1: b"Exif\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
     return marker in starts and body.startswith(starts[marker], 2)

@@ -1,9 +1,8 @@
-"""Checks a portrait and a recording in a process of its own: `python -m dice_talk.intake IMAGE AUDIO SECONDS [USED]`.
+"""Checks a portrait and a recording in a separate process: `python -m dice_talk.intake IMAGE AUDIO SECONDS [USED]`.
 
-Uploads are hostile until proven otherwise, so whatever decodes them for the first time may run out of memory, hang or
-crash without harm. Of the recording the first SECONDS are read; a video will use the first USED of them, else all. One
-JSON line per file goes to standard output, the image's first, and ends at the first refusal; then one with warnings,
-where there are any.
+Uploads are hostile until proven otherwise. Here a decoder may run out of memory, hang or crash without doing harm.
+Reads the first SECONDS of the recording; the video will use the first USED of them (default: all). Prints one JSON line
+for each file, the image first, and stops at the first error. Another line has the warnings, if there are any.
 """
 
 import sys
@@ -19,11 +18,11 @@ from dice_talk.speech_check import SILENT, is_silent
 
 
 def main() -> None:
-    """Entry point; exit code 0 also when a file is refused."""
+    """Entry point. The exit code is 0 even if a file is rejected."""
     image, audio = Path(sys.argv[1]), Path(sys.argv[2])
     seconds, used = float(sys.argv[3]), float(sys.argv[-1])
     confine()
-    priority.give_way(priority.INTAKE)
+    priority.lower_priority(priority.INTAKE)
     try:
         height, width, _ = load_portrait(image).shape
         say(width=width, height=height)

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes, whatever it was sent as."""
+"""Recognises the type of a file by its first bytes, regardless of its name or declared type."""
 
 import re
 import shlex
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 HEAD_BYTES = 4096
-"""Enough for every signature below, and for the codec's name in most Matroska files."""
+"""Bytes; enough for all signatures below, and for the codec's name in most Matroska files."""
 
 
 class Family(Enum):
-    """What can be done with a file of a kind."""
+    """Families of files for which the same advice applies."""
 
     PICTURE = auto()
     SOUND = auto()
@@ -30,8 +30,8 @@ class Kind:
 
     name: str  # "a WebP picture"
     family: Family = Family.OTHER
-    extension: str = ""  # with "[0]" for ImageMagick where there may be several pictures
-    step: str = ""  # to what is accepted, where it is not that of the family
+    extension: str = ""  # with "[0]" for ImageMagick if there may be several pictures
+    step: str = ""  # how to convert it, if that differs from the rest of its family
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Use:
 
     what: str  # "picture"
     formats: str  # "JPEG or PNG"
-    # One to it for each family, {file} being quoted for a shell. OTHER's is for families that have none here or below.
+    # How to get there from each family; {file} is quoted for a shell. OTHER is for families that have no entry here or
+    # below.
     steps: Mapping[Family, str]
-    stem: str  # of that name
+    stem: str  # of the file name used in that advice
 
 
 _STEPS = {
@@ -113,7 +114,7 @@ _MP4 = _video("an MP4 file (AAC as a rule)", "mp4")
 _NIST = _sound("a NIST SPHERE file", "sph")
 _PROGRAM = Kind("a program")
 
-# Position, bytes, kind; the first that fits counts. What is text throughout is in `_TEXTS`.
+# Position, bytes, kind; the first match counts. Kinds that are text throughout are in `_TEXTS`.
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\xff\xd8\xff", JPEG),
     (0, b"\x89PNG", PNG),
@@ -229,7 +230,7 @@ _BRANDS = (
 _BOXES = (b"moov", b"mdat", b"wide", b"moof", b"styp", b"skip", b"free")
 _MATROSKA_CODECS = ((b"A_OPUS", "Opus"), (b"A_VORBIS", "Vorbis"), (b"A_AAC", "AAC"), (b"A_PCM", "PCM"))
 _DNG_VERSION = (b"\x12\xc6\x01\0\x04\0\0\0", b"\xc6\x12\0\x01\0\0\0\x04")
-"""The tag that tells a DNG from another TIFF, in either byte order."""
+"""The tag that distinguishes a DNG from other TIFFs, in either byte order."""
 
 _TEXTS = (
     (re.compile(r"%PDF"), _PDF),
@@ -255,7 +256,7 @@ _MOSTLY = 0.9
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """The kind of a file that begins with `head` (`HEAD_BYTES` of it); None for the unknown."""
+    """Returns the kind of a file that starts with `head` (its first `HEAD_BYTES`), or None if it is unknown."""
     if not head:
         return EMPTY
     text = _decoded(head)
@@ -268,7 +269,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _container(head: bytes) -> Kind | None:
-    """Kinds that hold one of several codecs."""
+    """Recognises container formats, which may hold one of several codecs."""
     if head[:4] in (b"II*\0", b"MM\0*"):
         return _RAW if any(tag in head for tag in _DNG_VERSION) else _TIFF
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
@@ -283,7 +284,7 @@ def _container(head: bytes) -> Kind | None:
 
 
 def _branded(head: bytes) -> Kind:
-    """By the brand of an MP4 and its relatives, and where that only says "pictures", by the compatible ones."""
+    """Tells MP4 and its relatives apart by the brand, or by the compatible brands if it only says "pictures"."""
     brand, end = head[8:12], min(int.from_bytes(head[:4], "big"), 256)
     others = [head[at : at + 4] for at in range(16, end, 4)]
     if brand in (b"mif1", b"msf1", b"miaf"):
@@ -298,14 +299,14 @@ def _matroska(head: bytes) -> Kind:
 
 
 def _decoded(head: bytes) -> str | None:
-    """Text of any encoding; None for what is none."""
+    """Decodes text in any encoding. Returns None for binary data."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = head[: len(head) // 2 * 2].decode("utf-16", errors="replace")
         return None if "\ufffd" in text[:-1] or any(ord(c) < 32 and not c.isspace() for c in text) else text.lstrip()
     if head.translate(None, _CONTROL) != head:
         return None
     text = head.decode("utf-8-sig", errors="replace")
-    if "\ufffd" in text[:-1] and sum(byte < 0x80 for byte in head) < _MOSTLY * len(head):  # nor that of old computers
+    if "\ufffd" in text[:-1] and sum(byte < 0x80 for byte in head) < _MOSTLY * len(head):  # nor a legacy encoding
         return None
     return None if text == "\ufffd" else text.lstrip()
 

@@ -1,6 +1,6 @@
-"""Figures of a finished talking-head video, found by looking at its decoded frames with FaceMesh.
+"""Measures a finished talking-head video by running the face mesh over its decoded frames.
 
-As a process: `python -m dice_talk.measure IMAGE VIDEO FACE_INDEX CHECKPOINTS` says in one JSON line what it found.
+As a process: `python -m dice_talk.measure IMAGE VIDEO FACE_INDEX CHECKPOINTS` prints the results as one JSON line.
 """
 
 import sys
@@ -18,35 +18,40 @@ from numpy.typing import NDArray
 
 from dice_talk import priority
 from dice_talk.audio import SAMPLE_RATE, Samples
-from dice_talk.channels import one_voice
-from dice_talk.child import end_with_parent, missing_files_told, say
+from dice_talk.channels import to_mono
+from dice_talk.child import exit_with_parent, report_missing_files, say
 from dice_talk.diffusion.files import INSIGHTFACE
 from dice_talk.face import Box, largest
 from dice_talk.face_models import ALL_PARTS, LIPS, FaceMesh, load_mesh
 from dice_talk.image import Pixels, load_portrait
+from dice_talk.lite import topology as at
 
 Track = NDArray[np.float64]
 
 SMOOTHING = 5
-"""Frames over which gap and loudness are averaged before they are compared."""
+"""Frames over which lip gap and loudness are averaged before they are compared."""
 MAX_LAG = 12
-"""Frames."""
+"""Frames by which the lips may be early or late."""
 MOST_FRAMES = 720
-"""Looked at for a receipt, from the start: half a minute as a rule, and some ten seconds of work."""
+"""Frames from the start that are measured for a receipt: usually half a minute of video, and about ten seconds of work.
+"""
 DETECT_EVERY = 2
-"""Frames. A head moves little from one to the next, and looking for it in each would make a receipt take a sixth
-longer."""
+"""The detector runs on every second frame. A head moves little between frames, and running it on each would make a
+receipt take a sixth longer.
+"""
 COMPARED_FRAMES = 8
-"""Spread over those, for the likeness."""
+"""Frames, spread over the measured ones, whose identity is compared with the portrait."""
 _UNSEEN = np.full((478, 2), np.nan, np.float32)
-_LIPS, _FACE = (13, 14), (10, 152)
-_EYES = ((159, 145, 33, 133), (386, 374, 362, 263))
+_EYES = (
+    (at.LEFT_LID_TOP, at.LEFT_LID_BOTTOM, at.LEFT_EYE_OUTER, at.LEFT_EYE_INNER),
+    (at.RIGHT_LID_TOP, at.RIGHT_LID_BOTTOM, at.RIGHT_EYE_INNER, at.RIGHT_EYE_OUTER),
+)
 """Upper lid, lower lid and the two corners."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What FaceMesh sees in a video; `nan` where it finds no face. All per frame `(F,)`, in face heights."""
+class FaceTrack:
+    """What the face mesh finds in a video, per frame `(F,)` and in face heights; `nan` if it finds no face."""
 
     gap: Track
     eyes: Track
@@ -58,25 +63,26 @@ class Seen:
         return float(np.isfinite(self.gap).mean())
 
 
-def look(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> Seen:
-    """Every frame, or the first `most`. `parts`: of the face, at which the mesh takes a closer look."""
+def track_face(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> FaceTrack:
+    """Tracks the face through the first `most` frames, or all. `parts`: the parts that the mesh refines."""
     with av.open(str(video)) as container:
         frames = islice(container.decode(video=0), most)
-        points = np.stack(list(followed((_pixels(frame) for frame in frames), _mesh(parts))))
-    height = np.linalg.norm(points[:, _FACE[0]] - points[:, _FACE[1]], axis=1)
-    gap = np.linalg.norm(points[:, _LIPS[0]] - points[:, _LIPS[1]], axis=1) / height
-    return Seen(gap.astype(float), eye_openness(points).astype(float), points)
+        points = np.stack(list(track_landmarks((_pixels(frame) for frame in frames), _mesh(parts))))
+    height = np.linalg.norm(points[:, at.FOREHEAD] - points[:, at.CHIN], axis=1)
+    gap = np.linalg.norm(points[:, at.INNER_LIP_TOP] - points[:, at.INNER_LIP_BOTTOM], axis=1) / height
+    return FaceTrack(gap.astype(float), eye_openness(points).astype(float), points)
 
 
 def _pixels(frame: av.VideoFrame) -> Pixels:
-    """RGB `(H, W, 3)`."""
+    """Returns RGB `(H, W, 3)`."""
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def followed(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
-    """Landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` where there is no face.
+def track_landmarks(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
+    """Yields the landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` if there is no face.
 
-    The mesh looks at each picture on its own, where the detector saw the face at most `DETECT_EVERY` pictures ago.
+    The mesh treats each picture on its own, at the place where the detector last saw the face, at most `DETECT_EVERY`
+    pictures ago.
     """
     view = None
     for number, picture in enumerate(pictures):
@@ -88,8 +94,8 @@ def followed(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.
 
 
 def landmarks(picture: Pixels) -> NDArray[np.float32]:
-    """What FaceMesh sees in an RGB picture, `(478, 2)` in pixels; `nan` where it finds no face."""
-    return next(followed([picture], _mesh(ALL_PARTS)))
+    """Returns the landmarks in an RGB picture, `(478, 2)` in pixels; `nan` if there is no face."""
+    return next(track_landmarks([picture], _mesh(ALL_PARTS)))
 
 
 @cache
@@ -98,7 +104,7 @@ def _mesh(parts: Sequence[str]) -> FaceMesh:
 
 
 def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Height of both eyes' openings as a share of their width, the mean, `(...)` for `points (..., 478, 2)`."""
+    """Returns height over width of the eye openings, averaged over both eyes: `(...)` for `points (..., 478, 2)`."""
     ratios = []
     for eye in _EYES:
         top, bottom, left, right = (points[..., i, :] for i in eye)
@@ -107,8 +113,8 @@ def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return mean
 
 
-def sound_of(video: Path, seconds: float) -> Samples:
-    """The first `seconds` of a video's own sound as the engine hears it, from the moment of its first picture."""
+def read_sound(video: Path, seconds: float) -> Samples:
+    """Returns the first `seconds` of a video's sound, mixed and resampled as for the engines."""
     resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
     with av.open(str(video)) as container:
@@ -116,11 +122,11 @@ def sound_of(video: Path, seconds: float) -> Samples:
             if (frame.time or 0) > seconds:
                 break
             pieces += [part.to_ndarray().T.astype(np.float32, copy=False) for part in resampler.resample(frame)]
-    return one_voice(np.concatenate(pieces))[: round(seconds * SAMPLE_RATE)]
+    return to_mono(np.concatenate(pieces))[: round(seconds * SAMPLE_RATE)]
 
 
 def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
-    """Loudness of the sound under each frame, in sones up to a factor: amplitude to the power 0.6."""
+    """Returns the loudness of the sound under each frame, in sones up to a factor: amplitude to the power of 0.6."""
     edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
     padded = np.pad(samples.astype(np.float64), (0, max(0, edges[-1] - len(samples))))
     energy = [float(np.mean(padded[a:b] ** 2)) for a, b in pairwise(edges)]
@@ -129,7 +135,7 @@ def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
 
 
 def correlation(gap: Track, loudness: Track) -> tuple[float, int]:
-    """Best correlation of smoothed gap and loudness, and its lag in frames (positive: lips late)."""
+    """Returns the best correlation of smoothed lip gap and loudness, and its lag in frames (positive: lips late)."""
     count = min(len(gap), len(loudness))
     lips = _smooth(np.nan_to_num(gap[:count], nan=float(np.nanmean(gap))))
     sound = _smooth(loudness[:count])
@@ -146,34 +152,34 @@ def _smooth(values: Track) -> Track:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Of a finished video. None for what can't be measured; `why_not` says why."""
+class Measurements:
+    """Measurements of a finished video. None if something cannot be measured; `why_not` has the reasons."""
 
-    frames: int  # looked at, from the start
+    frames: int  # frames measured, from the start
     face_found_share: float
     lip_lag_frames: int | None  # positive: lips late
     lip_correlation: float | None
-    identity_similarity: float | None  # cosine, 1 for the same picture
+    identity_similarity: float | None  # cosine; 1 for the same picture
     why_not: list[str]
 
 
-def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measured:
-    """Looks at the first frames of a video that was made from an RGB portrait."""
-    seen = look(video, MOST_FRAMES, LIPS)
-    follow, no_follow = _lips_follow(video, seen)
-    likeness, no_likeness = _likeness(video, portrait, face_index, checkpoints, len(seen.gap))
-    return Measured(
+def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measurements:
+    """Measures the first frames of a video that was made from an RGB portrait."""
+    seen = track_face(video, MOST_FRAMES, LIPS)
+    sync, no_sync = _lip_sync(video, seen)
+    similarity, no_similarity = _similarity(video, portrait, face_index, checkpoints, len(seen.gap))
+    return Measurements(
         frames=len(seen.gap),
         face_found_share=round(seen.found, 4),
-        lip_lag_frames=follow[1] if follow else None,
-        lip_correlation=round(follow[0], 3) if follow else None,
-        identity_similarity=likeness,
-        why_not=[reason for reason in (no_follow, no_likeness) if reason],
+        lip_lag_frames=sync[1] if sync else None,
+        lip_correlation=round(sync[0], 3) if sync else None,
+        identity_similarity=similarity,
+        why_not=[reason for reason in (no_sync, no_similarity) if reason],
     )
 
 
-def _lips_follow(video: Path, seen: Seen) -> tuple[tuple[float, int] | None, str | None]:
-    """Correlation and lag, or why there are none."""
+def _lip_sync(video: Path, seen: FaceTrack) -> tuple[tuple[float, int] | None, str | None]:
+    """Returns correlation and lag, or the reason why there are none."""
     count = len(seen.gap)
     if count <= 2 * (SMOOTHING + MAX_LAG):
         return None, f"Lips and sound can't be compared in {count} frames"
@@ -181,16 +187,16 @@ def _lips_follow(video: Path, seen: Seen) -> tuple[tuple[float, int] | None, str
         return None, "Lips and sound can't be compared: no face was found in the video"
     with av.open(str(video)) as container:
         fps = round(container.streams.video[0].average_rate or 0)
-    loudness = loudness_per_frame(sound_of(video, count / fps), fps, count)
+    loudness = loudness_per_frame(read_sound(video, count / fps), fps, count)
     if not (np.nanstd(seen.gap) and np.std(loudness)):
         return None, "Lips and sound can't be compared: the sound or the mouth never changes"
     return correlation(seen.gap, loudness), None
 
 
-def _likeness(
+def _similarity(
     video: Path, portrait: Pixels, face_index: int, checkpoints: Path, count: int
 ) -> tuple[float | None, str | None]:
-    """Mean cosine between what insightface makes of the portrait's face and of the video's, or why there is none."""
+    """Returns the mean cosine of the embeddings of the portrait and of the video, or the reason why there is none."""
     models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
     if not models or not find_spec("insightface"):
         return None, "Identity can't be compared: this server has no insightface models"
@@ -216,7 +222,7 @@ def _likeness(
 
 
 def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | None:
-    """Of face number `index` of an RGB picture by size, of length 1; None when it is not found."""
+    """Returns the unit embedding of face number `index` by size in an RGB picture, or None if it is not found."""
     faces = {Box(*map(float, face.bbox)): face for face in app.get(np.ascontiguousarray(picture[..., ::-1]))}
     by_size = largest(list(faces))
     return faces[by_size[index]].normed_embedding if index < len(by_size) else None
@@ -225,9 +231,9 @@ def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | N
 def main() -> None:
     """Entry point."""
     image, video, face_index, checkpoints = sys.argv[1:]
-    end_with_parent()
-    priority.give_way(priority.MEASURE)
-    with missing_files_told():
+    exit_with_parent()
+    priority.lower_priority(priority.MEASURE)
+    with report_missing_files():
         portrait = load_portrait(Path(image))
         say(measured=asdict(measure(Path(video), portrait, int(face_index), Path(checkpoints))))
 

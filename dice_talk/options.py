@@ -1,6 +1,6 @@
-"""Every per-request option, once: name, type, bounds, default and meaning.
+"""All options of a request, defined once: name, type, bounds, default and meaning.
 
-The HTTP form, the OpenAPI document, the cache key and the result's metadata derive from `RenderOptions`.
+The HTTP form, the OpenAPI document, the cache key and the metadata of the result are derived from `RenderOptions`.
 """
 
 from enum import StrEnum
@@ -16,7 +16,7 @@ MAX_SEED = 2**31 - 1
 
 
 def _strict_bool(value: object) -> object:
-    """Only true, false, 1 and 0 (in any case) are booleans; pydantic alone would also take "yes" or "off"."""
+    """Accepts only true, false, 1 and 0 (in any case) as booleans. Pydantic alone would also accept "yes" or "off"."""
     if isinstance(value, str):
         words: dict[str, object] = {"true": True, "1": True, "false": False, "0": False}
         return words.get(value.strip().lower(), value if value.strip() == "" else "not a boolean")
@@ -24,7 +24,7 @@ def _strict_bool(value: object) -> object:
 
 
 def _plain_number(value: object) -> object:
-    """Python's own spelling of numbers, 2_4 for 24, is no number for anybody else."""
+    """Rejects Python's own number format, such as 2_4 for 24."""
     return "not a number" if isinstance(value, str) and "_" in value else value
 
 
@@ -35,11 +35,11 @@ Flag = Annotated[bool, BeforeValidator(_strict_bool)]
 
 
 LEFT_EMPTY: dict[str, JsonValue] = {"example": ""}
-"""Without it, Swagger UI fills an optional number in with its lowest value: a video of 0.1 s."""
+"""Without this, Swagger UI fills in the lowest value of an optional number, such as a video of 0.1 s."""
 
 
 class Quality(StrEnum):
-    """How much of the diffusion engine's work may be approximated to save time."""
+    """How far the diffusion engine may approximate to save time."""
 
     EXACT = "exact"
     BALANCED = "balanced"
@@ -47,7 +47,7 @@ class Quality(StrEnum):
 
 
 class RenderOptions(BaseModel):
-    """What a client may choose for one video. Bounds are inclusive."""
+    """The options of one video. Bounds are inclusive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,6 +97,6 @@ class RenderOptions(BaseModel):
 
 
 LOOKED_AT = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
-"""The options that change what a preflight finds."""
+"""The options that a preflight depends on."""
 TIMED = ("fps", "inference_steps", "quality")
-"""Those that beside them change how long rendering takes."""
+"""The options that, in addition, affect the rendering time."""

@@ -18,7 +18,7 @@ from dice_talk.face import Box, choose, crop_square, largest, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.models import Models, landmarks, load_models, no_face, usable
+from dice_talk.lite.models import FaceModels, landmarks, load_face_models, no_face, usable
 from dice_talk.measure import eye_openness
 from dice_talk.options import RenderOptions
 
@@ -60,16 +60,16 @@ class PortraitFacts:
 
 def check_faces(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]:
     """Check a portrait for an engine that can animate every detected face."""
-    return check_portrait(load_models(), picture, options, needs_landmarks=False)
+    return check_portrait(load_face_models(), picture, options, needs_landmarks=False)
 
 
 def check_landmarks(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]:
     """Check a portrait for an engine that needs a face's landmarks."""
-    return check_portrait(load_models(), picture, options, needs_landmarks=True)
+    return check_portrait(load_face_models(), picture, options, needs_landmarks=True)
 
 
 def check_portrait(
-    models: Models, picture: Pixels, options: RenderOptions, *, needs_landmarks: bool
+    models: FaceModels, picture: Pixels, options: RenderOptions, *, needs_landmarks: bool
 ) -> tuple[PortraitFacts, list[Advice]]:
     """Check a portrait. `needs_landmarks`: a face without them cannot be animated."""
     height, width = picture.shape[:2]

@@ -107,7 +107,7 @@ def main() -> None:
     """Run the check. Exit code 0 even if a file is refused."""
     engine, options, image, audio = sys.argv[1:]
     confine()
-    priority.give_way(priority.INTAKE)
+    priority.lower_priority(priority.INTAKE)
     wanted = RenderOptions.model_validate_json(options)
     try:
         if image != "-":

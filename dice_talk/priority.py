@@ -1,4 +1,4 @@
-"""How processes that have time give way to those that answer clients."""
+"""Process priorities: background work yields the CPU to the processes that answer clients."""
 
 import os
 from contextlib import suppress
@@ -6,15 +6,16 @@ from pathlib import Path
 
 ENGINE = 10
 INTAKE = 5
-"""Of the first look at an upload: a client waits for it, but others for less."""
+"""Niceness of the first check of an upload: a client waits for it, but others wait for faster answers."""
 MEASURE = 19
-"""Of looking at what is finished: it must not slow down what is not."""
+"""Niceness of measuring finished videos, which must not slow down unfinished ones."""
 
 
-def give_way(niceness: int) -> None:
+def lower_priority(niceness: int) -> None:
     """Lowers the priority of this process for good."""
     os.nice(niceness)
     if os.getsid(0) == os.getpid():
-        # Linux may share the cores out between sessions first, and then niceness counts only within each of them.
+        # Linux may divide the CPU between sessions first. Niceness then counts only within a session, so lower its own
+        # too.
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(niceness))

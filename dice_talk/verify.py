@@ -1,4 +1,4 @@
-"""Finds the labels of a video, in a process of its own: `python -m dice_talk.verify VIDEO`. One JSON line."""
+"""Finds the labels of a video in a separate process: `python -m dice_talk.verify VIDEO`. Prints one JSON line."""
 
 import sys
 from dataclasses import asdict
@@ -11,9 +11,9 @@ from dice_talk.labels import reading
 
 
 def main() -> None:
-    """Entry point; exit code 0 also when the file is refused."""
+    """Entry point. The exit code is 0 even if the file is rejected."""
     confine()
-    priority.give_way(priority.INTAKE)
+    priority.lower_priority(priority.INTAKE)
     try:
         say(labels=asdict(reading.read(Path(sys.argv[1]))))
     except DiceTalkError as error:

@@ -1,4 +1,4 @@
-"""Writing the finished file frame by frame with its labels, and reading back what it holds, or one picture of it.
+"""Writes the finished file frame by frame, with its labels, and reads back its properties or one picture.
 
 PyAV (FFmpeg's libraries inside a wheel) encodes in this process: no system ffmpeg, no shell, exact time stamps.
 """
@@ -30,20 +30,21 @@ from dice_talk.labels.boxes import moov_first
 from dice_talk.labels.stamp import Stamp
 
 CRF = "17"
-"""x264 quality: visually lossless for faces at these sizes."""
+"""x264 quality; visually lossless for faces at these sizes."""
 PRESET = "veryfast"
 TUNING = "chroma-qp-offset=-8"
-"""For x264: finer colours. Without it a closing lid keeps some of the eye's grey and red for as long as a blink lasts.
-"""
+"""Finer colours for x264. Without it, a closing lid keeps some of the eye's grey and red for the length of a blink."""
 POSTER_QUALITY = 85
 AUDIO_RATE = 48_000
-"""Hz; every player takes it, and no speech recording has more to keep."""
+"""Hz; every player supports it, and speech has nothing above it."""
 AUDIO_BITRATE = 128_000
-"""Of each channel."""
+"""Bits per second and channel."""
 AUDIO_CODER = "fast"
-"""FFmpeg's quantiser search: half the time of the default one, whose first second is poor in some recordings."""
+"""FFmpeg's quantiser search. It takes half the time of the default one, which gives some recordings a poor first
+second.
+"""
 _MOVFLAGS = "+faststart+use_metadata_tags"
-"""Without the latter, FFmpeg drops AIGC without a word: it is no field of iTunes'. See decision 0020."""
+"""Without use_metadata_tags, FFmpeg silently drops AIGC, which is not an iTunes field. See decision 0020."""
 _QUICKTIME = "com.apple.quicktime."
 _AAC_FRAME = 1024
 _LAYOUTS = {1: "mono", 2: "stereo"}
@@ -51,14 +52,14 @@ _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix
 
 
 def frame_count(seconds: float, fps: int) -> int:
-    """Frames that show `seconds` of video; even the shortest sound gets one."""
+    """Returns the number of frames that show `seconds` of video. Even the shortest sound gets one."""
     return max(1, round(seconds * fps))
 
 
 class VideoWriter:
-    """Encodes H.264 (yuv420p) and AAC into an MP4 that starts to play before it is downloaded whole.
+    """Encodes H.264 (yuv420p) and AAC into an MP4 that can be played while it is being downloaded.
 
-    A context manager. Memory does not grow with the length: sound is written up to the picture's time, frame by frame.
+    A context manager. Memory does not grow with the length, because sound is written up to the time of each frame.
     Sound and picture both last `frames / fps` seconds: the sound is cut or padded with silence.
     """
 
@@ -81,7 +82,7 @@ class VideoWriter:
         self.frames, self.fps, self._written, self._heard = frames, fps, 0, 0
         self._pieces = _pieces(sound, rate, _sound_length(frames, fps))
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": _MOVFLAGS})
-        comment = json.dumps({**metadata, "version": __version__, **labels.noted})
+        comment = json.dumps({**metadata, "version": __version__, **labels.comment_fields})
         for name, text in (("title", "DICE-Talk"), ("comment", comment)):
             self._container.metadata[name] = self._container.metadata[_QUICKTIME + name] = text
         self._container.metadata[AIGC] = labels.aigc
@@ -89,8 +90,8 @@ class VideoWriter:
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         self._video.options = {"crf": CRF, "preset": PRESET, "x264-params": TUNING}
         context = self._video.codec_context
-        context.thread_count = 1  # two tasks share the machine: threads of one would only wait for those of the other
-        self._reformatter = VideoReformatter()  # one of a frame's own would be set up anew for every frame
+        context.thread_count = 1  # two tasks share the machine, and more threads would only compete for it
+        self._reformatter = VideoReformatter()  # else every frame would set up its own
         context.time_base = Fraction(1, fps)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
@@ -114,7 +115,7 @@ class VideoWriter:
             xmp.append(self._path, self._labels.source_type)
 
     def write(self, frame: Pixels) -> None:
-        """Appends one RGB frame `(H, W, 3)`, with the visible label where there is to be one."""
+        """Appends one RGB frame `(H, W, 3)`, with the visible label if there is to be one."""
         frame = self._stamp.on(frame, self._written)
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(frame, format="rgb24"),
@@ -138,10 +139,10 @@ class VideoWriter:
 
 
 def _sound_length(frames: int, fps: int) -> int:
-    """Samples at 48 kHz beside so many frames: as long, or up to 5 ms shorter.
+    """Returns the number of samples at 48 kHz for so many frames: the same length, or up to 5 ms less.
 
-    The last AAC frame is filled up with silence. The file says so, yet some readers decode all of it: where that
-    silence would be longer than a picture, from 47 pictures a second on, the sound ends with the AAC frame before.
+    The last AAC frame is filled up with silence. The file says so, but some readers decode all of it. From 47 frames
+    per second on, this silence could be longer than a frame; then the sound ends with the AAC frame before.
     """
     length = round(frames / fps * AUDIO_RATE)
     begun = length % _AAC_FRAME
@@ -150,7 +151,7 @@ def _sound_length(frames: int, fps: int) -> int:
 
 
 def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:
-    """`sound` at 48 kHz in pieces for the encoder, `length` samples in all: cut, or padded with silence."""
+    """Yields `sound` at 48 kHz in pieces for the encoder, `length` samples in total: cut, or padded with silence."""
     stream = soxr.ResampleStream(rate, AUDIO_RATE, sound.shape[1], dtype="float32", quality="HQ")
     waiting = sound[:0]
     for start in range(0, length, _AAC_FRAME):
@@ -164,7 +165,7 @@ def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds, as found by reading it."""
+    """Properties of a video file, found by reading it."""
 
     container: str
     video_codec: str
@@ -182,14 +183,14 @@ class VideoInfo:
 
 
 def finish(job: RenderJob, result: RenderResult, engine: str) -> None:
-    """What comes after an engine: the signature, where there is to be one, and the check. Raises `RenderFailed`."""
+    """Finishes what an engine has rendered: signs the file if required, and verifies it. Raises `RenderFailed`."""
     if job.labels.signed:
         signature.sign(job.output, job.labels, job.image, engine, result.versions.get(f"{engine}-engine", ""))
     verify(job.output, result, job.labels)
 
 
 def probe(path: Path) -> VideoInfo:
-    """Reads streams and every packet, decoding nothing. Raises `RenderFailed` when it is no video with sound."""
+    """Reads streams and packets without decoding. Raises `RenderFailed` if the file is not a video with sound."""
     try:
         with av.open(str(path)) as container:
             video, audio = container.streams.video[0], container.streams.audio[0]
@@ -216,7 +217,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def verify(path: Path, promised: RenderResult, labels: Labels = UNNAMED) -> None:
-    """Raises `RenderFailed` unless the file holds what the engine says it made, and carries its labels."""
+    """Raises `RenderFailed` unless the file matches the engine's result and carries its labels."""
     info = probe(path)
     found = {
         "codecs": ((info.video_codec, info.audio_codec, info.pixel_format), ("h264", "aac", "yuv420p")),
@@ -237,14 +238,14 @@ def verify(path: Path, promised: RenderResult, labels: Labels = UNNAMED) -> None
 
 
 def poster(path: Path) -> bytes:
-    """The picture in the middle of a video, as a JPEG: at the start every face still looks like its portrait."""
+    """Returns the middle frame of a video as a JPEG. At the start, every face still looks like its portrait."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         middle = (stream.duration or 0) // 2
         container.seek(middle, stream=stream)  # to the last key frame before it
         for frame in container.decode(stream):
             if (frame.pts or 0) >= middle:
-                break  # where there is but one frame, that is the last
+                break  # if there is only one frame, it is the last one
         picture = frame.to_ndarray(format="rgb24")
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=POSTER_QUALITY)

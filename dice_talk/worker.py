@@ -145,7 +145,7 @@ def main() -> None:
     """Serve the engine that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    priority.give_way(priority.ENGINE)
+    priority.lower_priority(priority.ENGINE)
     name, checkpoints, *flags = sys.argv[1:]
     tuning = Tuning(**{FLAGS[flag]: True for flag in flags})
     serve(lambda: load_engine(name, Path(checkpoints), tuning))

@@ -6,7 +6,7 @@ import re
 import secrets
 
 from api.settings import Settings
-from api.storage.durable import write_atomically
+from dice_talk.atomic import atomic_write
 
 PREFIX = "whsec_"
 SECRET = re.compile(PREFIX + r"[A-Za-z0-9+/]{32,88}={0,2}")
@@ -25,7 +25,7 @@ def load_secret(settings: Settings) -> bytes:
     else:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, f"{show(secrets.token_bytes(SECRET_BYTES))}\n".encode(), mode=0o600)
+            atomic_write(file, f"{show(secrets.token_bytes(SECRET_BYTES))}\n".encode(), mode=0o600)
         text = file.read_text().strip()
     try:
         if not SECRET.fullmatch(text):

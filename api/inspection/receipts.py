@@ -15,8 +15,8 @@ from api.inspection.semaphore import FairSemaphore
 from api.schemas.labels import FoundLabels
 from api.schemas.receipt import Receipt, ReceiptInputs, ReceiptResult, ReceiptTimings, ReceiptWeights
 from api.settings import Settings
-from api.storage.durable import sha256_of
 from api.storage.files import RenderFiles, RenderPaths
+from api.storage.hashing import sha256_of
 from api.tasks.model import Render, Task
 from dice_talk.engines import weight_files, weights_of
 from dice_talk.errors import DiceTalkError

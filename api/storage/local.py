@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from api.settings import MEGABYTE, Settings, StartError
-from api.storage.durable import rename_durably, sha256_of, write_atomically
 from api.storage.files import Attempt, Kept, RenderPaths, Upload
+from api.storage.hashing import sha256_of
+from dice_talk.atomic import atomic_write, commit
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class LocalFiles:
 
     def accept(self, upload: Upload, render_id: str) -> None:
         """See `RenderFiles.accept`."""
-        rename_durably(upload.folder, self._folder(render_id))
+        commit(upload.folder, self._folder(render_id))
 
     def begin(self, render_id: str) -> Attempt:
         """See `RenderFiles.begin`."""
@@ -113,7 +114,7 @@ class LocalFiles:
     def commit(self, attempt: Attempt) -> str:
         """See `RenderFiles.commit`."""
         sha256 = sha256_of(attempt.output)
-        rename_durably(attempt.output, self._folder(attempt.render_id) / VIDEO)
+        commit(attempt.output, self._folder(attempt.render_id) / VIDEO)
         return sha256
 
     def abandon(self, attempt: Attempt) -> None:
@@ -151,7 +152,7 @@ class LocalFiles:
 
     def keep(self, render_id: str, kept: Kept, data: bytes) -> None:
         """See `RenderFiles.keep`."""
-        write_atomically(self._folder(render_id) / KEPT[kept], data)
+        atomic_write(self._folder(render_id) / KEPT[kept], data)
 
     def remove(self, render_id: str) -> bool:
         """See `RenderFiles.remove`."""

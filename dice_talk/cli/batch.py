@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from dice_talk.atomic import atomic_path
 from dice_talk.cli import codes
 from dice_talk.cli.options import ENGINE, JSON, Command, options_of
 from dice_talk.cli.screen import Bars, complain, explain, tell
@@ -22,7 +23,6 @@ from dice_talk.client import ServerUnreachable
 from dice_talk.errors import DiceTalkError, file_facts
 from dice_talk.kinds import HEAD_BYTES, Family, kind_of
 from dice_talk.options import RenderOptions
-from dice_talk.whole import written_whole
 
 STREAM = "-"
 _DECORATORS: tuple[Callable[[Any], Any], ...] = (
@@ -76,7 +76,7 @@ class Video:
     def place(self) -> Iterator[Path]:
         """Provide a path to write to. The file is moved to its destination once it is complete."""
         if self.output:
-            with written_whole(self.output, replace=self.force) as path:
+            with atomic_path(self.output, overwrite=self.force) as path:
                 yield path
             return
         with tempfile.TemporaryDirectory() as folder:

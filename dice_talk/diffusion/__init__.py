@@ -1,4 +1,4 @@
-"""The DICE-Talk engine: a portrait, speech and an emotion prior become frames by video diffusion.
+"""The DICE-Talk engine: renders a portrait, speech and an emotion prior to frames by video diffusion.
 
-This module imports nothing heavy, so that `doctor` and `download` run where torch is not installed.
+This module imports nothing heavy, so that `doctor` and `download` run even if torch is not installed.
 """

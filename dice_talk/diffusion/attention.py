@@ -1,7 +1,7 @@
-"""What the UNet's attention looks at, and how: the adapters, which the published network adds, and self-attention.
+"""The UNet's attention layers: self-attention, and the adapters that the published network adds.
 
-Conditions reach the processors through a context variable, so that several threads can share one set of weights, each
-with its own.
+Conditions reach the processors through a context variable, so that several threads can share one set of weights and
+still have their own conditions.
 """
 
 from collections.abc import Iterator
@@ -20,60 +20,60 @@ from torch.nn import functional
 ADAPTERS = 2
 """Audio and emotion, in the order of the published keys `to_k_ip.{0,1}`."""
 LEVELS = 4
-"""Resolutions inside the UNet; each has half the side of the one before."""
+"""Resolutions inside the UNet. Each has half the side of the previous one."""
 MAX_HEADS = 32768
-"""Side by side in one call. CUDA's attention kernels number them with 16 bits."""
+"""Limit for one call, because CUDA's attention kernels number heads with 16 bits."""
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Distinct tokens that frames point to, and their projections where they outlive one forward pass.
+    """Distinct tokens that frames refer to, and their cached projections.
 
-    `rows` (M, T, D). `keep`: the rows serve many forward passes, so K and V are computed once per layer and kept.
+    `rows` (M, T, D). `cache`: the rows serve many forward passes, so K and V are computed once per layer and cached.
     """
 
     rows: Tensor
-    keep: bool = False
+    cache: bool = False
     _projected: dict[nn.Linear, Tensor] = field(default_factory=dict, repr=False)
 
     def project(self, layer: nn.Linear) -> Tensor:
-        """`layer` on every row: (M, T, C)."""
+        """Applies `layer` to every row: (M, T, C)."""
         if layer in self._projected:
             return self._projected[layer]
         projected: Tensor = layer(self.rows)
-        if self.keep:
+        if self.cache:
             self._projected[layer] = projected
         return projected
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One source of tokens for every frame of every branch: row `index[b, f]` of the bank. `index` (B, F)."""
+    """Tokens from one source for every frame of every branch: row `index[b, f]` of the bank. `index` (B, F)."""
 
     bank: Bank
     index: Tensor
 
     def per_frame(self, layer: nn.Linear) -> Tensor:
-        """Projected by `layer`: (B*F, T, C)."""
+        """Returns the tokens projected by `layer`: (B*F, T, C)."""
         return self.bank.project(layer)[self.index.flatten()]
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean over the frames, which is what temporal layers attend to: (B, T, D). Computed once, for all layers."""
+        """Mean over the frames, which temporal layers attend to: (B, T, D). Computed once for all layers."""
         return self.bank.rows[self.index].mean(1)
 
     def of(self, branches: slice) -> "Tokens":
-        """Those of some branches only."""
+        """Returns the tokens of some branches."""
         return Tokens(self.bank, self.index[branches])
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """All that one forward pass is conditioned on, beside the latents.
+    """Everything that one forward pass is conditioned on besides the latents.
 
-    `image` has one token a frame, `adapters` (audio, emotion) have T. `pose` (N, C, h, w), N is 1 or F.
+    `image` has one token per frame, and `adapters` (audio, emotion) have T. `pose` (N, C, h, w) with N of 1 or F.
     `masks`: face mask by number of positions, each (1, h*w, 1); see `face_mask_levels`. `twins`: the last two of three
-    branches start from the same latents, so that all before the first adapters is the same in both.
+    branches start from the same latents, so everything before the first adapter is equal in both.
     """
 
     image: Tokens
@@ -83,7 +83,7 @@ class Conditions:
     twins: bool = False
 
     def of(self, branches: slice) -> "Conditions":
-        """Those of some guidance branches only."""
+        """Returns the conditions of some guidance branches."""
         audio, emotion = self.adapters
         image, adapters = self.image.of(branches), (audio.of(branches), emotion.of(branches))
         return replace(
@@ -95,13 +95,13 @@ _conditions: ContextVar[Conditions] = ContextVar("conditions")
 
 
 def current() -> Conditions:
-    """Of the forward pass that this thread is in."""
+    """Returns the conditions of this thread's forward pass."""
     return _conditions.get()
 
 
 @contextmanager
 def active(conditions: Conditions) -> Iterator[None]:
-    """Makes them this thread's."""
+    """Activates conditions for this thread within the block."""
     token = _conditions.set(conditions)
     try:
         yield
@@ -110,9 +110,10 @@ def active(conditions: Conditions) -> Iterator[None]:
 
 
 def face_mask_levels(mask: Tensor, height: int, width: int) -> dict[int, Tensor]:
-    """The face mask (1, 1, H, W) at every level's token grid, from latents of `height` x `width`: {h*w: (1, h*w, 1)}.
+    """Returns the face mask (1, 1, H, W) at the token grid of every level: {h*w: (1, h*w, 1)}.
 
-    Bicubic straight from full size without antialiasing: it overshoots [0, 1], as published (fact page, section 4).
+    `height` and `width` are those of the latents. As in the published code, each level is scaled bicubically from full
+    size without antialiasing, and the overshoot beyond [0, 1] is kept.
     """
     masks = {}
     for _ in range(LEVELS):
@@ -123,10 +124,11 @@ def face_mask_levels(mask: Tensor, height: int, width: int) -> dict[int, Tensor]
 
 
 class AdapterAttention(nn.Module):
-    """The processor of every `attn2`: attention to the image token, to the audio and to the emotion, summed.
+    """The processor of every `attn2`: attention to the image token, the audio and the emotion, summed.
 
-    The image context is one token: its softmax is 1, so that term is `to_v(token)` whatever the query. In temporal
-    layers the context is the window's mean, the same at all positions: K and V are computed once, not per position.
+    The image context is a single token, whose softmax is 1, so this term is `to_v(token)` for any query. In temporal
+    layers the context is the mean of the window and equal at all positions, so K and V are computed once and not per
+    position.
     """
 
     def __init__(self, context_width: int, width: int, temporal: bool) -> None:
@@ -136,33 +138,33 @@ class AdapterAttention(nn.Module):
         self.to_v_ip = nn.ModuleList(nn.Linear(context_width, width, bias=False) for _ in range(ADAPTERS))
 
     def forward(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """`hidden_states` (B*F, h*w, C) in spatial layers, (B*F, h*w, C) or (B*h*w, F, C) in temporal ones; the same
-        shape comes back.
+        """Returns the attention output in the shape of `hidden_states`.
 
-        The keyword arguments that diffusers passes (its own context and mask) have no meaning here.
+        `hidden_states` is (B*F, h*w, C) in spatial layers, and (B*F, h*w, C) or (B*h*w, F, C) in temporal ones. The
+        keyword arguments from diffusers (its own context and mask) are ignored.
         """
         return attend_to(attn, hidden_states, self.gather(attn, hidden_states.shape[1]))
 
-    def gather(self, attn: Attention, positions: int) -> "Gathered":
-        """What the active conditions hold for this layer."""
+    def gather(self, attn: Attention, positions: int) -> "AttentionInputs":
+        """Collects what the active conditions hold for this layer."""
         conditions = current()
         if self.temporal:
             pairs = [
                 (to_k(tokens.mean), to_v(tokens.mean))
                 for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
             ]
-            return Gathered(attn.to_v(conditions.image.mean), None, pairs)
+            return AttentionInputs(attn.to_v(conditions.image.mean), None, pairs)
         pairs = [
             (tokens.per_frame(to_k), tokens.per_frame(to_v))
             for tokens, to_k, to_v in zip(conditions.adapters, self.to_k_ip, self.to_v_ip, strict=True)
         ]
-        return Gathered(conditions.image.per_frame(attn.to_v), conditions.masks[positions], pairs)
+        return AttentionInputs(conditions.image.per_frame(attn.to_v), conditions.masks[positions], pairs)
 
 
-class Gathered(NamedTuple):
-    """All that an `attn2` attends to, as plain tensors. N is B*F in spatial layers, B in temporal ones.
+class AttentionInputs(NamedTuple):
+    """The inputs of an `attn2` as plain tensors. N is B*F in spatial layers and B in temporal ones.
 
-    `image` (N, 1, C); `mask` (1, h*w, 1), the face's, in spatial layers; of each adapter K and V (N, T, C).
+    `image` (N, 1, C); `mask` (1, h*w, 1), the face mask, in spatial layers; K and V (N, T, C) for each adapter.
     """
 
     image: Tensor
@@ -170,8 +172,8 @@ class Gathered(NamedTuple):
     adapters: list[tuple[Tensor, Tensor]]
 
 
-def attend_to(attn: Attention, hidden: Tensor, given: Gathered) -> Tensor:
-    """The output of an `attn2` for `hidden`; the same shape comes back."""
+def attend_to(attn: Attention, hidden: Tensor, given: AttentionInputs) -> Tensor:
+    """Returns the output of an `attn2` for `hidden`, in the same shape."""
     query = attn.to_q(hidden).view(len(given.image), -1, hidden.shape[-1])  # (N, positions, C)
     total = given.image
     for key, value in given.adapters:
@@ -182,45 +184,46 @@ def attend_to(attn: Attention, hidden: Tensor, given: Gathered) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Attention of `query` (B, N, C) to `key` and `value` (B, T, C), without materialising the weights."""
+    """Returns the attention of `query` (B, N, C) to `key` and `value` (B, T, C) without materialising the weights."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class SelfAttention:
-    """The processor of every `attn1` once its three projections are one; see `fuse`."""
+    """The processor of every `attn1` after its three projections have been fused; see `fuse_qkv`."""
 
     def __call__(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """Positions of one frame attend to each other: `hidden_states` (B*F, h*w, C); the same shape comes back."""
+        """Lets the positions of each frame attend to each other. `hidden_states` (B*F, h*w, C) keeps its shape."""
         return _attend_along(attn, hidden_states[:, :, None])[:, :, 0]
 
 
-class PositionBlock(BasicTransformerBlock):
-    """diffusers' spatial block, as a function of tensors alone: `compute` can be compiled."""
+class SpatialBlock(BasicTransformerBlock):
+    """diffusers' spatial block as a function of tensors alone, so that `compute` can be compiled."""
 
     def forward(self, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """`hidden_states` (B*F, h*w, C); the same shape comes back."""
-        hidden = hidden_states + self.attn1(self.norm1(hidden_states))  # with what twins share
+        """Applies the block. `hidden_states` (B*F, h*w, C) keeps its shape."""
+        hidden = hidden_states + self.attn1(self.norm1(hidden_states))  # computed once for both twins
         return self.compute(hidden, self.attn2.processor.gather(self.attn2, hidden.shape[1]))
 
-    def compute(self, hidden: Tensor, given: Gathered) -> Tensor:
-        """All after self-attention."""
+    def compute(self, hidden: Tensor, given: AttentionInputs) -> Tensor:
+        """Computes everything after self-attention."""
         hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
         return hidden + self.ff(self.norm3(hidden))
 
 
-class FrameBlock(TemporalBasicTransformerBlock):
-    """diffusers' temporal block, without moving frames next to each other and back: only its attention cares where
-    they are. `compute` can be compiled.
+class TemporalBlock(TemporalBasicTransformerBlock):
+    """diffusers' temporal block without the two transpositions between frames and positions.
+
+    Only its attention depends on the layout. `compute` can be compiled.
     """
 
     def forward(self, hidden_states: Tensor, num_frames: int, **_unused: Any) -> Tensor:
-        """`hidden_states` (B*F, h*w, C); the same shape comes back."""
+        """Applies the block. `hidden_states` (B*F, h*w, C) keeps its shape."""
         given = self.attn2.processor.gather(self.attn2, hidden_states.shape[1])
         return self.compute(hidden_states, given, num_frames)
 
-    def compute(self, hidden: Tensor, given: Gathered, num_frames: int) -> Tensor:
-        """All of it."""
+    def compute(self, hidden: Tensor, given: AttentionInputs, num_frames: int) -> Tensor:
+        """Computes the whole block."""
         hidden = hidden + self.ff_in(self.norm_in(hidden))
         frames = self.norm1(hidden).unflatten(0, (-1, num_frames))
         hidden = hidden + _attend_along(self.attn1, frames).flatten(0, 1)
@@ -228,11 +231,11 @@ class FrameBlock(TemporalBasicTransformerBlock):
         return hidden + self.ff(self.norm3(hidden))
 
 
-def fuse(attn: Attention) -> None:
-    """Makes query, key and value of a self-attention one matrix product, which reads its input once.
+def fuse_qkv(attn: Attention) -> None:
+    """Fuses query, key and value of a self-attention into one matrix product, which reads its input once.
 
-    Rows are in the order (head, q | k | v, width of a head): so the heads of neighbouring places are evenly spaced, and
-    attention along frames reads them where they lie.
+    Rows are in the order (head, q | k | v, width of a head). This spaces the heads of neighbouring positions evenly,
+    and attention along frames can read them in place.
     """
     three = (attn.to_q, attn.to_k, attn.to_v)
     weight = torch.stack([layer.weight.unflatten(0, (attn.heads, -1)) for layer in three], 1).flatten(0, 2)
@@ -244,7 +247,7 @@ def fuse(attn: Attention) -> None:
 
 
 def _attend_along(attn: Attention, hidden: Tensor) -> Tensor:
-    """`hidden` (B, T, P, C): at each of P places, its T attend to each other. The same shape comes back."""
+    """Lets the T entries at each of P positions attend to each other. `hidden` (B, T, P, C) keeps its shape."""
     qkv = attn.to_qkv(hidden).unflatten(-1, (attn.heads, 3, -1)).flatten(2, 3)  # (B, T, P*heads, 3, d)
     places = qkv.transpose(1, 2).split(MAX_HEADS, 1)
     parts = [functional.scaled_dot_product_attention(*part.unbind(3)).transpose(1, 2) for part in places]
@@ -254,9 +257,9 @@ def _attend_along(attn: Attention, hidden: Tensor) -> Tensor:
 
 
 def share_between_twins(module: nn.Module) -> None:
-    """Makes `module` work once on what the last two guidance branches have in common; see `Conditions.twins`.
+    """Makes `module` compute only once what the last two guidance branches have in common; see `Conditions.twins`.
 
-    All its inputs and its output have the branches in their first dimension.
+    The first dimension of all its inputs and of its output is that of the branches.
     """
 
     def without_the_last(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -272,5 +275,5 @@ def share_between_twins(module: nn.Module) -> None:
 
 
 def _first_two(value: Any) -> Any:
-    """Of three branches."""
+    """Returns the first two of three branches."""
     return value[: len(value) // 3 * 2] if isinstance(value, Tensor) else value

@@ -179,7 +179,7 @@ def unet(config: Config, state: State) -> DiceTalkUNet:
     with _described_by(files.UNET_CONFIG):
         with torch.device("meta"):
             module = build_unet(config)
-        return load_strictly(module, state, files.UNET).streamline()
+        return load_strictly(module, state, files.UNET).optimise_for_inference()
 
 
 def vae(config: Config, state: State) -> AutoencoderKLTemporalDecoder:

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dice_talk.atomic import atomic_write
+
 CHECKSUMS = "checksums.json"
 _BLOCK = 1 << 20
 
@@ -38,6 +40,4 @@ def checksums(folder: Path) -> dict[str, Checksum]:
 def note(folder: Path, path: str, checksum: Checksum) -> None:
     """Note the checksum of a file that was downloaded."""
     noted = {name: asdict(entry) for name, entry in {**checksums(folder), path: checksum}.items()}
-    part = folder / (CHECKSUMS + ".part")
-    part.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")
-    part.replace(folder / CHECKSUMS)
+    atomic_write(folder / CHECKSUMS, (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode())

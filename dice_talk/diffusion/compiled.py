@@ -1,6 +1,6 @@
-"""The UNet for a GPU that renders much: its blocks through torch.compile, its weights as tensor cores read them.
+"""Optimises the UNet for a GPU that renders a lot: compiled blocks, and weights in the layout of tensor cores.
 
-Norms, activations and sums become few kernels instead of many. Off by default: it takes minutes at the start.
+Norms, activations and sums are fused into few kernels. Off by default, because compiling takes minutes at startup.
 """
 
 import logging
@@ -12,28 +12,28 @@ import torch
 from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import nn
 
-from dice_talk.diffusion.attention import Bank, FrameBlock, PositionBlock, face_mask_levels
+from dice_talk.diffusion.attention import Bank, SpatialBlock, TemporalBlock, face_mask_levels
 from dice_talk.diffusion.checkpoints import Models
-from dice_talk.diffusion.condition import Task, time_ids
+from dice_talk.diffusion.condition import Conditioning, time_ids
 from dice_talk.diffusion.denoise import BRANCHES, VAE_STRIDE, WINDOW, Guidance
-from dice_talk.diffusion.guide import Guided
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.guide import GuidedPredictor
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.options import Quality
 
-KINDS = 128
-"""Blocks of equal widths share what is compiled; the published UNet has about twenty kinds. torch's own limit is 8."""
+RECOMPILE_LIMIT = 128
+"""Blocks of equal widths share compiled code. The published UNet has about twenty kinds, but torch's own limit is 8."""
 WARM_UP = ((256, 256), (384, 320))
-"""Sizes in pixels. Where one would do, two show that sizes are symbols."""
+"""Sizes in pixels. Two of them make torch treat sizes as symbols."""
 logger = logging.getLogger(__name__)
 
 
-def speed_up(models: Models) -> None:
-    """Does all of it, so that no render waits for a compiler."""
+def optimise(models: Models) -> None:
+    """Compiles and warms up everything, so that no render waits for the compiler."""
     began = time.monotonic()
-    lay_out_for_tensor_cores(models.unet)
+    use_channels_last(models.unet)
     compile_blocks(models.unet)
     for height, width in WARM_UP:
         warm_up(models, height, width)
@@ -41,26 +41,27 @@ def speed_up(models: Models) -> None:
 
 
 def compile_blocks(unet: DiceTalkUNet, **how: Any) -> None:
-    """Compiles the blocks, each kind when it first runs. `unet` has been streamlined. `how`: for `torch.compile`.
+    """Compiles the blocks of a UNet that has been optimised for inference, each kind when it first runs.
 
-    Sizes are symbols: videos of any size and length run what was compiled for the first.
+    Sizes are symbolic, so videos of any size and length run the code compiled for the first one. `how`: arguments for
+    `torch.compile`.
     """
-    allow_all_kinds()
+    raise_recompile_limit()
     compiled: Callable[[Any], Any] = torch.compile(**{"dynamic": True, "fullgraph": True, **how})
     for module in unet.modules():
-        if isinstance(module, PositionBlock | FrameBlock):
+        if isinstance(module, SpatialBlock | TemporalBlock):
             setattr(module, "compute", compiled(module.compute))  # noqa: B010 - mypy takes methods for constants
         elif isinstance(module, SpatioTemporalResBlock):
             module.forward = compiled(module.forward)
 
 
-def allow_all_kinds() -> None:
-    """Lifts torch's limit for this thread: it is each thread's own."""
-    torch._dynamo.config.recompile_limit = KINDS
+def raise_recompile_limit() -> None:
+    """Raises torch's recompilation limit, which is separate for each thread."""
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
 
 
-def lay_out_for_tensor_cores(unet: DiceTalkUNet) -> None:
-    """Stores the weights of convolutions channels-last, which NVIDIA's fastest kernels read; the numbers stay."""
+def use_channels_last(unet: DiceTalkUNet) -> None:
+    """Stores convolution weights channels-last, as NVIDIA's fastest kernels read them. Their values do not change."""
     for module in unet.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
@@ -69,19 +70,19 @@ def lay_out_for_tensor_cores(unet: DiceTalkUNet) -> None:
 
 
 def warm_up(models: Models, height: int, width: int) -> None:
-    """Runs all that denoising runs, once, on zeros."""
+    """Runs everything that denoising runs, once, on zeros."""
     unet, device = models.unet, models.device
     rows, columns = height // VAE_STRIDE, width // VAE_STRIDE
 
     def zeros(*shape: int) -> torch.Tensor:
         return torch.zeros(shape, device=device, dtype=models.dtype)
 
-    tokens = Bank(zeros(2, models.audio_linear.tokens, models.audio_linear.width), keep=True)
+    tokens = Bank(zeros(2, models.audio_linear.tokens, models.audio_linear.width), cache=True)
     nothing = zeros(1, 4, rows, columns)
-    task = Task(
+    conditioning = Conditioning(
         frames=WINDOW,
         reference=nothing,
-        image=Bank(zeros(2, 1, models.audio_linear.width), keep=True),
+        image=Bank(zeros(2, 1, models.audio_linear.width), cache=True),
         emotion=tokens,
         audio=lambda frames: (tokens, torch.zeros_like(frames, device=device)),
         pose=zeros(1, unet.conv_in.out_channels, rows, columns),
@@ -90,6 +91,8 @@ def warm_up(models: Models, height: int, width: int) -> None:
     )
     with torch.inference_mode():
         for quality, branches in ((Quality.EXACT, BRANCHES), (Quality.FAST, BRANCHES), (Quality.FAST, 1)):
-            predict = Guided(unet, task, Guidance(1, 1), karras_schedule(2), Portion(branches), REUSE[quality])
+            predict = GuidedPredictor(
+                unet, conditioning, Guidance(1, 1), karras_schedule(2), BatchSize(branches), REUSE[quality]
+            )
             for step in range(2):
                 predict(zeros(1, WINDOW, 4, rows, columns), step, torch.arange(WINDOW))

@@ -1,6 +1,6 @@
-"""What the UNet is told about a task: computed once per task, looked up per window.
+"""The conditioning of the UNet for one video: computed once, looked up for each window.
 
-Three guidance branches go through the UNet together (fact page, section 5): nothing; image; image, audio, emotion.
+Three guidance branches go through the UNet together: unconditional; image; image, audio and emotion.
 """
 
 from collections.abc import Callable
@@ -15,27 +15,27 @@ from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_le
 from dice_talk.diffusion.checkpoints import Models
 from dice_talk.diffusion.denoise import BRANCHES
 from dice_talk.diffusion.layers import TokenProjector
-from dice_talk.diffusion.memory import retried
-from dice_talk.diffusion.preprocess import OnWindow, Picture, hear
+from dice_talk.diffusion.memory import retry_on_oom
+from dice_talk.diffusion.preprocess import OnWindow, Picture, encode_speech
 from dice_talk.emotions import Emotion
 
 MODEL_FPS = 12.5
-"""Frames per second that the UNet makes: one for two of Whisper's 25."""
+"""Frames per second that the UNet generates: one for two of Whisper's 25."""
 MOTION_BUCKET = 8.0
 EXPRESSION_BUCKET = 16.0
 KEPT_AUDIO_FRAMES = 128
-"""Up to here (10 s) the K and V of all audio tokens are kept over the steps: 1.6 MB a frame in half precision.
+"""Up to this length (10 s), K and V of all audio tokens are cached over the steps: 1.6 MB per frame in half precision.
 
-Beyond, they are computed anew for each window, so that memory does not grow with length; that is 0.04 % of the UNet's
-work (0.041 of 95 TFLOP a forward pass at 512 px).
+For longer videos they are recomputed for each window, so that memory does not grow with the length. This adds 0.04 % to
+the UNet's work (0.041 of 95 TFLOP per forward pass at 512 px).
 """
 
 AudioRows = Callable[[Tensor], tuple[Bank, Tensor]]
-"""For the frames (W,) of a window: a bank whose row 0 is silence, and the row of each frame in it (W,)."""
+"""Maps the frames (W,) of a window to a bank, whose row 0 is silence, and to the row of each frame in it (W,)."""
 
 
 @dataclass(frozen=True)
-class Task:
+class Conditioning:
     """Everything about one video that does not change from step to step.
 
     `frames`: without padding. `reference` (1, 4, h, w): the portrait's latent, unscaled. `image` and `emotion`: banks
@@ -52,7 +52,7 @@ class Task:
     time_ids: Tensor
 
     def at(self, frames: Tensor) -> Conditions:
-        """Conditions of all branches for the window `frames` (W,); padding frames hear and feel nothing."""
+        """Returns the conditions of all branches for a window `frames` (W,). Padding has no audio and no emotion."""
         real = (frames < self.frames).long().to(self.pose.device)
         absent, present = torch.zeros_like(real), torch.ones_like(real)
         bank, rows = self.audio(frames)
@@ -69,10 +69,10 @@ class Task:
 
 
 def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows:
-    """Audio tokens of the windows of a sequence: kept when they are few, made on demand when they are many.
+    """Returns the audio tokens of a sequence: cached if there are few, computed on demand if there are many.
 
-    `heard` (F, 10, L, D'): what each model frame hears, on any device. `silence` (1, T, D): unconditional tokens, on
-    the device and in the precision to compute in.
+    `heard` (F, 10, L, D'): Whisper's hidden states for each model frame, on any device. `silence` (1, T, D):
+    unconditional tokens, on the device and in the precision to compute in.
     """
     count = len(heard)
 
@@ -80,7 +80,7 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
         return torch.cat((silence, net(heard[frames].flatten(1).to(silence))))
 
     if count <= KEPT_AUDIO_FRAMES:
-        kept = Bank(tokens(torch.arange(count)), keep=True)
+        kept = Bank(tokens(torch.arange(count)), cache=True)
         return lambda frames: (kept, torch.where(frames < count, frames + 1, 0).to(silence.device))
 
     def on_demand(frames: Tensor) -> tuple[Bank, Tensor]:
@@ -91,26 +91,28 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
     return on_demand
 
 
-def prepare_task(
+def prepare_conditioning(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
-) -> Task:
-    """Runs every network but the UNet's own: each once. `samples`: mono at 16 kHz, at least one model frame."""
-    heard = hear(models.whisper, models.mel, samples, on_window)
-    return retried(partial(_task, models, picture, heard, emotion, dynamic_scale))
+) -> Conditioning:
+    """Runs every network except the UNet once. `samples`: mono at 16 kHz, at least one model frame."""
+    heard = encode_speech(models.whisper, models.mel, samples, on_window)
+    return retry_on_oom(partial(_conditioning, models, picture, heard, emotion, dynamic_scale))
 
 
-def _task(models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dynamic_scale: float) -> Task:
+def _conditioning(
+    models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dynamic_scale: float
+) -> Conditioning:
     device, dtype = models.device, models.dtype
     reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
     image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
     prior = models.priors[emotion].to(device, dtype)
     silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
     masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
-    return Task(
+    return Conditioning(
         frames=len(heard),
         reference=reference,
-        image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
-        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), keep=True),
+        image=Bank(torch.cat((torch.zeros_like(image), image)), cache=True),
+        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), cache=True),
         audio=audio_rows(models.audio_linear, heard, silence),
         pose=models.pose_guider(picture.mask.to(device, dtype)),
         masks={positions: mask.to(dtype) for positions, mask in masks.items()},
@@ -119,6 +121,6 @@ def _task(models: Models, picture: Picture, heard: Tensor, emotion: Emotion, dyn
 
 
 def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
-    """Frame rate and the two motion buckets, for each branch: (3, 3)."""
+    """Returns the frame rate and the two motion buckets for each branch: (3, 3)."""
     ids = (MODEL_FPS, MOTION_BUCKET * dynamic_scale, EXPRESSION_BUCKET * dynamic_scale)
     return torch.tensor([ids] * BRANCHES, device=device)

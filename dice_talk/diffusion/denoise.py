@@ -1,4 +1,4 @@
-"""The sampler: overlapping windows on a circle of frames, three-branch guidance, Euler steps (fact page, section 5)."""
+"""The sampler: overlapping windows on a circle of frames, three-branch guidance and Euler steps."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,29 +10,30 @@ from torch import Tensor
 from dice_talk.diffusion.schedule import Schedule, euler_step, scale_input
 
 WINDOW = 25
-"""Frames that the UNet sees at once; also the number of padding frames behind the last one."""
+"""Frames that the UNet sees at once, and the number of padding frames after the last one."""
 SHIFT = 7
-"""Frames by which all windows move after each step, so that no seam stays where it is."""
+"""Frames by which all windows move after each step, so that seams do not stay in one place."""
 BRANCHES = 3
-"""Of guidance: nothing; image; image, audio and emotion."""
+"""Guidance branches: unconditional; image; image, audio and emotion."""
 LATENT_SCALE = 0.18215
-"""SVD's VAE scaling factor."""
+"""Scaling factor of SVD's VAE."""
 
 VAE_STRIDE = 8
-"""Pixels of an image along one side of a latent."""
+"""Pixels of an image per latent, along one side."""
 
 Predict = Callable[[Tensor, int, Tensor], Tensor]
-"""The guided v-prediction: scaled latents (1, W, 4, h, w) of the frames (W,) at a step, to (1, W, 4, h, w)."""
+"""The guided v-prediction: maps the scaled latents (1, W, 4, h, w) of frames (W,) at a step to (1, W, 4, h, w)."""
 OnStep = Callable[[int, Tensor], None]
-"""Called after each step with the number of steps done and the latents (1, T, 4, h, w): enough to resume from.
-Raising ends the sampling."""
+"""Called after each step with the number of finished steps and the latents (1, T, 4, h, w), from which sampling can
+resume. Ends the sampling if it raises.
+"""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How a sequence is cut: `size` frames each, `overlap` shared, all moved back by `shift` more after each step.
+    """The windows of a sequence: `size` frames each, `overlap` shared, moved back by `shift` more after each step.
 
-    They stay where they are for `steps` steps, and each makes these on its own. Published: 1.
+    They stay in place for `steps` steps, which each window computes on its own. The published value is 1.
     """
 
     size: int = WINDOW
@@ -41,11 +42,11 @@ class Windows:
     steps: int = 1
 
     def count(self, total: int) -> int:
-        """Windows in each step."""
+        """Returns the number of windows in each step."""
         return len(range(0, total, self.size - self.overlap))
 
     def at(self, step: int, total: int) -> Iterator[Tensor]:
-        """Frame numbers (size,) of each window from `step` on, on a circle of `total` frames."""
+        """Yields the frame numbers (size,) of each window from `step` on, on a circle of `total` frames."""
         moved = step * self.shift % self.size
         for start in range(0, total, self.size - self.overlap):
             yield torch.arange(start - moved, start - moved + self.size) % total
@@ -53,49 +54,49 @@ class Windows:
 
 @dataclass(frozen=True)
 class Guidance:
-    """How far to go from each branch to the next."""
+    """Scales of classifier-free guidance from each branch to the next."""
 
     ref_scale: float
     emo_scale: float
 
     def combine(self, branches: Tensor) -> Tensor:
-        """Branches (3, W, 4, h, w): nothing; image; image, audio and emotion. To (1, W, 4, h, w)."""
+        """Combines the three branches (3, W, 4, h, w), in the order of `BRANCHES`, to (1, W, 4, h, w)."""
         nothing, image, everything = branches.float().chunk(BRANCHES)
         return nothing + self.ref_scale * (image - nothing) + self.emo_scale * (everything - image)
 
 
 class Peers(Protocol):
-    """The processes that make one video together. Each has a `rank` below their `count`."""
+    """The processes that render one video together."""
 
     @property
     def rank(self) -> int:
-        """Which of them this is."""
+        """The number of this process, from 0."""
         ...
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """The number of processes."""
         ...
 
-    def add_up(self, latents: Tensor) -> None:
+    def all_reduce(self, latents: Tensor) -> None:
         """Replaces every process's `latents` by their sum."""
 
 
 @dataclass(frozen=True)
-class _Alone:
+class _SingleProcess:
     rank: int = 0
     count: int = 1
 
-    def add_up(self, latents: Tensor) -> None: ...
+    def all_reduce(self, latents: Tensor) -> None: ...
 
 
-ALONE: Peers = _Alone()
+SINGLE_PROCESS: Peers = _SingleProcess()
 
 
 def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
-    """Where sampling starts: the portrait, unscaled VAE mean (1, 4, h, w), drowned in `noise` (1, T, 4, h, w).
+    """Returns the start of sampling: the portrait, an unscaled VAE mean (1, 4, h, w), plus `noise` (1, T, 4, h, w).
 
-    Noise in float32 is overwritten: it is as long as the video, and nothing else needs it.
+    Noise in float32 is overwritten, because it is as long as the video and not needed any more.
     """
     return noise.float().mul_(schedule.sigmas[0].to(noise.device)).add_(LATENT_SCALE * reference.float()[:, None])
 
@@ -103,10 +104,10 @@ def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Ten
 def draw_noise(
     seed: int, frames: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
+    """Returns noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
 
-    The published code first draws noise for the reference image, in float32, and weighs it with 0: it is drawn here
-    too, since a seed gives the published video only when the numbers are taken in the same order.
+    The published code first draws noise for the reference image, in float32, and multiplies it by 0. It is drawn here
+    too: a seed gives the published video only if the numbers are drawn in the same order.
     """
     generator = torch.Generator(device).manual_seed(seed)
     torch.randn(image_shape, generator=generator, device=device)
@@ -121,15 +122,15 @@ def denoise(
     windows: Windows,
     on_step: OnStep,
     first_step: int = 0,
-    peers: Peers = ALONE,
+    peers: Peers = SINGLE_PROCESS,
 ) -> Tensor:
-    """Latents (1, T, 4, h, w) after the steps from `first_step` on; T includes the padding.
+    """Returns the latents (1, T, 4, h, w) after the steps from `first_step` on. T includes the padding.
 
-    Windows of one step read only the step before. Frames that two windows cover are averaged. `latents` stay where
-    they are (the CPU); only a window at a time goes to `predict`, so memory on its device does not grow with T.
+    The windows of a step depend on the previous step only. Frames covered by two windows are averaged. `latents` stay
+    on the CPU and only one window at a time goes to `predict`, so device memory does not grow with T.
 
-    Two buffers take turns, and `latents` is one of them: it is overwritten, and so is, two steps later, what `on_step`
-    was given. `peers`: other processes that make the same video, and their share of the windows.
+    Two buffers take turns, and `latents` is one of them. It is overwritten; so are, two steps later, the latents passed
+    to `on_step`. `peers`: other processes that compute a share of the windows.
     """
     total = latents.shape[1]
     after, covered = torch.empty_like(latents), latents.new_empty(total, 1, 1, 1)
@@ -141,7 +142,7 @@ def denoise(
             covered[frames] += 1
             if number % peers.count == peers.rank:
                 after[:, frames] += _denoise_window(predict, latents[:, frames], schedule, steps, frames)
-        peers.add_up(after)
+        peers.all_reduce(after)
         latents, after = after.div_(covered), latents
         on_step(steps.stop, latents)
     return latents

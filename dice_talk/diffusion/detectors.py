@@ -1,4 +1,4 @@
-"""Which face detector to use: the published one when its file is there, then insightface, then our own."""
+"""Chooses the face detector: the published one if its file is present, then insightface, then our own."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_detector(checkpoints: Path) -> Detector:
-    """The best detector that is there and can be used. Not to be shared between threads."""
+    """Returns the best detector that is present and usable. Must not be shared between threads."""
     for name, load in _candidates(checkpoints):
         detector = _loaded(name, load)
         if detector:
@@ -36,12 +36,12 @@ def choose_detector(checkpoints: Path) -> Detector:
 
 
 def check(checkpoints: Path) -> list[str]:
-    """Names of the detectors that are there and can't be used."""
+    """Returns the names of detectors that are present but unusable."""
     return [name for name, load in _candidates(checkpoints) if not _loaded(name, load)]
 
 
 def _loaded(name: str, load: Callable[[], Detector]) -> Detector | None:
-    """The detector; None, and a warning, when its files are of no use: there is always another one."""
+    """Loads a detector. Returns None and logs a warning if its files are unusable: there is always another detector."""
     try:
         return load()
     except Exception as error:  # noqa: BLE001 - what onnxruntime and torch raise for junk has no common base
@@ -50,7 +50,7 @@ def _loaded(name: str, load: Callable[[], Detector]) -> Detector | None:
 
 
 def _candidates(checkpoints: Path) -> Iterator[tuple[str, Callable[[], Detector]]]:
-    """What the folder holds, best first."""
+    """Yields the detectors in the folder, best first."""
     if (checkpoints / YOLOFACE).exists():
         yield "yoloface", lambda: yoloface(torch.jit.load(checkpoints / YOLOFACE, map_location="cpu").eval())
     models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
@@ -59,9 +59,10 @@ def _candidates(checkpoints: Path) -> Iterator[tuple[str, Callable[[], Detector]
 
 
 def yoloface(network: Any) -> Detector:
-    """The published detector. `network(image (1, 3, H, W), grids)` gives rows (1, N, 16) or (N, 16).
+    """Wraps the published detector. `network(image (1, 3, H, W), grids)` returns rows (1, N, 16) or (N, 16).
 
-    A row: centre x, centre y, width, height in pixels of `image`, objectness, ten landmark numbers, class scores.
+    A row has centre x, centre y, width and height in pixels of `image`, objectness, ten landmark numbers and class
+    scores.
     """
 
     def detect(picture: Pixels) -> list[Box]:
@@ -79,21 +80,21 @@ def yoloface(network: Any) -> Detector:
 
 
 def insightface(root: Path, name: str) -> Detector:
-    """insightface's detector, with the models in `root`/models/`name`/*.onnx."""
+    """Loads insightface's detector with the models in `root`/models/`name`/*.onnx."""
     from insightface.app import FaceAnalysis
 
     app = FaceAnalysis(name=name, root=str(root), allowed_modules=["detection"])
     app.prepare(ctx_id=0, det_thresh=_CONFIDENCE, det_size=(_INSIGHTFACE_SIDE, _INSIGHTFACE_SIDE))
 
     def detect(picture: Pixels) -> list[Box]:
-        faces = app.get(np.ascontiguousarray(picture[..., ::-1]))  # it takes BGR
+        faces = app.get(np.ascontiguousarray(picture[..., ::-1]))  # insightface expects BGR
         return [Box(*(float(edge) for edge in face.bbox)) for face in faces]
 
     return detect
 
 
 def grids(height: int, width: int) -> list[Tensor]:
-    """For each stride the x and y of its cells: (1, 1, ny, nx, 2)."""
+    """Returns the x and y of the cells for each stride: (1, 1, ny, nx, 2)."""
     made = []
     for stride in _STRIDES:
         y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
@@ -102,7 +103,7 @@ def grids(height: int, width: int) -> list[Tensor]:
 
 
 def distinct(boxes: Tensor, scores: Tensor) -> list[Box]:
-    """Boxes (N, 4) without those that overlap a surer one too much, surest first."""
+    """Non-maximum suppression: drops boxes (N, 4) that overlap a more certain one too much. Most certain first."""
     left = boxes[scores.argsort(descending=True)]
     kept: list[Box] = []
     while len(left):
@@ -113,26 +114,26 @@ def distinct(boxes: Tensor, scores: Tensor) -> list[Box]:
 
 
 def _network_image(picture: Pixels) -> Tensor:
-    """(1, 3, H, W) in [0, 1]: the short side about 416, both sides rounded up to multiples of 32."""
+    """Returns (1, 3, H, W) in [0, 1]. The short side is about 416, and both sides are rounded up to multiples of 32."""
     size = _network_size(*picture.shape[:2])
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
     return functional.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def _network_size(height: int, width: int) -> tuple[int, int]:
-    """In whole numbers: a product of floats may be a hair more than a multiple."""
+    """Computes in integers, because a product of floats may slightly exceed a multiple."""
     short, step = min(height, width), _SIDE_STEP
     high, wide = (-(-side * _SHORT_SIDE // (short * step)) * step for side in (height, width))
     return high, wide
 
 
 def _corners(rows: Tensor) -> Tensor:
-    """Centres and sizes (N, 4) as left, top, right, bottom."""
+    """Converts centres and sizes (N, 4) to left, top, right, bottom."""
     return torch.cat((rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2), 1)
 
 
 def _iou(box: Tensor, others: Tensor) -> Tensor:
-    """Overlap of a box (4,) with each of others (N, 4), as a share of what both cover."""
+    """Returns the intersection over union of a box (4,) with each of `others` (N, 4)."""
     sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
     shared = sides.prod(1)
     areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()

@@ -1,4 +1,4 @@
-"""Where to compute, and in which precision."""
+"""Chooses the device to compute on, and the precision."""
 
 import os
 
@@ -6,24 +6,24 @@ import torch
 
 
 def best_device() -> torch.device:
-    """The fastest device there is: an NVIDIA card, Apple's GPU or the CPU."""
+    """Returns the fastest device: an NVIDIA card, Apple's GPU or the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """Half precision on GPUs, as published; float32 on the CPU, where half is slower."""
+    """Returns half precision for GPUs, as published, and float32 for the CPU, where half precision is slower."""
     return torch.float32 if device.type == "cpu" else torch.float16
 
 
 def name(device: torch.device) -> str:
-    """For people."""
+    """Returns a name for people to read."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def memory_bytes(device: torch.device) -> int:
-    """All of its memory, in use or not; what macOS lets its GPU have of the machine's."""
+    """Returns all of the device's memory, in use or not. On macOS, returns the share that a GPU may use."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     if device.type == "mps":
@@ -32,7 +32,7 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def free_unused(device: torch.device) -> None:
-    """Gives back what torch holds of a GPU's memory for later."""
+    """Releases GPU memory that torch keeps for later use."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

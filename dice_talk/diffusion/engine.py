@@ -1,9 +1,9 @@
-"""The diffusion engine: loads DICE-Talk's networks once and renders one video after another, or two at a time."""
+"""The diffusion engine: loads DICE-Talk's networks once and renders videos one after another, or two at a time."""
 
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -16,14 +16,15 @@ from torch import Tensor
 from dice_talk.audio import Samples, Speech, load_speech
 from dice_talk.background import Background
 from dice_talk.diffusion.checkpoints import Models, load_models
-from dice_talk.diffusion.compiled import allow_all_kinds, speed_up
-from dice_talk.diffusion.condition import Task, prepare_task
+from dice_talk.diffusion.compiled import optimise, raise_recompile_limit
+from dice_talk.diffusion.condition import Conditioning, prepare_conditioning
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
-    ALONE,
     BRANCHES,
+    SINGLE_PROCESS,
     WINDOW,
     Guidance,
+    Peers,
     Predict,
     Windows,
     denoise,
@@ -33,11 +34,12 @@ from dice_talk.diffusion.denoise import (
 from dice_talk.diffusion.detectors import choose_detector
 from dice_talk.diffusion.devices import best_device, name, precision
 from dice_talk.diffusion.files import PUBLISHED, weights_label
-from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.guide import GuidedPredictor
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion, is_out_of_memory, retried
-from dice_talk.diffusion.peers import Crew, Group, gpus_like_the_first
+from dice_talk.diffusion.memory import BatchSize, is_out_of_memory, retry_on_oom
+from dice_talk.diffusion.peers import PeerProcesses, ProcessGroup, gpus_of_the_same_model
 from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
+from dice_talk.diffusion.progress import DENOISED, PREPARED, SEEN, DenoisingProgress
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
@@ -51,31 +53,30 @@ from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
 
 logger = logging.getLogger(__name__)
-_SEEN, _PREPARED, _DENOISED = 0.02, 0.05, 0.85  # where stages end, as shares of a render at the API's defaults
-_HALF_THE_PIXELS = 0.5**0.5  # of both sides
+_HALF_THE_PIXELS = 0.5**0.5  # applies to both sides
 
 
 def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
-    """The engine with the weights in a folder, on the best device. Raises `EngineUnavailable`."""
-    compiled, others = tuning.compiled, gpus_like_the_first() if tuning.all_gpus else []
-    crew = Crew(checkpoints, compiled, others) if others else None
+    """Loads the weights from a folder onto the best device. Raises `EngineUnavailable`."""
+    compiled, others = tuning.compiled, gpus_of_the_same_model() if tuning.all_gpus else []
+    peers = PeerProcesses(checkpoints, compiled, others) if others else None
     try:
-        engine = load_alone(checkpoints, compiled)
+        engine = load_on_one_device(checkpoints, compiled)
     except BaseException:
-        if crew:
-            crew.close()
+        if peers:
+            peers.close()
         raise
-    if crew is None:
+    if peers is None:
         return engine
-    if not crew.join():
-        logger.warning("The other GPUs are done without: the weights could not be loaded there")
+    if not peers.connect():
+        logger.warning("The other GPUs are not used, because they could not load the weights")
         return engine
     logger.info("%d GPUs denoise each video together", 1 + len(others))
-    return replace(engine, crew=crew)
+    return replace(engine, peers=peers)
 
 
-def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
-    """The engine on one device."""
+def load_on_one_device(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
+    """Loads the engine on one device."""
     device = best_device()
     try:
         models = load_models(checkpoints, device, precision(device))
@@ -91,17 +92,17 @@ def load_alone(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
     weights = weights_label(checkpoints)
     logger.info("Weights in %s: %s; on %s in %s", checkpoints, weights, device, models.dtype)
     if compiled and device.type == "cuda":
-        speed_up(models)
+        optimise(models)
     identity = f"{fingerprint(DiffusionEngine.name, checkpoints)}; {device} {models.dtype}{' compiled' * compiled}"
     return DiffusionEngine(models, choose_detector(checkpoints), weights, identity, compiled=compiled)
 
 
 @dataclass(frozen=True)
 class DiffusionEngine:
-    """DICE-Talk. `render` may run in several threads at once: they share the weights and nothing else.
+    """DICE-Talk. `render` may run in several threads at once: they share nothing but the weights.
 
-    `weights`: "published", or what they are instead, such as "tiny random weights". `identity`: changes with anything
-    that changes results.
+    `weights`: "published", or a description such as "tiny random weights". `identity`: changes with everything that
+    affects results.
     """
 
     models: Models
@@ -110,23 +111,23 @@ class DiffusionEngine:
     identity: str = ""
     name: str = "diffusion"
     compiled: bool = False
-    crew: Crew | None = None
+    peers: PeerProcesses | None = None
     _detecting: threading.Lock = field(default_factory=threading.Lock)
     _threads: int = field(default_factory=torch.get_num_threads)
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """Makes `job.output`; see `dice_talk.engine.Engine`."""
-        torch.set_num_threads(self._threads)  # holds per thread, and sums of floats depend on it
+        """Renders `job.output`; see `dice_talk.engine.Engine`."""
+        torch.set_num_threads(self._threads)  # applies per thread, and sums of floats depend on it
         if self.compiled:
-            allow_all_kinds()
+            raise_recompile_limit()
         options = job.options
-        with torch.inference_mode(), _memory_explained(options):
+        with torch.inference_mode(), _explain_out_of_memory(options):
             report(Progress("prepare", "Looking at the portrait...", 0.0))
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
-            # What a task hears is as long as its video, and is let go once the latents are there.
-            latents = self._sample(self._task(picture, speech, options, report), picture, job, report)
-            frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, Portion(CHUNK, TIGHT_CHUNK))
+            # The speech features are as large as the video is long, and are freed once the latents are complete.
+            latents = self._sample(self._conditioning(picture, speech, options, report), picture, job, report)
+            frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, BatchSize(CHUNK, TIGHT_CHUNK))
             return self._write(frames, speech, job, report)
 
     def _picture(self, job: RenderJob) -> Picture:
@@ -145,51 +146,54 @@ class DiffusionEngine:
         clip_size = self.models.image_encoder.config.image_size
         return prepare_picture(portrait, face, job.options.min_resolution, clip_size)
 
-    def _task(self, picture: Picture, speech: Speech, options: RenderOptions, report: Report) -> Task:
+    def _conditioning(self, picture: Picture, speech: Speech, options: RenderOptions, report: Report) -> Conditioning:
         def on_window(share: float) -> None:
-            report(Progress("listen", "Listening to the speech...", _SEEN + (_PREPARED - _SEEN) * share))
+            report(Progress("listen", "Listening to the speech...", SEEN + (PREPARED - SEEN) * share))
 
-        samples = _audible(speech)
-        return prepare_task(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
+        samples = _pad_speech(speech)
+        return prepare_conditioning(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
 
-    def assist(self, job: RenderJob, group: Group) -> None:
-        """Makes this process's share of the latents of a job that another process renders. Raises `Left`."""
+    def assist(self, job: RenderJob, group: ProcessGroup) -> None:
+        """Computes this process's share of the latents of a job that another process renders. Raises `Aborted`."""
         with torch.inference_mode():
             picture = self._picture(job)
             speech = load_speech(job.audio, job.options.duration or MAX_DURATION_S)
-            task = self._task(picture, speech, job.options, lambda progress: None)
-            latents = torch.empty(1, task.frames + WINDOW, *task.reference.shape[1:])
-            first_step = group.share_start(latents, 0)
-            predict, schedule, windows = self._sampling(task, job.options)
+            conditioning = self._conditioning(picture, speech, job.options, lambda progress: None)
+            latents = torch.empty(1, conditioning.frames + WINDOW, *conditioning.reference.shape[1:])
+            first_step = group.broadcast_start(latents, 0)
+            predict, schedule, windows = self._sampling(conditioning, job.options)
             denoise(predict, latents, schedule, windows, lambda step, latents: None, first_step, group)
-            group.meet()
+            group.barrier()
 
-    def _sampling(self, task: Task, options: RenderOptions) -> tuple[Predict, Schedule, Windows]:
+    def _sampling(self, conditioning: Conditioning, options: RenderOptions) -> tuple[Predict, Schedule, Windows]:
         schedule, reuse = karras_schedule(options.inference_steps), REUSE[options.quality]
         guidance = Guidance(options.ref_scale, options.emo_scale)
-        predict = Guided(self.models.unet, task, guidance, schedule, Portion(BRANCHES), reuse)
+        predict = GuidedPredictor(self.models.unet, conditioning, guidance, schedule, BatchSize(BRANCHES), reuse)
         return predict, schedule, Windows(steps=reuse.steps)
 
-    def _sample(self, task: Task, picture: Picture, job: RenderJob, report: Report) -> Tensor:
-        """Latents (1, T, 4, h, w) on the CPU; T includes the padding. Goes on from what `job.state` holds."""
-        total, (predict, schedule, windows) = task.frames + WINDOW, self._sampling(task, job.options)
+    def _sample(self, conditioning: Conditioning, picture: Picture, job: RenderJob, report: Report) -> Tensor:
+        """Returns the latents (1, T, 4, h, w) on the CPU, resuming from `job.state`. T includes the padding."""
+        total, (predict, schedule, windows) = conditioning.frames + WINDOW, self._sampling(conditioning, job.options)
         state = state_of(job, self.identity)
-        first_step, latents = state.load() or (0, self._noisy(task, picture, total, job.options.seed or 0, schedule))
-        own_windows = -(-windows.count(total) // (self.crew.count if self.crew else 1))
-        progress = _Progress(report, self._message, len(schedule), own_windows, first_step)
+        first_step, latents = state.load() or (
+            0,
+            self._initial_latents(conditioning, picture, total, job.options.seed or 0, schedule),
+        )
+        own_windows = -(-windows.count(total) // (self.peers.count if self.peers else 1))
+        progress = DenoisingProgress(report, self._message, len(schedule), own_windows, first_step)
 
         def on_step(step: int, latents: Tensor) -> None:
-            state.note(step, latents)
+            state.update(step, latents)
             progress.on_step(step)
 
         progress.on_step(first_step)
         try:
-            with self.crew.on(job, latents, first_step, progress.say) if self.crew else nullcontext(ALONE) as peers:
+            with self._denoising(job, latents, first_step, progress) as peers:
                 latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step, peers)
         except Cancelled:
             state.save()
             raise
-        if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a mask of all would be as long
+        if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a single mask would be as large
             raise RenderFailed(
                 ErrorCode.OVERFLOW,
                 "The model's numbers overflowed",
@@ -197,16 +201,25 @@ class DiffusionEngine:
             )
         return latents
 
-    def _noisy(self, task: Task, picture: Picture, total: int, seed: int, schedule: Schedule) -> Tensor:
-        """Latents (1, T, 4, h, w) before the first step, on the CPU."""
+    def _denoising(
+        self, job: RenderJob, latents: Tensor, first_step: int, progress: DenoisingProgress
+    ) -> AbstractContextManager[Peers]:
+        if self.peers is None:
+            return nullcontext(SINGLE_PROCESS)
+        return self.peers.denoising(job, latents, first_step, progress.report_now)
+
+    def _initial_latents(
+        self, conditioning: Conditioning, picture: Picture, total: int, seed: int, schedule: Schedule
+    ) -> Tensor:
+        """Returns the latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
-        noise = retried(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
-        return initial_latents(task.reference.cpu(), noise, schedule)
+        noise = retry_on_oom(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
+        return initial_latents(conditioning.reference.cpu(), noise, schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
-        """Interpolates and encodes frames (3, H, W) as they come."""
+        """Interpolates and encodes frames (3, H, W) as they arrive."""
         fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
-        smooth = (retried(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
+        smooth = (retry_on_oom(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
         first = next(smooth)
         height, width, _ = first.shape
         metadata = {"engine": self.name, "weights": self.weights, **job.options.model_dump(mode="json")}
@@ -221,9 +234,9 @@ class DiffusionEngine:
             metadata=metadata,
             labels=job.labels,
         )
-        with writer as video, Background(video.write) as write:  # the device makes the next frames meanwhile
+        with writer as video, Background(video.write) as write:  # meanwhile the device computes the next frames
             for number, frame in enumerate(chain((first,), smooth)):
-                report(Progress("render", self._message, _DENOISED + (1 - _DENOISED) * number / count, number, count))
+                report(Progress("render", self._message, DENOISED + (1 - DENOISED) * number / count, number, count))
                 write(frame)
         report(Progress("render", self._message, 1.0, count, count))
         return RenderResult(width, height, fps, count, count / fps, versions(self.name))
@@ -233,62 +246,29 @@ class DiffusionEngine:
         return "Generating video..." if self.weights == PUBLISHED else f"Generating video... ({self.weights})"
 
 
-@dataclass
-class _Progress:
-    """Reports denoising: steps when they are done, and in between after each window, so that cancelling is quick."""
-
-    report: Report
-    message: str
-    steps: int
-    windows: int  # per step
-    step: int  # done
-    _done: int = 0  # windows of the step that is being made
-
-    def counting(self, predict: Predict) -> Predict:
-        """`predict` that reports after each window."""
-
-        def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
-            output = predict(latents, step, frames)
-            self._done += 1
-            self.say()
-            return output
-
-        return counted
-
-    def on_step(self, step: int) -> None:
-        """Reports a finished step, or with the first one's number that denoising begins."""
-        self.step, self._done = step, 0
-        self.say()
-
-    def say(self) -> None:
-        """Reports how far it is, which ends the render when it was called off."""
-        fraction = _PREPARED + (_DENOISED - _PREPARED) * (self.step + self._done / self.windows) / self.steps
-        self.report(Progress("denoise", self.message, fraction, self.step, self.steps))
-
-
 def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, Box]:
-    """The square around the face, and the face's box in it."""
+    """Returns the square around the face, and the face's box in it."""
     height, width, _ = portrait.shape
     left, top, right, bottom = crop_square(face, expand_ratio, width, height)
     moved = Box(face.left - left, face.top - top, face.right - left, face.bottom - top)
     return portrait[top:bottom, left:right], moved
 
 
-def _audible(speech: Speech) -> Samples:
-    """Samples at 16 kHz, with silence behind them when they would not make a single model frame."""
+def _pad_speech(speech: Speech) -> Samples:
+    """Returns samples at 16 kHz, padded with silence if they are shorter than one model frame."""
     missing = MODEL_FRAME_SAMPLES - len(speech.samples)
     return np.pad(speech.samples, (0, missing)) if missing > 0 else speech.samples
 
 
 def _pixels(frame: Tensor) -> Pixels:
-    """A frame (3, H, W) in [0, 1] as RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
+    """Converts a frame (3, H, W) in [0, 1] to RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
     pixels: Pixels = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels)
 
 
 @contextmanager
-def _memory_explained(options: RenderOptions) -> Iterator[None]:
-    """Turns the error that is left when even the smaller portion is too large into words that help."""
+def _explain_out_of_memory(options: RenderOptions) -> Iterator[None]:
+    """Translates the error that remains if even the smaller batch does not fit into memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -299,12 +279,12 @@ def _memory_explained(options: RenderOptions) -> Iterator[None]:
             "This server has too little memory for a video of min_resolution {min_resolution}",
             "{advice}",
             min_resolution=options.min_resolution,
-            advice=_less_memory(options.min_resolution),
+            advice=_memory_advice(options.min_resolution),
         ) from error
 
 
-def _less_memory(min_resolution: int) -> str:
-    """What to ask for instead: about half the pixels, where options allow it and it makes a difference."""
+def _memory_advice(min_resolution: int) -> str:
+    """Advises about half the pixels, if the options allow it and it makes a difference."""
     smaller = max(MIN_RESOLUTION, int(min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
     if smaller >= round(min_resolution / SIZE_STEP) * SIZE_STEP:
         return "No video is smaller: its device is too small for this engine. Use engine=lite."

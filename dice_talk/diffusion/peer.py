@@ -1,7 +1,7 @@
-"""A process that helps the diffusion engine's: `python -m dice_talk.diffusion.peer RANK COUNT FILE CHECKPOINTS`.
+"""A process that denoises with the engine's own: `python -m dice_talk.diffusion.peer RANK COUNT FILE CHECKPOINTS`.
 
-Reads jobs as `dice_talk.worker` does, and makes its share of their latents. Ends with its input, and with any error:
-the others notice, and the engine is started anew.
+It reads jobs as `dice_talk.worker` does and computes its share of their latents. It exits at the end of its input and
+after any error; the other processes notice this, and the engine is restarted.
 """
 
 import json
@@ -10,24 +10,24 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from dice_talk.child import end_with_parent
-from dice_talk.diffusion.engine import load_alone
-from dice_talk.diffusion.peers import COMPILE, READY, Group, Left
+from dice_talk.child import exit_with_parent
+from dice_talk.diffusion.engine import load_on_one_device
+from dice_talk.diffusion.peers import COMPILE, READY, Aborted, ProcessGroup
 from dice_talk.worker import claim_stdout, decode_job
 
 
 def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    end_with_parent()
-    rank, count, meeting_place, checkpoints, *flags = sys.argv[1:]
+    exit_with_parent()
+    rank, count, rendezvous, checkpoints, *flags = sys.argv[1:]
     with claim_stdout() as messages:
-        engine = load_alone(Path(checkpoints), flags == [COMPILE])
+        engine = load_on_one_device(Path(checkpoints), flags == [COMPILE])
         messages.write(READY.decode())
-    group = Group(Path(meeting_place), int(rank), int(count))
-    group.meet()
+    group = ProcessGroup(Path(rendezvous), int(rank), int(count))
+    group.barrier()
     for line in sys.stdin:
-        with suppress(Left):
+        with suppress(Aborted):
             engine.assist(decode_job(json.loads(line)["render"]), group)
 
 

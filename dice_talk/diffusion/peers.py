@@ -1,8 +1,9 @@
-"""Several processes, each with a GPU of its own, denoise one video together.
+"""Several processes, each with its own GPU, denoise one video together.
 
-The windows of a step do not need each other, so each process makes its share of them. After a step all need all
-latents, 16 to 64 kB a frame: next to nothing beside the work. The engine's own process has rank 0; it starts the others
-(`dice_talk.diffusion.peer`), hands them its jobs and makes everything but the latents alone.
+The windows of one step are independent, so each process computes its share of them. After the step an all-reduce gives
+every process all latents; at 16 to 64 kB a frame this is negligible next to the work. The engine's own process has rank
+0. It starts the other processes (`dice_talk.diffusion.peer`), sends them its jobs, and does everything except the
+latents alone.
 """
 
 import json
@@ -23,63 +24,69 @@ from dice_talk.engine import RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.worker import encode_job
 
-SILENCE = timedelta(minutes=10)
-"""No window takes so long: a process that others wait for is taken for dead."""
+TIMEOUT = timedelta(minutes=10)
+"""No window takes this long: a process that keeps the others waiting longer is considered dead."""
 READY, COMPILE = b"ready\n", "--compile"
-TURN_S = 1.0
-"""Who waits for a turn says so as often, and so hears when it is called off."""
+LOCK_WAIT_S = 1.0
+"""How often a render that waits for the GPUs calls its callback, and so learns that it has been cancelled."""
 
 
-class Left(Exception):
-    """Another process gave this video up."""
+class Aborted(Exception):
+    """Another process has given up this video."""
 
 
-class Group:
-    """The processes as one of them sees them; see `denoise.Peers`. All calls are made by all of them, in one order."""
+class ProcessGroup:
+    """One process's view of the group; see `denoise.Peers`. All processes make the same calls in the same order."""
 
-    def __init__(self, meeting_place: Path, rank: int, count: int) -> None:
-        """Waits for all. `meeting_place`: a file that does not exist yet."""
+    def __init__(self, rendezvous: Path, rank: int, count: int) -> None:
+        """Waits until all `count` processes have joined. `rendezvous`: a file that does not exist yet."""
         self.rank, self.count = rank, count
-        loopback = "lo0" if sys.platform == "darwin" else "lo"  # nobody else is to join, or to listen
+        loopback = "lo0" if sys.platform == "darwin" else "lo"  # other machines can neither join nor listen
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-        store = distributed.FileStore(str(meeting_place), count)
-        distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=SILENCE)
+        store = distributed.FileStore(str(rendezvous), count)
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=TIMEOUT)
 
-    def share_start(self, latents: Tensor, first_step: int) -> int:
-        """Gives everybody rank 0's `latents` (in place) and first step: no two GPUs need to draw the same noise."""
+    def broadcast_start(self, latents: Tensor, first_step: int) -> int:
+        """Copies rank 0's `latents` (in place) and first step to all processes: two GPUs need not draw the same noise.
+
+        Returns the first step.
+        """
         step = torch.tensor([first_step])
         distributed.broadcast(step, 0)
         distributed.broadcast(latents, 0)
         return int(step)
 
-    def add_up(self, latents: Tensor) -> None:
-        """Replaces everybody's latents by their sum. Raises `Left` when somebody left.
+    def all_reduce(self, latents: Tensor) -> None:
+        """Replaces every process's `latents` by their sum. Raises `Aborted` when a process has given up.
 
-        At most two windows cover a frame, and zeros change nothing: the sum does not depend on its order.
+        At most two windows cover a frame, and adding zeros changes nothing, so the sum does not depend on its order.
         """
-        self.meet()
+        self.barrier()
         distributed.all_reduce(latents)
 
-    def meet(self, *, leaving: bool = False) -> None:
-        """Waits for all others. Raises `Left` when one of them is leaving."""
-        gone = torch.tensor([float(leaving)])
-        distributed.all_reduce(gone)
-        if gone > 0 and not leaving:
-            raise Left
+    def barrier(self, *, aborting: bool = False) -> None:
+        """Waits for all other processes. Raises `Aborted` when one of them is `aborting`."""
+        aborted = torch.tensor([float(aborting)])
+        distributed.all_reduce(aborted)
+        if aborted > 0 and not aborting:
+            raise Aborted
 
 
-class Crew:
-    """Rank 0's view: the other processes, and how to work with them. One video at a time: it keeps all GPUs busy."""
+class PeerProcesses:
+    """Rank 0's view of the other processes. They denoise one video at a time, because it keeps all GPUs busy."""
 
     def __init__(self, checkpoints: Path, compiled: bool, environments: Sequence[Mapping[str, str]]) -> None:
-        """Starts a process for each of `environments`, the variables in which it differs. `join` waits for them."""
+        """Starts one process for each of `environments`, which are the environment variables it differs by.
+
+        `connect` waits for them.
+        """
         self._folder = tempfile.TemporaryDirectory()
-        self._meeting_place = Path(self._folder.name) / "meeting"
+        self._rendezvous = Path(self._folder.name) / "rendezvous"
         self.count = 1 + len(environments)
         self._lock = threading.Lock()
-        self._group: Group | None = None
+        self._group: ProcessGroup | None = None
         module = [sys.executable, "-m", "dice_talk.diffusion.peer"]
-        shared = [str(self.count), str(self._meeting_place), str(checkpoints), *([COMPILE] if compiled else [])]
+        shared = [str(self.count), str(self._rendezvous), str(checkpoints), *([COMPILE] if compiled else [])]
         self._processes = [
             subprocess.Popen(  # noqa: S603 - our own module, and paths from the settings
                 [*module, str(rank), *shared],
@@ -92,32 +99,35 @@ class Crew:
 
     @property
     def pids(self) -> list[int]:
-        """Of the other processes."""
+        """Process ids of the other processes."""
         return [process.pid for process in self._processes]
 
-    def join(self) -> bool:
-        """Whether all others have loaded their weights; when one has not, all are ended."""
+    def connect(self) -> bool:
+        """Waits until all processes have loaded their weights. If one has failed, ends them all and returns False."""
         if all(process.stdout and process.stdout.readline() == READY for process in self._processes):
-            self._group = Group(self._meeting_place, 0, self.count)
-            self._group.meet()  # all are there
+            self._group = ProcessGroup(self._rendezvous, 0, self.count)
+            self._group.barrier()  # all have joined
             self._folder.cleanup()
             return True
         self.close()
         return False
 
     @contextmanager
-    def on(self, job: RenderJob, latents: Tensor, first_step: int, waiting: Callable[[], None]) -> Iterator[Group]:
-        """Around the denoising of a job. Calls `waiting` now and then while another video is denoised.
+    def denoising(
+        self, job: RenderJob, latents: Tensor, first_step: int, on_wait: Callable[[], None]
+    ) -> Iterator[ProcessGroup]:
+        """Has the other processes take part in denoising `job` within the block.
 
-        `Cancelled` sends the others home too. After any other error they are not there any more: whoever runs this
-        process has to start it anew.
+        Calls `on_wait` repeatedly while another video is being denoised. When the block raises `Cancelled`, the other
+        processes drop the job too and stay available. After any other error they have ended, and this process must be
+        restarted.
         """
-        while not self._lock.acquire(timeout=TURN_S):
-            waiting()
+        while not self._lock.acquire(timeout=LOCK_WAIT_S):
+            on_wait()
         try:
             if self._group is None:
                 raise RuntimeError("the processes of the other GPUs have ended")
-            yield from self._together(self._group, job, latents, first_step)
+            yield from self._with_group(self._group, job, latents, first_step)
         except Cancelled:
             raise
         except BaseException:
@@ -126,27 +136,29 @@ class Crew:
         finally:
             self._lock.release()
 
-    def _together(self, group: Group, job: RenderJob, latents: Tensor, first_step: int) -> Iterator[Group]:
+    def _with_group(
+        self, group: ProcessGroup, job: RenderJob, latents: Tensor, first_step: int
+    ) -> Iterator[ProcessGroup]:
         for process in self._processes:
             if process.stdin:
                 process.stdin.write(json.dumps(encode_job(1, job)).encode() + b"\n")
                 process.stdin.flush()
-        group.share_start(latents, first_step)
+        group.broadcast_start(latents, first_step)
         try:
             yield group
         except Cancelled:
-            group.meet(leaving=True)
+            group.barrier(aborting=True)
             raise
-        group.meet()
+        group.barrier()
 
     def close(self) -> None:
-        """Ends the others."""
+        """Ends the other processes."""
         for process in self._processes:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe:
-                    with suppress(BrokenPipeError):  # of what nobody has read
+                    with suppress(BrokenPipeError):  # the process did not read everything
                         pipe.close()
         if self._group is not None:
             self._group = None
@@ -154,14 +166,16 @@ class Crew:
         self._folder.cleanup()
 
 
-def gpus_like_the_first() -> list[dict[str, str]]:
-    """Variables that show a process one GPU, for every GPU but the first that is of its make: others would differ in
-    speed, and perhaps in their numbers. `CUDA_VISIBLE_DEVICES` says as ever which there are.
+def gpus_of_the_same_model() -> list[dict[str, str]]:
+    """Environment variables that limit a process to one GPU, for each GPU of the same model as the first one.
+
+    Other models differ in speed, and their results may differ. `CUDA_VISIBLE_DEVICES` is respected.
     """
     if not torch.cuda.is_available():
         return []
     count = torch.cuda.device_count()
     names = [torch.cuda.get_device_name(number) for number in range(count)]
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    shown = visible if len(visible) >= count else [str(number) for number in range(count)]  # CUDA ends at a wrong one
+    # CUDA ignores the list from the first invalid entry on
+    shown = visible if len(visible) >= count else [str(number) for number in range(count)]
     return [{"CUDA_VISIBLE_DEVICES": shown[n]} for n in range(1, count) if names[n] == names[0]]

@@ -1,7 +1,7 @@
-"""Reading emotion priors without running the pickle that they come in.
+"""Reads emotion priors without running the pickle that contains them.
 
-Each published file is a NumPy object array whose pickle holds `{'mu': float32 (1, 256)}`. A pickle is a program; this
-one is only taken apart into its instructions, and the array's bytes are picked out.
+Each published file is a NumPy object array whose pickle holds `{'mu': float32 (1, 256)}`. A pickle is a program. Here
+it is only disassembled into its instructions, from which the array's bytes are extracted.
 """
 
 import pickletools
@@ -23,7 +23,7 @@ _KEY, _DTYPE, _BYTE_ORDER = "mu", "f4", "<"
 
 
 def read_prior(path: Path) -> Prior:
-    """The prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
+    """Returns the prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError("it is far larger than a prior")
@@ -33,7 +33,7 @@ def read_prior(path: Path) -> Prior:
             else:
                 file.seek(0)
                 prior = np.load(file, allow_pickle=False).astype(np.float32)
-    except Exception as error:  # NumPy's reader of headers is Python's own tokenizer, with all of its errors
+    except Exception as error:  # NumPy reads headers with Python's tokenizer, which has many errors
         words = str(error) if isinstance(error, ValueError) else f"It is missing or damaged ({type(error).__name__})."
         raise EngineUnavailable(
             ErrorCode.WEIGHTS_DAMAGED, f"The emotion prior {path.name} can't be read", words
@@ -48,7 +48,7 @@ def read_prior(path: Path) -> Prior:
 
 
 def _holds_objects(file: BinaryIO) -> bool:
-    """Whether a pickle follows the header of an `.npy`, which is read: magic, version, length, description."""
+    """Reads the header of an `.npy` (magic, version, length, description) and returns whether a pickle follows."""
     start = file.read(10)
     if start[:8] != b"\x93NUMPY\x01\x00":
         raise ValueError("not an array as numpy.save writes it")
@@ -56,7 +56,7 @@ def _holds_objects(file: BinaryIO) -> bool:
 
 
 def _array_in_pickle(file: BinaryIO) -> Prior:
-    """The little-endian float32 array under the key `mu`, from a pickle's instructions, which are read, not run."""
+    """Extracts the little-endian float32 array `mu` from a pickle's instructions, which are read but not run."""
     arguments = [argument for _, argument, _ in pickletools.genops(file)]
     if _KEY not in arguments:
         raise ValueError(f"there is no '{_KEY}' in it")

@@ -1,10 +1,10 @@
-"""What a step may take over from the step before: the request option `quality`.
+"""Reuses features of the previous step: the request option `quality`.
 
-The first step of a few runs the whole UNet. The others run its first and last layer and take what the rest gave before,
-which changes slowly over the steps (the idea of DeepCache, Ma et al., arXiv 2312.00858). Windows stay where they are
-meanwhile, so that what is kept is one window's: it does not grow with the video's length.
+The first of a few steps runs the whole UNet. The others run its first and last layers, and reuse the output of the
+rest, which changes slowly over the steps (the idea of DeepCache, Ma et al., arXiv 2312.00858). Windows stay in place
+for these steps, so only one window's features are cached, and memory does not grow with the video's length.
 
-That is inexact. How it looks with trained weights has not been seen: docs/diffusion.md says what was measured.
+This is an approximation. It has not been judged with trained weights; docs/diffusion.md says what was measured.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,10 @@ from dice_talk.options import Quality
 
 @dataclass(frozen=True)
 class Reuse:
-    """`steps`: the first of so many is computed whole. `guidance`: the others run the last guidance branch alone, and
-    keep the distance that guidance went before.
+    """How much a quality reuses.
+
+    `steps`: the first of so many steps is computed completely. `guidance`: the others run only the last guidance
+    branch, and reuse its difference to the guided prediction.
     """
 
     steps: int = 1
@@ -30,4 +32,4 @@ REUSE = {
 }
 
 WORK = {Quality.EXACT: 1.0, Quality.BALANCED: 0.54, Quality.FAST: 0.35}
-"""Of denoising, in proportion to exact: counted on the published network at 512 px (benchmarks/NOTES.md)."""
+"""Work of denoising relative to exact: counted on the published network at 512 px (benchmarks/NOTES.md)."""

@@ -1,7 +1,7 @@
-"""IFNet of RIFE HDv3: estimates how two frames flow into the frame midway between them.
+"""IFNet of RIFE HDv3: estimates the flow from two frames to the frame midway between them.
 
-Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", arXiv 2011.06294.
-Parameter names are those of `flownet.pkl` without its `module.` prefix.
+Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", arXiv 2011.06294. Parameter names
+are those of `flownet.pkl` without its `module.` prefix.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SCALES = (4, 2, 1)
-"""The three blocks look at the frames at a quarter, a half and the whole of their size."""
+"""Divisors of the frame size at which the three blocks look at the frames."""
 _INPUTS = 3 + 3 + 1 + 4  # both warped frames, blend mask, flow
 UNUSED_PREFIX = "block_tea."
-"""The teacher block of training lies in the checkpoint; inference does not use it."""
+"""The teacher block is in the checkpoint, but only training uses it."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What IFNet finds between two frames, as seen from the frame midway.
+    """The motion between two frames, as seen from the midway frame.
 
-    `flow` (B, 4, H, W): from each pixel to its place in the first frame (x, y), then in the second, in pixels.
-    `blend` (B, 1, H, W) in (0, 1): weight of the first frame.
+    `flow` (B, 4, H, W): from each pixel to its place in the first frame (x, y), then in the second, in pixels. `blend`
+    (B, 1, H, W) in (0, 1): weight of the first frame.
     """
 
     flow: Tensor
@@ -43,7 +43,7 @@ def _head(channels: int, outputs: int) -> nn.Sequential:
 
 
 class _Block(nn.Module):
-    """One look at the frames at one scale: a correction to the flow and to the blend."""
+    """Estimates corrections of flow and blend at one scale."""
 
     def __init__(self, channels: int = 90) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Block(nn.Module):
         self.conv2 = _head(channels, 1)
 
     def forward(self, frames: Tensor, flow: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-        """`frames` (B, 7, H, W) and `flow` (B, 4, H, W) in pixels to corrections of flow and blend logits."""
+        """Maps `frames` (B, 7, H, W) and `flow` (B, 4, H, W) in pixels to corrections of flow and blend logits."""
         features = self.conv0(torch.cat((_resize(frames, 1 / scale), _resize(flow, 1 / scale) / scale), 1))
         for block in (self.convblock0, self.convblock1, self.convblock2, self.convblock3):
             features = features + block(features)
@@ -71,7 +71,7 @@ class IFNet(nn.Module):
         self.block0, self.block1, self.block2 = _Block(), _Block(), _Block()
 
     def forward(self, first: Tensor, second: Tensor) -> Motion:
-        """Frames (B, 3, H, W) in [0, 1], H and W multiples of 16, to the motion between them."""
+        """Maps frames (B, 3, H, W) in [0, 1], with H and W multiples of 16, to the motion between them."""
         flow = first.new_zeros(len(first), 4, *first.shape[2:])
         blend = flow[:, :1]
         warped = (first, second)
@@ -85,17 +85,17 @@ class IFNet(nn.Module):
 
 
 def warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """Fetches every pixel of `frames` (B, C, H, W) from where `flow` (B, 2, H, W), in pixels, points; edges repeat."""
+    """Samples `frames` (B, C, H, W) at each pixel's place plus `flow` (B, 2, H, W), in pixels. Edges are repeated."""
     height, width = frames.shape[2:]
     x = torch.linspace(-1, 1, width, device=flow.device, dtype=flow.dtype) + flow[:, 0] * (2 / (width - 1))
     y = torch.linspace(-1, 1, height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1] * (2 / (height - 1))
-    # Clamped, no place lies outside, so that the padding is never seen: Apple's GPUs have no "border" in older torch.
+    # After clamping, no position lies outside and the padding never shows. Older torch has no "border" on Apple's GPUs.
     grid = torch.stack((x, y), -1).clamp(-1, 1)
     return functional.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
 def _swap(flow: Tensor) -> Tensor:
-    """The same flow with the two frames exchanged."""
+    """Exchanges the two frames of a flow."""
     return torch.cat((flow[:, 2:], flow[:, :2]), 1)
 
 

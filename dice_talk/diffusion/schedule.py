@@ -1,7 +1,7 @@
-"""When and how far to denoise: the noise levels of SVD-XT's Euler scheduler, as plain tensors and one pure function.
+"""The noise levels of SVD-XT's Euler scheduler, as plain tensors and a pure step function.
 
-A scheduler object counts its own steps and draws random numbers that it does not use; two renders in one process must
-share neither.
+A scheduler object would count its own steps and draw random numbers that it does not use. Two renders in one process
+must share neither.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RHO = 7.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """`timesteps` (S,) are what the UNet is told; `sigmas` (S+1,), float32, end with 0."""
+    """`timesteps` (S,) are inputs of the UNet; `sigmas` (S+1,), in float32, end with 0."""
 
     timesteps: Tensor
     sigmas: Tensor
@@ -27,7 +27,7 @@ class Schedule:
 
 
 def karras_schedule(steps: int) -> Schedule:
-    """Noise levels for `steps` denoising steps, from 700 down to 0.002, then 0."""
+    """Returns the noise levels for `steps` denoising steps, from 700 down to 0.002, then 0."""
     ramp = np.linspace(0, 1, steps)
     low, high = SIGMA_MIN ** (1 / _RHO), SIGMA_MAX ** (1 / _RHO)
     sigmas = torch.from_numpy((high + ramp * (low - high)) ** _RHO).float()
@@ -35,12 +35,12 @@ def karras_schedule(steps: int) -> Schedule:
 
 
 def scale_input(latents: Tensor, sigma: Tensor) -> Tensor:
-    """Latents at unit variance, as the UNet expects them."""
+    """Scales latents to unit variance, as the UNet expects them."""
     return latents / (sigma**2 + 1) ** 0.5
 
 
 def euler_step(latents: Tensor, output: Tensor, sigma: Tensor, next_sigma: Tensor) -> Tensor:
-    """Latents at `next_sigma` from those at `sigma` and the model's v-prediction. In float32."""
+    """Returns the latents at `next_sigma`, given those at `sigma` and the model's v-prediction, in float32."""
     latents, output = latents.float(), output.float()
     clean = output * (-sigma / (sigma**2 + 1) ** 0.5) + latents / (sigma**2 + 1)
     slope = (latents - clean) / sigma

@@ -1,12 +1,11 @@
-"""How far a render's denoising is, on disk, so that it goes on from there after a crash or a restart.
+"""Saves the state of a render's denoising to disk, so that it can resume after a crash or a restart.
 
-The noise is drawn before the first step, and where windows lie follows from a step's number: the latents after a step
-are all that decides what comes next.
+The noise is drawn before the first step, and the position of windows follows from the step number, so the latents after
+a step determine everything that follows.
 """
 
 import hashlib
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +14,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dice_talk.atomic import atomic_path, discard_partial
 from dice_talk.engine import RenderJob
 
 SAVE_SECONDS = 30.0
-"""At most so much work is lost, and a step. For 300 s of video at 512 px 250 MB are written: about a second."""
+"""No more than this much work plus one step is lost. For 300 s of video at 512 px, 250 MB are written in about a
+second.
+"""
 _LATENTS, _STEP, _FINGERPRINT, _CHECKSUM = "latents", "step", "fingerprint", "checksum"
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class State:
-    """The file `path`, or none. It fits only the render that has the same `fingerprint`."""
+    """The state in the file `path`, if any. It is valid only for renders with the same `fingerprint`."""
 
     path: Path | None
     fingerprint: str
@@ -33,10 +35,10 @@ class State:
     _latest: tuple[int, Tensor] | None = None  # not saved yet
 
     def load(self) -> tuple[int, Tensor] | None:
-        """Steps done and the latents after them; None where there is nothing to go on from, whatever lies there."""
+        """Returns the number of finished steps and the latents, or None if there is no usable state."""
         if self.path is None:
             return None
-        _part(self.path).unlink(missing_ok=True)  # half-written when the render before was cut off
+        discard_partial(self.path)
         if not self.path.exists():
             return None
         try:
@@ -48,47 +50,39 @@ class State:
                 if noted[_CHECKSUM] != _checksum(noted[_STEP], latents):
                     raise ValueError("it is damaged")
         except (OSError, ValueError, LookupError, SafetensorError) as error:
-            logger.warning("The render starts anew, for its state can't be used: %s", error)
+            logger.warning("The render starts over, because its state can't be used: %s", error)
             return None
-        logger.info("The render goes on after step %s", noted[_STEP])
+        logger.info("The render resumes after step %s", noted[_STEP])
         return int(noted[_STEP]), latents
 
-    def note(self, step: int, latents: Tensor) -> None:
-        """Takes note of the latents after `step`, and saves them unless that was done a moment ago."""
+    def update(self, step: int, latents: Tensor) -> None:
+        """Remembers the latents after `step`, and saves them unless the last save was recent."""
         self._latest = step, latents
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Saves what was noted last. A full disk does not end the render."""
+        """Saves the remembered latents. A full disk does not end the render."""
         if self.path is None or self._latest is None:
             return
         (step, latents), self._latest = self._latest, None
-        part = _part(self.path)
         noted = {_STEP: str(step), _FINGERPRINT: self.fingerprint, _CHECKSUM: _checksum(str(step), latents)}
         try:
-            save_file({_LATENTS: latents}, part, noted)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())  # else, after a power cut, the name could be there without the content
-            part.replace(self.path)
+            with atomic_path(self.path) as part:
+                save_file({_LATENTS: latents}, part, noted)
         except (OSError, SafetensorError) as error:
             logger.warning("The state of a render can't be saved: %s", error)
-            part.unlink(missing_ok=True)
         self._saved = time.monotonic()
 
 
 def state_of(job: RenderJob, engine: str) -> State:
-    """Where and whether `job` is noted. `engine`: changes with all but the job that the latents depend on."""
+    """Returns the state of `job`. `engine`: changes with everything besides the job that affects the latents."""
     if job.state is None:
         return State(None, "")
     digest = hashlib.sha256()
     for part in (job.image.read_bytes(), job.audio.read_bytes(), job.options.model_dump_json().encode()):
         digest.update(hashlib.sha256(part).digest())
     return State(job.state, f"{digest.hexdigest()}; {engine}")
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
 
 
 def _checksum(step: str, latents: Tensor) -> str:

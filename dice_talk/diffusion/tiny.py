@@ -1,6 +1,6 @@
-"""A complete checkpoints folder of tiny random weights: the published layout and key names, a ten-thousandth the size.
+"""A complete checkpoints folder with tiny random weights: published layout and key names, a ten-thousandth of the size.
 
-For tests, and for trying the whole path on any machine. The videos show noise.
+For tests, and for trying the whole pipeline on any machine. The videos show noise.
 """
 
 import json
@@ -24,7 +24,7 @@ from dice_talk.diffusion.unet import build_unet
 from dice_talk.emotions import Emotion
 
 LABEL = "tiny random weights"
-# diffusers' and transformers' configs. What is not of a size is as published.
+# Configs of diffusers and transformers. Everything except sizes is as published.
 _WIDTH, _TOKENS, _HIDDEN = 16, 2, 16  # 1024, 32 and 1024 in the published weights
 _CHANNELS = 32
 UNET = {
@@ -74,7 +74,7 @@ WHISPER = {
 
 
 def make_tiny_checkpoints(folder: Path, seed: int = 0) -> None:
-    """Writes the folder; the same seed gives the same weights. Overwrites what lies there under the same names."""
+    """Writes the folder, overwriting existing files. The same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _write(folder)

@@ -1,7 +1,7 @@
 """DICE-Talk's UNet: Stable Video Diffusion's, with pose features after `conv_in` and two adapters in every `attn2`.
 
-diffusers' own class does the rest. Once the weights are there, some of its blocks are put into faster forms
-(`streamline`).
+diffusers' class does the rest. After loading the weights, some blocks are replaced by faster ones
+(`optimise_for_inference`).
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from dice_talk.diffusion.attention import (
     AdapterAttention,
     Conditions,
-    FrameBlock,
-    PositionBlock,
+    SpatialBlock,
+    TemporalBlock,
     active,
     current,
-    fuse,
+    fuse_qkv,
     share_between_twins,
 )
 
@@ -28,10 +28,10 @@ _kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
 
 
 class DiceTalkUNet(UNetSpatioTemporalConditionModel):
-    """SVD's UNet with the published adapters; its keys are those of `unet.pth`."""
+    """SVD's UNet with the published adapters. Its keys are those of `unet.pth`."""
 
     def install_adapters(self) -> "DiceTalkUNet":
-        """Gives every `attn2` its adapters and `conv_in` its pose features. Call once, before loading weights."""
+        """Adds the adapters to every `attn2` and the pose features to `conv_in`. Call once, before loading weights."""
         for name, module in self.named_modules():
             if name.endswith("attn2"):
                 width = module.to_q.out_features
@@ -41,31 +41,31 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         self.up_blocks[-1].resnets[-1].register_forward_pre_hook(self._keep_deep)
         return self
 
-    def streamline(self) -> "DiceTalkUNet":
-        """Rearranges itself to give the same output sooner. Call once, after loading weights under published names."""
+    def optimise_for_inference(self) -> "DiceTalkUNet":
+        """Replaces blocks by faster ones of equal output. Call once, after loading weights under published names."""
         for name, module in list(self.named_modules()):
             if name.endswith("attn1"):
-                fuse(module)
+                fuse_qkv(module)
             elif isinstance(module, BasicTransformerBlock):
-                module.__class__ = PositionBlock
+                module.__class__ = SpatialBlock
             elif isinstance(module, TemporalBasicTransformerBlock) and module.is_res:
-                module.__class__ = FrameBlock
+                module.__class__ = TemporalBlock
         first = self.down_blocks[0]
         share_between_twins(first.resnets[0])
         share_between_twins(first.attentions[0].transformer_blocks[0].attn1)
         return self
 
     def predict(self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions) -> Tensor:
-        """The model's output (B, F, 4, h, w) for `latents` (B, F, 8, h, w), `timestep` () and `time_ids` (B, 3)."""
-        placeholder = latents.new_zeros(len(latents), 1, 1)  # diffusers passes it on; no processor reads it
+        """Returns the output (B, F, 4, h, w) for `latents` (B, F, 8, h, w), `timestep` () and `time_ids` (B, 3)."""
+        placeholder = latents.new_zeros(len(latents), 1, 1)  # required by diffusers, but no processor reads it
         with active(conditions):
             output: Sequence[Tensor] = self(latents, timestep, placeholder, time_ids, return_dict=False)
         return output[0]
 
-    def predict_and_keep(
+    def predict_with_features(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
-        """What `predict` gives, and what its last layer was given: (B*F, C, h, w), see `predict_last`."""
+        """Returns the output of `predict`, and the input of the last layer (B*F, C, h, w) for `predict_last_layer`."""
         kept: list[Tensor] = []
         token = _kept.set(kept)
         try:
@@ -73,10 +73,10 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         finally:
             _kept.reset(token)
 
-    def predict_last(
+    def predict_last_layer(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
-        """What `predict` would give if all but its first and last layer gave what they gave at another step: `deep`."""
+        """Runs only the first and the last layer, taking the output of the others (`deep`) from another step."""
         (batch, frames), last = latents.shape[:2], self.up_blocks[-1]
         times = self.time_embedding(self.time_proj(timestep.expand(batch)).to(latents))
         times = times + self.add_embedding(self.add_time_proj(time_ids.flatten()).view(batch, -1).to(latents))
@@ -96,11 +96,11 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
 
 
 def build_unet(config: dict[str, Any]) -> DiceTalkUNet:
-    """The UNet of a diffusers `config.json`, with adapters, weights yet to be loaded."""
+    """Builds the UNet of a diffusers `config.json` with adapters, but without weights."""
     unet: DiceTalkUNet = DiceTalkUNet.from_config(config)
     return unet.install_adapters()
 
 
 def _add_pose(_module: nn.Module, _inputs: Any, features: Tensor) -> Tensor:
     pose = current().pose
-    return (features.unflatten(0, (-1, len(pose))) + pose).flatten(0, 1)  # one pose, or one a frame, in every branch
+    return (features.unflatten(0, (-1, len(pose))) + pose).flatten(0, 1)  # one pose, or one per frame, in every branch

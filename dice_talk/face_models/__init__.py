@@ -1,4 +1,4 @@
-"""MediaPipe's face detectors, face mesh and person segmentation, without MediaPipe: docs/decisions/0006."""
+"""MediaPipe's face detectors, face mesh and person segmentation, without MediaPipe. See docs/decisions/0006."""
 
 from dice_talk.face_models.detection import Detection, FaceDetector, face_view, far, near
 from dice_talk.face_models.mesh import ALL_PARTS, LIPS, FaceMesh, load_mesh

@@ -1,7 +1,7 @@
-"""The face mesh with attention: 478 landmarks of a face, those of lips, eyes and irises from a closer look.
+"""The face mesh with attention: 478 landmarks, of which those of lips, eyes and irises are refined.
 
-The trunk gives 468 landmarks and a feature map. For lips and both eyes a turned square of that map, framed by the first
-landmarks, goes through a network of its own, which places the landmarks there anew.
+The trunk gives 468 landmarks and a feature map. For the lips and for each eye, a turned square of this map, framed by
+the first landmarks, goes through a separate network that places the landmarks there again.
 """
 
 import json
@@ -22,7 +22,7 @@ from dice_talk.image import Pixels
 _SIDE, _FEATURES = 192, 48
 """Pixels of the trunk's input, and cells of its feature map."""
 _CROP, _CROP_PIXELS = 16, 64
-"""Cells of a part's square of the feature map, and the pixels of it in which a part's network answers."""
+"""Cells of a part's square of the feature map, and the pixels of this square that its network's output is in."""
 _SQUARES = {
     "lips": "transform_tensor_bilinear_v2",
     "left_eye": "transform_tensor_bilinear_v2_1",
@@ -31,11 +31,11 @@ _SQUARES = {
 """Names of the networks' inputs."""
 _IRISES = {"left_eye": slice(468, 473), "right_eye": slice(473, 478)}
 _EYE_CONTOUR = 16
-"""The first so many of an eye's landmarks lie around its opening: the iris takes its depth from them."""
+"""The first landmarks of an eye lie around its opening. The iris takes its depth from them."""
 _FACE_PRESENT = 0.5
 
 Transforms = NDArray[np.float64]
-"""`(N, 2, 3)`: from shares of a part's square, each in [-.5, .5], to shares of the trunk's view."""
+"""`(N, 2, 3)`: from shares of a part's square, in [-.5, .5], to shares of the trunk's view."""
 
 
 LIPS = ("lips",)
@@ -44,37 +44,37 @@ ALL_PARTS = ("lips", "left_eye", "right_eye")
 
 @dataclass(frozen=True)
 class Part:
-    """Lips or an eye."""
+    """The lips or an eye."""
 
-    network: Network  # its outputs: the landmarks, and the iris where there is one
-    corners: tuple[int, int]  # landmarks that lie level in its square
-    scale: float  # of the square to what its landmarks take up
+    network: Network  # outputs the landmarks, and the iris if there is one
+    corners: tuple[int, int]  # landmarks that are level in its square
+    scale: float  # size of the square relative to its landmarks' extent
     points: NDArray[np.intp]
     iris: slice | None
 
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """A loaded mesh. Not to be shared between threads."""
+    """A loaded mesh. Must not be shared between threads."""
 
     detector: FaceDetector
     trunk: Network
     parts: tuple[Part, ...]
 
     def __call__(self, picture: Pixels, most: int) -> list[Points]:
-        """Landmarks `(478, 3)` of the `most` surest faces in an RGB picture, where the mesh sees one too."""
+        """Returns the landmarks `(478, 3)` of up to `most` faces in an RGB picture, most certain first."""
         seen = (self.look(picture, face_view(face)) for face in self.detector(picture)[:most])
         return [points for points in seen if points is not None]
 
     def find(self, picture: Pixels) -> View | None:
-        """Where to look for the surest face in an RGB picture; None where the detector sees none."""
+        """Returns the view of the most certain face in an RGB picture, or None if the detector finds none."""
         faces = self.detector(picture)
         return face_view(faces[0]) if faces else None
 
     def look(self, picture: Pixels, view: View) -> Points | None:
-        """The landmarks `(478, 3)` of the face in a view, in the picture's pixels; None where there is no face.
+        """Returns the landmarks `(478, 3)` of the face in a view, in the picture's pixels, or None if there is no face.
 
-        Irises are `nan` where their eye is not among `parts`.
+        Irises are `nan` if their eye is not among `parts`.
         """
         pixels = views.cut(picture, view, _SIDE, cv2.BORDER_REPLICATE)
         mesh, features, present = self.trunk(views.blob(pixels))
@@ -97,9 +97,10 @@ class FaceMesh:
 
 
 def load_mesh(confidence: float, parts: Sequence[str] = ALL_PARTS) -> FaceMesh:
-    """The mesh with the detector for close-ups, and a closer look at `parts`: a look at the eyes takes longest.
+    """Loads the mesh with the detector for close-ups.
 
-    `confidence`: of the least certain face that the mesh looks at.
+    `confidence`: lowest score of a face that the mesh looks at. `parts`: the parts to refine, of which the eyes take
+    longest.
     """
     regions = json.loads(read("mesh_regions.json"))
     return FaceMesh(
@@ -117,7 +118,7 @@ def _load_part(name: str, corners: list[int], scale: float, points: list[int]) -
 
 
 def _framing(points: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
-    """`(2, 3)`: the square around a part's landmarks, turned so that its corners lie level."""
+    """Returns the square around a part's landmarks as `(2, 3)`, turned so that its corners are level."""
     first, last = points[list(part.corners), :2]
     angle = math.atan2(last[1] - first[1], last[0] - first[0])
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
@@ -127,13 +128,13 @@ def _framing(points: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
 
 
 def _placed(answer: Blob, transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A part's landmarks (pixels of its square) as shares of the trunk's view, `(N, 2)`."""
+    """Converts a part's landmarks from pixels of its square to shares of the trunk's view, `(N, 2)`."""
     shares = answer.reshape(-1, 2) / _CROP_PIXELS - 0.5
     return shares @ transform[:, :2].T + transform[:, 2]
 
 
 def _cells() -> NDArray[np.float64]:
-    """Centres of the cells of a part's square, `(2, 256)`."""
+    """Returns the centres of the cells of a part's square, `(2, 256)`."""
     y, x = np.mgrid[:_CROP, :_CROP]
     return (np.stack((x, y)).reshape(2, -1) + 0.5) / _CROP - 0.5
 
@@ -142,7 +143,7 @@ _CELLS = _cells()
 
 
 def _crops(features: Blob, transforms: Transforms) -> list[Blob]:
-    """The parts' squares `(1, C, 16, 16)` of the feature map `(C, H, W)`: bilinear, zero outside."""
+    """Cuts the parts' squares `(1, C, 16, 16)` from the feature map `(C, H, W)`: bilinear, and zero outside."""
     channels, height, width = features.shape
     x, y = ((transforms[:, :, :2] @ _CELLS + transforms[:, :, 2:]) * _FEATURES - 0.5).transpose(1, 0, 2)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

@@ -1,4 +1,4 @@
-"""The model files of this folder, checked and run by OpenCV's dnn module."""
+"""The model files of this folder, verified and run by OpenCV's dnn module."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,19 +27,19 @@ SHA256 = {
     "mesh_regions.json": "17462d62c414dcfb6062225aec66173517d3e3e003addc30fc293bfc0a89a508",
     "selfie_segmentation.tflite": "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
 }
-"""Of each file; `scripts/derive_face_models.py` makes them from MediaPipe's release."""
+"""Hashes of the files that `scripts/derive_face_models.py` makes from MediaPipe's release."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network. Not to be shared between threads."""
+    """A loaded network. Must not be shared between threads."""
 
     net: Any
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     def __call__(self, *blobs: Blob) -> Sequence[Blob]:
-        """One output per name in `outputs`; they stay valid after the next call."""
+        """Returns one output for each name in `outputs`. They stay valid after the next call."""
         for name, blob in zip(self.inputs, blobs, strict=True):
             self.net.setInput(blob, name)
         outputs: Sequence[Blob] = self.net.forward(self.outputs)
@@ -47,14 +47,15 @@ class Network:
 
 
 def load_network(file: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Network:
-    """A network by the names of its file, inputs and outputs. Raises as `read` does."""
-    cv2.setNumThreads(1)  # two tasks share the machine: threads inside each would only wait for one another
+    """Loads a network, given its file and the names of its inputs and outputs. Raises the same errors as `read`."""
+    cv2.setNumThreads(1)  # two tasks share the machine, and more threads would only compete for it
     return Network(cv2.dnn.readNetFromTFLite(np.frombuffer(read(file), np.uint8)), inputs, outputs)
 
 
 def read(file: str, folder: Path = FOLDER) -> bytes:
-    """The content of a model file. Raises `EngineUnavailable` when it is not the one that was released, and
-    `FileNotFoundError`.
+    """Returns the content of a model file.
+
+    Raises `EngineUnavailable` if it is not the released one, and `FileNotFoundError` if it is missing.
     """
     content = (folder / file).read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256[file]:

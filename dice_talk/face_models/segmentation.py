@@ -1,4 +1,4 @@
-"""Which pixels show a person."""
+"""Person segmentation: which pixels show a person."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from dice_talk.image import Pixels
 _SIDE = 256
 
 Mask = NDArray[np.float32]
-"""How surely each pixel shows a person, `(H, W)` in [0, 1]."""
+"""Probability that a pixel shows a person, `(H, W)` in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class PersonSegmenter:
-    """A loaded segmenter. Not to be shared between threads."""
+    """A loaded segmenter. Must not be shared between threads."""
 
     network: Network
 
     def __call__(self, picture: Pixels) -> Mask:
-        """How surely each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
+        """Returns the probability that each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
         pixels = views.cut(picture, views.whole(picture), _SIDE, cv2.BORDER_CONSTANT)
         (small,) = self.network(views.blob(pixels))
         mask: Mask = cv2.resize(small[0, 0], (picture.shape[1], picture.shape[0]))
@@ -31,5 +31,5 @@ class PersonSegmenter:
 
 
 def load_segmenter() -> PersonSegmenter:
-    """For people near the camera."""
+    """Loads the segmenter, which is made for people near the camera."""
     return PersonSegmenter(load_network("selfie_segmentation.tflite", ("input_1",), ("activation_10",)))

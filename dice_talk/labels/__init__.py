@@ -1,7 +1,7 @@
-"""What says in a video that it is synthetic: which labels there are, and which of them one file carries.
+"""Labels that mark a video as synthetic: which labels exist, and which of them a file carries.
 
-`stamp` draws the visible label, `xmp` and `signature` put the machine-readable ones into a file, `reading` finds them
-in any. What the law asks, and where: docs/labels.md.
+`stamp` draws the visible label. `xmp` and `signature` put the machine-readable labels into a file. `reading` finds the
+labels in any file. docs/labels.md says what the law requires, and where.
 """
 
 import json
@@ -14,18 +14,18 @@ AIGC = "AIGC"
 """The metadata field of GB 45438-2025."""
 IS_SYNTHETIC = "1"
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-"""Where IPTC's DigitalSourceType has its terms."""
+"""Prefix of the terms of IPTC's DigitalSourceType."""
 WORDS = {"zh": "AI生成", "en": "AI-generated", "both": "AI生成 AI-generated"}
-"""The built-in visible labels."""
+"""The built-in texts of the visible label."""
 GLYPHS = "".join(map(chr, range(0x20, 0x7F))) + "人工智能生成合成由制作本视频内容为虚拟数字形象·—，。"
-"""What the font in `font/` has; scripts/derive_label_font.py makes it."""
+"""The characters in the font in `font/`, which scripts/derive_label_font.py makes."""
 
 Shown = Literal["off", "start", "always"]
 Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 
 
 class LabelOptions(BaseModel):
-    """What an operator chooses for all videos."""
+    """The operator's settings for the labels of all videos."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,33 +74,33 @@ class LabelOptions(BaseModel):
 
     @property
     def words(self) -> str | None:
-        """What is drawn into the picture; None for nothing."""
+        """The text drawn into the picture, or None."""
         return None if self.visible_label == "off" else WORDS.get(self.visible_label_text, self.visible_label_text)
 
     def without_visible(self) -> "LabelOptions":
-        """The same, but for the visible label."""
+        """Returns these options without the visible label."""
         return self.model_copy(update={"visible_label": "off"})
 
     @classmethod
     def part_of(cls, more: "LabelOptions") -> "LabelOptions":
-        """What of `more` is about labels."""
+        """Returns the label options contained in `more`."""
         return LabelOptions(**{name: getattr(more, name) for name in LabelOptions.model_fields})
 
 
 class Labels(LabelOptions):
-    """What one file carries."""
+    """The labels of one file."""
 
     produce_id: str = ""
     source_type: str = "compositeSynthetic"  # a term of IPTC's DigitalSourceType
 
     @classmethod
     def of(cls, options: LabelOptions, produce_id: str, source_type: str) -> "Labels":
-        """An operator's choice for one video."""
+        """Applies the operator's options to one video."""
         return cls(**options.model_dump(), produce_id=produce_id, source_type=source_type)
 
     @property
     def aigc(self) -> str:
-        """The AIGC field: a JSON object with the keys of the standard, in its order."""
+        """The AIGC field: a JSON object with the standard's keys in the standard's order."""
         fields = {
             "Label": IS_SYNTHETIC,
             "ContentProducer": self.content_producer,
@@ -113,15 +113,15 @@ class Labels(LabelOptions):
         return json.dumps(fields, ensure_ascii=False)
 
     @property
-    def noted(self) -> dict[str, Any]:
-        """What the file's comment says of the visible label, so that a program can know of it."""
+    def comment_fields(self) -> dict[str, Any]:
+        """Describes the visible label for the file's comment, so that programs can find it."""
         return {"visible_label": {"text": self.words, "shown": self.visible_label}} if self.words else {}
 
     @property
     def signed(self) -> bool:
-        """Whether a signature goes with it."""
+        """Whether the file is signed."""
         return self.c2pa_private_key is not None
 
 
 UNNAMED = Labels()
-"""For a file that no task asked for."""
+"""Labels of files that do not belong to a task."""

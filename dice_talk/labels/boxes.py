@@ -1,4 +1,4 @@
-"""The boxes that an MP4 is made of, at its top level."""
+"""The top-level boxes of an MP4."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ HEADER = 8
 
 
 @dataclass(frozen=True)
-class Box:
-    """Where a box lies in its file, in bytes."""
+class Mp4Box:
+    """Position of a box in its file, in bytes."""
 
     kind: bytes  # four letters
     start: int  # of its content
     end: int
 
 
-def boxes(file: BinaryIO) -> Iterator[Box]:
-    """From the first on. Ends where the file does, or makes no sense any more."""
+def boxes(file: BinaryIO) -> Iterator[Mp4Box]:
+    """Yields all boxes. Stops at the end of the file, or where its structure is broken."""
     size = file.seek(0, 2)
     place = 0
     while place + HEADER <= size:
@@ -29,15 +29,15 @@ def boxes(file: BinaryIO) -> Iterator[Box]:
         end = size if length == 0 else place + length
         if end < start or end > size:
             return
-        yield Box(kind, start, end)
+        yield Mp4Box(kind, start, end)
         place = end
 
 
 def box(kind: bytes, content: bytes) -> bytes:
-    """A box of that kind."""
+    """Returns the bytes of a box."""
     return (HEADER + len(content)).to_bytes(4, "big") + kind + content
 
 
 def moov_first(file: BinaryIO) -> bool:
-    """Whether an MP4's index precedes its media, so that players can start while they download."""
+    """Returns whether an MP4's index precedes its media, so that it can be played while it is being downloaded."""
     return next((one.kind == b"moov" for one in boxes(file) if one.kind in (b"moov", b"mdat")), False)

@@ -1,4 +1,4 @@
-"""Finds the labels of an MP4, whoever made it, and compares those of our own with what was promised."""
+"""Finds the labels of any MP4, and verifies the labels of our own files."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,28 +13,28 @@ from dice_talk.labels import AIGC, Labels, signature, xmp
 from dice_talk.labels.boxes import boxes
 
 MAX_CHARACTERS = 2000
-"""Of a field that is repeated to whoever asks."""
+"""Longest field that is returned to a client."""
 
 
 class InvalidVideo(DiceTalkError):
-    """The file is no MP4 video."""
+    """The file is not an MP4 video."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The labels of a file; None for what it doesn't carry. `visible_label` is what our own files note of it."""
+class FileLabels:
+    """The labels found in a file; None for a missing one. `visible_label` is what the comment of our own files says."""
 
-    aigc: dict[str, str] | str | None  # text where it is no JSON object of texts
+    aigc: dict[str, str] | str | None  # a string if it is not a JSON object of strings
     digital_source_type: str | None
     visible_label: dict[str, str] | None
     c2pa: dict[str, Any] | None
 
 
-def read(path: Path) -> Found:
-    """Raises `InvalidVideo`."""
+def read(path: Path) -> FileLabels:
+    """Returns the labels of a file. Raises `InvalidVideo`."""
     with path.open("rb") as file:
         metadata = _metadata(file)
-        return Found(
+        return FileLabels(
             aigc=_texts(metadata[AIGC]) if AIGC in metadata else None,
             digital_source_type=_short(xmp.source_type(file)),
             visible_label=_noted(metadata.get("comment", "")),
@@ -43,13 +43,13 @@ def read(path: Path) -> Found:
 
 
 def check(path: Path, labels: Labels) -> None:
-    """Raises `RenderFailed` unless a file of ours carries these labels, and carries them so that they are found."""
+    """Raises `RenderFailed` unless a file of ours carries these labels in a form that can be found."""
     found = asdict(read(path))
     signed = found.pop("c2pa")
     wanted = {
         "aigc": json.loads(labels.aigc),
         "digital_source_type": labels.source_type,
-        "visible_label": labels.noted.get("visible_label"),
+        "visible_label": labels.comment_fields.get("visible_label"),
     }
     wrong = [f"{name}: {found[name]} instead of {wanted[name]}" for name in wanted if found[name] != wanted[name]]
     if isinstance(found["aigc"], dict) and list(found["aigc"]) != list(wanted["aigc"]):
@@ -61,7 +61,7 @@ def check(path: Path, labels: Labels) -> None:
 
 
 def _metadata(file: Any) -> dict[str, str]:
-    """FFmpeg is told what it reads, and may open nothing else and decode nothing."""
+    """Reads the metadata. FFmpeg is told the format, and may open nothing else and decode nothing."""
     if next((one.kind for one in boxes(file)), None) != b"ftyp":
         raise InvalidVideo(
             ErrorCode.VIDEO_TYPE, "The file is not an MP4 video", "Send an MP4, as this service makes them."
@@ -81,7 +81,7 @@ def _metadata(file: Any) -> dict[str, str]:
 
 
 def _texts(text: str) -> dict[str, str] | str:
-    """A JSON object of texts, as the standard asks for; else `text` itself."""
+    """Parses a JSON object of strings, as the standard requires. Returns `text` itself if it is something else."""
     members = _object(text)
     if not all(isinstance(value, str) for value in members.values()) or not members:
         return text[:MAX_CHARACTERS]
@@ -96,7 +96,7 @@ def _noted(comment: str) -> dict[str, str] | None:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """Empty for what is none."""
+    """Parses a JSON object. Returns an empty dictionary if it is something else."""
     try:
         value = json.loads(text) if len(text) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
@@ -105,7 +105,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _encodable(text: str) -> str:
-    """JSON can name halves of characters, which no answer could hold."""
+    """Replaces lone surrogates, which JSON can contain but a response cannot."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,7 @@
-"""C2PA: a signed manifest inside the video, written and checked by `c2pa-python`, an extra. No network is used."""
+"""C2PA: a signed manifest inside the video, written and checked by the optional package `c2pa-python`.
+
+No network is used.
+"""
 
 import hashlib
 import io
@@ -12,13 +15,14 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from dice_talk import __version__
+from dice_talk.atomic import atomic_path
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import RenderFailed
 from dice_talk.labels import SOURCE_TYPES, LabelOptions, Labels
 from dice_talk.labels.boxes import boxes
 
 MANIFEST = UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes
-"""Of boxes that hold a C2PA manifest."""
+"""Marks boxes that hold a C2PA manifest."""
 MAX_PROBLEMS = 20
 INSTALL = "run: ./start_server.sh install c2pa"
 OFFLINE = {
@@ -29,11 +33,11 @@ OFFLINE = {
 
 
 class SigningError(ValueError):
-    """Certificates or key can't be used; the message is one line, without a path."""
+    """Certificates or key cannot be used. The message is one line and contains no path."""
 
 
 def refuse_unusable(options: LabelOptions) -> None:
-    """Raises `SigningError` where videos are to be signed and can't be."""
+    """Raises `SigningError` if videos are to be signed but cannot be."""
     if options.c2pa_private_key is None or options.c2pa_certificates is None:
         return
     try:
@@ -44,7 +48,7 @@ def refuse_unusable(options: LabelOptions) -> None:
 
 
 def identity(options: LabelOptions) -> str:
-    """Changes with who signs; empty where nobody does, or where that can't be read: then nothing can be signed."""
+    """Returns a fingerprint of the certificates. Empty if videos are not signed, or if the file cannot be read."""
     try:
         chain = options.c2pa_certificates.read_bytes() if options.c2pa_certificates else b""
     except OSError:
@@ -58,7 +62,6 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
 
     if labels.c2pa_certificates is None or labels.c2pa_private_key is None:
         raise ValueError("nobody signs")
-    part = path.with_name(f"{path.stem}.signed.part")
     try:
         chain, key = _read(labels.c2pa_certificates, labels.c2pa_private_key)
         info = c2pa.C2paSignerInfo(_algorithm(chain, key), chain, key, None)
@@ -69,23 +72,21 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
             _context(c2pa) as context,
             c2pa.Builder(_manifest(labels, engine, release), context) as builder,
             path.open("rb") as unsigned,
+            atomic_path(path) as part,
             part.open("w+b") as signed,
         ):
             builder.add_ingredient(_ingredient(image), kind, io.BytesIO(image))
             builder.sign(signer, "video/mp4", unsigned, signed)
-        part.replace(path)
     except (c2pa.C2paError, SigningError) as error:
         detail = f"{error}. Tell the operator of this server."
         raise RenderFailed(ErrorCode.SIGNING_FAILED, "The video could not be signed", detail) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def found(file: BinaryIO) -> dict[str, Any] | None:
-    """What an MP4's manifest says, and whether its signature holds; None where there is none.
+    """Returns what an MP4's manifest says and whether its signature is valid, or None if there is no manifest.
 
-    `state`: trusted, valid (whoever signed is not on the list of anybody whom we know), invalid, or unchecked where the
-    package is not installed.
+    `state`: trusted, valid (the signer is not on a known trust list), invalid, or unchecked if the package is not
+    installed.
     """
     if not _has_manifest(file):
         return None
@@ -153,7 +154,7 @@ def _manifest(labels: Labels, engine: str, release: str) -> dict[str, Any]:
 
 
 def _ingredient(image: bytes) -> dict[str, str]:
-    """The portrait by its hash alone."""
+    """Refers to the portrait by its hash only."""
     return {
         "title": "portrait",
         "relationship": "inputTo",
@@ -162,7 +163,7 @@ def _ingredient(image: bytes) -> dict[str, str]:
 
 
 def _read(certificates: Path, key: Path) -> tuple[bytes, bytes]:
-    """Raises `SigningError`, also for a key that others can read."""
+    """Reads both files. Raises `SigningError`, also if other users can read the key."""
     with _named("c2pa_private_key"):
         if key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SigningError("c2pa_private_key: other users can read the file; chmod 600 keeps it from them")
@@ -180,7 +181,7 @@ def _named(setting: str) -> Iterator[None]:
 
 
 def _algorithm(chain: bytes, key: bytes) -> bytes:
-    """C2PA's name of what a key signs by. Raises `SigningError` unless it belongs to the chain's first certificate."""
+    """Returns C2PA's name for the key's algorithm. Raises `SigningError` if key and certificate do not match."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa

@@ -1,4 +1,4 @@
-"""The visible label: light words on a dark plate, in a corner of each frame."""
+"""The visible label: light text on a dark plate, in a corner of each frame."""
 
 from functools import cache
 from math import ceil, floor
@@ -12,24 +12,26 @@ from dice_talk.labels import Labels
 
 FONT = Path(__file__).parent / "font" / "NotoSansCJKsc-Bold-subset.otf"
 SECONDS = 2.0
-"""How long the label is shown at the start."""
+"""Seconds for which the label is shown if it is shown at the start only."""
 HEIGHT_SHARE = 0.055
-"""Of the frame's shorter side: the height of a capital, the lowest letter that counts. The standard asks for 0.05."""
+"""Height of a capital as a share of the frame's shorter side. Capitals are the lowest letters that count; the standard
+requires 0.05.
+"""
 MIN_HEIGHT = 11
-"""Pixels; Chinese characters would not be legible in less."""
+"""Pixels; Chinese characters would not be legible below that."""
 MARGIN, PADDING, GAP = 0.6, 0.55, 0.45
-"""Around the plate, around the words and between lines, in heights of a capital."""
+"""Space around the plate, around the text and between lines, as shares of the height of a capital."""
 OPACITY = 0.7
-"""Of the plate: over white, the words still have a contrast of 8 to 1."""
+"""Opacity of the plate. Over white, the text still has a contrast of 8 to 1."""
 
 
 class Stamp:
     """Draws the label of one video into its frames."""
 
     def __init__(self, labels: Labels, *, width: int, height: int, fps: int) -> None:
-        """Of frames of that size."""
+        """Prepares the label for frames of this size."""
         words = labels.words or ""
-        self._frames = _frames(labels, fps)  # None for all of them
+        self._frames = _frames(labels, fps)  # None means all of them
         if self._frames == 0:
             return
         capital = max(MIN_HEIGHT, ceil(HEIGHT_SHARE * min(width, height)))
@@ -47,7 +49,7 @@ class Stamp:
         )
 
     def on(self, frame: Pixels, number: int) -> Pixels:
-        """Frame `number` (from 0) with its label; a copy where there is something to draw."""
+        """Returns frame `number` (from 0) with the label. Copies the frame if there is something to draw."""
         if self._frames is not None and number >= self._frames:
             return frame
         labelled = frame.copy()
@@ -60,12 +62,12 @@ class Stamp:
 
 
 def _frames(labels: Labels, fps: int) -> int | None:
-    """How many frames carry it: the one that is shown at two seconds too."""
+    """Returns the number of labelled frames, including the one shown at two seconds, or None for all."""
     return {"off": 0, "start": floor(SECONDS * fps) + 1, "always": None}[labels.visible_label]
 
 
 def _drawn(words: str, capital: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ink and plate, each (rows, columns) in [0, 1]. Lines are broken where they would be wider than `width`."""
+    """Returns ink and plate, each (rows, columns) in [0, 1]. Lines are broken at `width` pixels."""
     font, padding = _font(capital), round(PADDING * capital)
     lines = _lines(words, font, width - 2 * padding)
     boxes = [font.getbbox(line, anchor="ls") for line in lines]
@@ -83,7 +85,7 @@ def _drawn(words: str, capital: int, width: int) -> tuple[np.ndarray, np.ndarray
 
 @cache
 def _font(capital: int) -> ImageFont.FreeTypeFont:
-    """In the smallest size in which a capital is that high, in pixels."""
+    """Returns the font in the smallest size in which a capital has this height in pixels."""
     size = capital
     while -_face(size).getbbox("A", anchor="ls")[1] < capital:
         size += 1
@@ -95,7 +97,7 @@ def _face(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _lines(words: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """`words` broken at blanks, and a word that is too long anywhere."""
+    """Breaks `words` into lines at spaces, and within a word only if it is too long for a line."""
     lines: list[str] = []
     for word in words.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,1 +1,1 @@
-"""Embedded CPU engine."""
+"""The embedded engine, which runs on any CPU."""

@@ -1,5 +1,7 @@
-"""Fields of the brows. Each follows the brow's own line, so that a brow tilts or arches along its whole length: hills
-set on its ends would leave its middle behind and bend it into an S.
+"""Displacement fields of the brows.
+
+Each field follows the line of the brow, so that a brow tilts or arches along its whole length. Separate hills at its
+ends would leave the middle behind and bend the brow into an S.
 """
 
 from collections.abc import Sequence
@@ -7,37 +9,41 @@ from collections.abc import Sequence
 import numpy as np
 
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
-from dice_talk.lite.eyes import fitted
+from dice_talk.lite.eyes import fit_eye
 from dice_talk.lite.glasses import coloured_rim, dark_lenses, wears_glasses
 from dice_talk.lite.grid import Grid
 
 _ABOVE = 0.075
-"""Face heights; sigma over which the forehead follows a brow."""
+"""Sigma in face heights over which the forehead follows a brow."""
 _THICK = 0.75
-"""Of the way from a brow's middle line to its landmarks' lower edge, what moves as one: hair is not stretched."""
+"""Share of the distance from a brow's middle line to its lower edge that moves rigidly, so that hair is not stretched.
+"""
 _ROOM, _ROOM_RANGE = 0.45, (0.014, 0.030)
-"""Of the way from brow to lid: sigma over which the skin below goes with the brow, so that the lid is not dragged."""
+"""Sigma of the skin below a brow that follows it, as a share of the distance to the lid and in limits (face heights).
+Small enough not to drag the lid along.
+"""
 _ENDS = (0.048, 0.060)
-"""Face heights; sigma beyond the inner and the outer end."""
+"""Sigma in face heights beyond the inner and the outer end."""
 _ARCH_SKEW = 1.3
-"""Above 1 a raised arch is highest in the outer half of the brow."""
+"""Above 1, a raised arch is highest in the outer half of the brow."""
 _LARGE_EYES = 0.08
-"""Face heights above the landmarks at which the brows of drawn eyes are that are larger than the mesh's eyes."""
+"""Face heights by which the brows lie above the landmarks if drawn eyes are larger than the mesh's."""
 _BEHIND_GLASSES = 0.35
-"""Of the brows' motion, that is left behind glasses: their rim would bend with the skin."""
+"""Share of the brows' motion that remains behind glasses, whose rim would bend with the skin."""
 
 
 def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
-    """Displacement `(h, w, 2)` in face heights by parameter, see `fields.SKIN`."""
+    """Returns displacements `(h, w, 2)` in face heights for each parameter; see `fields.SKIN`."""
     fields = {"brow_inner": np.zeros((*grid.x.shape, 2), np.float32)}
     fields["brow_in"] = fields["brow_inner"].copy()
     sides = (
         ("left", 1, at.LEFT_BROW_UPPER, at.LEFT_BROW_LOWER, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER),
         ("right", -1, at.RIGHT_BROW_UPPER, at.RIGHT_BROW_LOWER, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER),
     )
-    large_eyes = any(fitted(canvas, lid, rim) is None for *_, lid, rim in sides)
+    large_eyes = any(fit_eye(canvas, lid, rim) is None for *_, lid, rim in sides)
     for side, inwards, upper, lower, _, _ in sides:
         along, hill = _brow(canvas, grid, upper, lower, large_eyes)
         outer = smoothstep(along)
@@ -52,10 +58,10 @@ def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
 
 
 def brow_room(canvas: Canvas) -> float:
-    """Sigma in face heights of the skin that follows the brows downwards; they sink no further than about this."""
+    """Returns the sigma in face heights of the skin that follows the brows downwards. They cannot sink much further."""
     point = canvas.points
     brow = point[[*at.LEFT_BROW_LOWER, *at.RIGHT_BROW_LOWER], 1].mean()
-    lid = point[[158, 385], 1].mean()
+    lid = point[[*at.UPPER_LIDS], 1].mean()
     return float(np.clip(_ROOM * (lid - brow) / canvas.unit, *_ROOM_RANGE))
 
 
@@ -67,9 +73,7 @@ def _up(amount: Floats) -> Floats:
 def _brow(
     canvas: Canvas, grid: Grid, upper: Sequence[int], lower: Sequence[int], large_eyes: bool
 ) -> tuple[Floats, Floats]:
-    """Of every node: how far along the brow it lies, 0 at the inner and 1 at the outer end, and how much it follows the
-    brow.
-    """
+    """Returns for each node its position along the brow (0 inner, 1 outer end), and how much it follows the brow."""
     unit = canvas.unit
     high, low = canvas.points[[*upper]], canvas.points[[*lower]]
     line = (high + low) / 2

@@ -1,6 +1,6 @@
 """The canvas: the head, upright and at twice the video's resolution, on which eyes and mouth are moved.
 
-Drawing at twice the resolution and scaling down is what keeps lids and lips smooth.
+Drawing at twice the resolution and scaling down keeps lids and lips smooth.
 """
 
 import math
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-
-Floats = NDArray[np.float32]
+from dice_talk.lite.arrays import Floats
 
 _OVERSAMPLING = 2.0
 _BLUR = 0.7
-"""Of a pixel of a portrait that is scaled up: what is drawn into it must be as soft as it is."""
+"""Softness in pixels of an enlarged portrait. Whatever is drawn into it must be as soft as it is."""
 _MIN_UNIT, _MAX_UNIT = 32, 800
-"""Canvas pixels from forehead to chin: with fewer, eyes and lips have no pixels; more shows nothing more."""
+"""Limits in canvas pixels from forehead to chin: below, eyes and lips have no pixels; above, nothing more would show.
+"""
 _REACH = (1.45, 1.45, 1.35)
-"""How far the canvas goes to either side, up and down from the face's middle, in face heights."""
+"""Extent of the canvas to either side, up and down from the middle of the face, in face heights."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Canvas:
     """An upright picture of the head with its landmarks.
 
     `pixels (h, w, 3)`; `points (478, 2)` and `depth (478,)` in canvas pixels, depth positive towards the camera;
-    `unit`: pixels from the top of the forehead to the chin, the H of all amplitudes; `affine (2, 3)` takes a pixel of
-    the video to one of the canvas; `softness`: canvas pixels over which an edge in the portrait is spread.
+    `unit`: pixels from the top of the forehead to the chin, which is the face height that all amplitudes refer to;
+    `affine (2, 3)` maps pixels of the video to the canvas; `softness`: canvas pixels over which an edge in the portrait
+    is spread.
     """
 
     pixels: Pixels
@@ -42,12 +43,12 @@ class Canvas:
     affine: Floats
     softness: float
 
-    def under(self, landmarks: Sequence[int]) -> Pixels:
-        """The pixels at these landmarks, `(n, 3)`."""
-        return self.where(self.points[[*landmarks]])
+    def pixels_at_landmarks(self, landmarks: Sequence[int]) -> Pixels:
+        """Returns the pixels at these landmarks, `(n, 3)`."""
+        return self.pixels_at(self.points[[*landmarks]])
 
-    def where(self, points: Floats) -> Pixels:
-        """The pixels at `points (..., 2)`, `(..., 3)`."""
+    def pixels_at(self, points: Floats) -> Pixels:
+        """Returns the pixels at `points (..., 2)`, as `(..., 3)`."""
         x, y = np.moveaxis(points.astype(int), -1, 0)
         height, width = self.pixels.shape[:2]
         found: Pixels = self.pixels[y.clip(0, height - 1), x.clip(0, width - 1)]
@@ -55,7 +56,7 @@ class Canvas:
 
     @property
     def turn(self) -> float:
-        """How far the head is turned aside: 0 from the front, 0.5 in three-quarter view, above 1 towards a profile."""
+        """How far the head is turned: 0 from the front, 0.5 in three-quarter view, above 1 towards a profile."""
         left, nose, right = (float(self.points[i, 0]) for i in (at.LEFT_EAR, at.NOSE_TIP, at.RIGHT_EAR))
         return abs(2 * nose - left - right) / max(right - left, 1.0)
 
@@ -91,14 +92,14 @@ def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Can
 
 
 def _roll(flat: NDArray[np.float64]) -> float:
-    """How far the head leans, in radians: the mean of what the eyes' line and the face's midline say."""
-    eyes = flat[263] - flat[33]
+    """Returns how far the head leans, in radians: the mean of the angles of the eye line and of the face's midline."""
+    eyes = flat[at.RIGHT_EYE_OUTER] - flat[at.LEFT_EYE_OUTER]
     midline = flat[at.CHIN] - flat[at.FOREHEAD]
     return (math.atan2(eyes[1], eyes[0]) + math.atan2(-midline[0], midline[1])) / 2
 
 
 def _shrunk(picture: Pixels, factor: NDArray[np.float64]) -> Pixels:
-    """The picture scaled down by area to about the canvas's resolution, never up."""
+    """Scales the picture down by area averaging to about the canvas's resolution, but never up."""
     if max(factor) >= 1:
         return picture
     size = tuple(round(side * f) for side, f in zip(picture.shape[1::-1], factor, strict=True))

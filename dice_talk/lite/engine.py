@@ -1,4 +1,4 @@
-"""The embedded engine: a talking portrait on any CPU, with models that the packages carry."""
+"""The embedded engine: a talking portrait on any CPU, with models that come inside packages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from dice_talk.face import Box, crop_square, output_size
 from dice_talk.face_models import Points
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.loudness import loudness
-from dice_talk.lite.models import Models, find_face, load_models
+from dice_talk.lite.models import FaceModels, find_face, load_face_models
 from dice_talk.lite.performance import Performance, perform
 from dice_talk.lite.person import find_person
 from dice_talk.lite.phones import recognise
@@ -24,20 +24,20 @@ from dice_talk.options import MAX_DURATION_S, RenderOptions
 from dice_talk.video import VideoWriter, frame_count
 
 _LISTENED, _PREPARED = 0.10, 0.05
-"""Shares of the progress bar at which speech and portrait are understood."""
+"""Progress after listening to the speech and after preparing the portrait."""
 _REPORT_S = 0.25
-"""Seconds of video between progress reports; a cancelled render stops within that."""
+"""Seconds of video between progress reports. A cancelled render stops within that time."""
 
 
 @dataclass(frozen=True)
 class LiteEngine:
-    """Loaded models; renders one job after another in one thread."""
+    """The engine with its loaded models. Renders one job after another in one thread."""
 
-    models: Models
+    models: FaceModels
     name: str = "lite"
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """See `Engine.render`."""
+        """Renders a job; see `Engine.render`."""
         report(Progress("prepare", "Preparing the portrait...", 0.0))
         rig = prepare(self.models, job.image, job.options)
         report(Progress("listen", "Listening to the speech...", _PREPARED))
@@ -45,16 +45,16 @@ class LiteEngine:
         count = frame_count(speech.seconds, job.options.fps)
         speaking = listen(speech, report)
         performance = perform(rig, speaking, count, job.options)
-        return film(rig, performance, speech, job, report)
+        return render_video(rig, performance, speech, job, report)
 
 
 def load(checkpoints: Path) -> Engine:
-    """Loads the models; `checkpoints` holds nothing that this engine needs."""
-    return LiteEngine(load_models())
+    """Loads the models. The engine needs nothing from the `checkpoints` folder."""
+    return LiteEngine(load_face_models())
 
 
-def prepare(models: Models, image: Path, options: RenderOptions) -> Rig:
-    """Portrait, face, crop, size, rig. Raises `InvalidImage`, `NoFaceFound`, `InvalidOptions`."""
+def prepare(models: FaceModels, image: Path, options: RenderOptions) -> Rig:
+    """Loads and crops the portrait and builds its rig. Raises `InvalidImage`, `NoFaceFound` or `InvalidOptions`."""
     picture = load_portrait(image)
     found = find_face(models, picture, options.face_index)
     points, others = found.points, found.others
@@ -76,7 +76,7 @@ def _cropped(
 
 
 def listen(speech: Speech, report: Report) -> Speaking:
-    """What the mouth does at 100 Hz."""
+    """Returns the mouth's motion at 100 Hz."""
 
     def heard(share: float) -> None:
         report(Progress("listen", "Listening to the speech...", _PREPARED + share * (_LISTENED - _PREPARED)))
@@ -84,7 +84,7 @@ def listen(speech: Speech, report: Report) -> Speaking:
     return speak(recognise(speech.samples, heard), loudness(speech.samples))
 
 
-def film(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, report: Report) -> RenderResult:
+def render_video(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, report: Report) -> RenderResult:
     """Renders and writes the video frame by frame."""
     options, count = job.options, len(performance)
     height, width = rig.picture.shape[:2]

@@ -1,4 +1,4 @@
-"""The eight emotions as faces: where brows, lids, mouth, nose and head go, in face heights and degrees."""
+"""The eight emotions as positions of brows, lids, mouth, nose and head, in face heights and degrees."""
 
 from dataclasses import dataclass, field
 
@@ -13,13 +13,13 @@ class Expression:
     raised: float = 0.0  # upper lids, face heights
     squint: float = 0.0  # lower lids up, face heights
     frown: float = 0.0  # depth of the lines between the brows
-    wrinkled: float = 0.0  # and of those across the nose
+    wrinkled: float = 0.0  # depth of the lines across the nose
     pitch: float = 0.0  # degrees, chin down
     roll: float = 0.0  # degrees
     opening: float = 1.0  # factor on the mouth's opening
     blinks: float = 1.0  # factor on the blink rate
     liveliness: float = 1.0  # factor on the head's motion
-    takes_back_smile: float = 1.0  # share of the portrait's own smile that does not belong to this emotion
+    takes_back_smile: float = 1.0  # share of the portrait's own smile that is removed
 
 
 def _corners(out: float, up: float) -> dict[str, float]:
@@ -50,7 +50,7 @@ EXPRESSIONS = {
         roll=1.0,
         opening=1.1,
         liveliness=1.2,
-        takes_back_smile=0.3,  # a portrait that smiles already has less far to go
+        takes_back_smile=0.3,  # a portrait that already smiles has less far to go
     ),
     Emotion.SAD: Expression(
         skin=_corners(-0.006, -0.032) | _brows(0.037, -0.018) | {"brow_in": 0.010, "chin_up": 0.012},

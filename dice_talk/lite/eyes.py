@@ -1,69 +1,57 @@
-"""The eyes: lids that slide over the eyeball, and an eyeball that turns a little beneath them."""
+"""Finds the eyes of a portrait: their edges, the skin around them and its colours. `lids` moves them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.curves import bounds, contour, fade, smooth, smoothstep
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
+from dice_talk.lite.curves import contour, smooth
 from dice_talk.lite.glasses import coloured_rim, dark_lenses
 
 _SIDE, _BELOW = 0.03, 0.07
-"""Face heights by which the box exceeds the eye to the sides and below; above it ends at the brow."""
-_LASHES = 0.010
-"""Face heights along the lid's edge that move as one: the lashes."""
-_UPPER_SHARE = 0.88
-"""Of the opening, that the upper lid covers in a blink; the lower lid meets it."""
+"""Face heights by which the box extends beyond the eye to the sides and below. Above, it ends at the brow."""
+LASHES = 0.010
+"""Face heights along the edge of the lid that move rigidly: the lashes."""
 _SMOOTH = 0.006
 _SHUT = 0.10
-"""Opening over width below which an eye counts as shut in the portrait."""
-_SHADE = 0.014
-"""Face heights of the soft shadow that a lowered lid casts on the eyeball."""
-_WIDEST = 0.16
-"""Of its opening, that an eye may open further: a stretched iris must not lose its roundness."""
-_FOLD = 0.008
-"""Face heights above the open lid's edge where the skin that a blink unfolds begins."""
-_OVER_CREASE = 0.018
-"""Face heights by which that reaches above the crease of a lid that is down: a hint of the crease stays."""
-_UNFOLDS = (0.25, 0.85)
-"""Of the lid's way down, over which its crease goes."""
-_TUCK = 0.006
-"""Face heights of the lower lid's wet edge that lashes hide when the lids meet."""
-_LID_SHARE = 0.85
-"""Of plain lid skin in what a blink unfolds; the rest is the portrait's own skin, stretched, which alone would show
-lashes and make-up as streaks."""
+"""Ratio of opening to width below which an eye in the portrait is considered shut."""
+OVER_CREASE = 0.018
+"""Face heights by which this skin extends above the crease when the lid is down. A hint of the crease remains."""
 _PLAIN_SHARE = 0.5
-"""Of the pixels around the eye, the lightest: they are taken for plain skin."""
+"""Share of the pixels around the eye, the lightest ones, that are considered plain skin."""
 _PLAIN_OVER = 0.75
-"""Quantile of the lightness above the crease that is taken for the skin's: lids are often painted dark."""
+"""Quantile of the lightness above the crease that is considered the skin's. Lids are often painted dark."""
 _LID_LIGHT = (0.75, 1.05)
-"""Limits on the lid's lightness against that: where it is measured there may be a brow's hair or a shine."""
+"""Limits of the lid's lightness relative to that skin, because a brow or a highlight may lie where it is measured."""
 _SHADE_HUE = 1.6
-"""How much more colourful skin is in the shade; marble stays as it is."""
+"""Factor on the saturation of skin in the shade. Marble, which has none, stays as it is."""
 _LID_BELOW = 0.3
-"""Of the lightness of the skin below the eye in the lid at its lashes."""
-_CORNER = 0.7
-"""How far a lid moves, of its middle, where what it unfolds is all there: towards the corners it fades."""
+"""Share of the lightness below the eye in the lid's lightness at its lashes."""
 _GROWTH = (1.0, 1.15, 1.3, 1.5, 1.75)
-"""Factors tried on the landmarks' contour until no white of the eye shows around it: drawn eyes can be larger."""
+"""Factors by which the landmarks' contour is enlarged until no white of the eye shows around it, as for large drawn
+eyes.
+"""
 _DARK = 0.7
-"""Of the lightest skin below it, what is no longer skin."""
+"""A pixel darker than this share of the lightest skin below it is not skin."""
 _MOST_TURN = 1.1
-"""`Canvas.turn` from which on the far eye lies on the face's outline, where a lid would tear it."""
+"""`Canvas.turn` above which the far eye lies on the outline of the face, where a moving lid would tear it."""
 _WHITE = 1.18, 0.04
-"""How much lighter than skin a white is (darkest channel), and the share of such pixels that is too much."""
+"""Lightness of the white of an eye relative to skin (darkest channel), and the largest tolerated share of such pixels.
+"""
 _OFF_WHITE = 0.75
-"""Of the way from skin to full white: a white where the skin is so pale that the above is past white."""
+"""Share of the way from skin to full white. Replaces the factor above if the skin is so pale that it would exceed
+white.
+"""
 
 
 @dataclass(frozen=True)
 class Eye:
-    """A box of the canvas and the eye in it. Arrays `(w,)` per column, in pixels from the box's top."""
+    """A box of the canvas and the eye in it. Arrays `(w,)` have a value per column, in pixels from the box's top."""
 
     left: int
     top: int
@@ -78,7 +66,7 @@ class Eye:
     lid: Floats  # (2, w, 3) colour of lid skin at its fold and at its lashes
     iris: tuple[float, float]  # centre in the box
     spread: float  # pixels; how much of the eye turns with the iris
-    still: bool  # shut in the portrait, hidden, or drawn so that the landmarks don't fit: it is left alone
+    still: bool  # shut, hidden, or drawn so that the landmarks don't fit: it is not animated
 
 
 def make_eye(
@@ -89,9 +77,9 @@ def make_eye(
     crease: Sequence[int],
     iris: Sequence[int],
 ) -> Eye:
-    """`upper`, `lower`, `brow`, `crease`, `iris`: landmarks of one eye."""
+    """Finds the box, edges and colours of one eye. The arguments after `canvas` are its landmarks."""
     unit = canvas.unit
-    fit = fitted(canvas, upper, lower)
+    fit = fit_eye(canvas, upper, lower)
     point = canvas.points if fit is None else fit
     rim = point[[*upper, *lower]]
     height, width = canvas.pixels.shape[:2]
@@ -109,7 +97,7 @@ def make_eye(
     centre = point[[*iris]].mean(0) - (left, top)
     bow = np.clip(1 - along**2, 0, 1) ** 0.6
     source = canvas.pixels[top:bottom, left:right].copy()
-    above = _free_skin(source, top_edge, bow, max(float(low[1] - brow_line) - _LASHES * unit, 0.02 * unit), unit)
+    above = _free_skin(source, top_edge, bow, max(float(low[1] - brow_line) - LASHES * unit, 0.02 * unit), unit)
     return Eye(
         left=left,
         top=top,
@@ -128,11 +116,11 @@ def make_eye(
     )
 
 
-def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
-    """The canvas's landmarks, those of the eye moved outwards until they enclose it; None where they can't."""
+def fit_eye(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
+    """Returns all landmarks, with those of the eye moved outwards until they enclose it, or None if they cannot."""
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
-    skin = np.median(canvas.under(at.PLAIN_SKIN).min(axis=1))
+    skin = np.median(canvas.pixels_at_landmarks(at.PLAIN_SKIN).min(axis=1))
     white = min(_WHITE[0] * skin + 12, skin + _OFF_WHITE * (255 - skin))
     for growth in _GROWTH:
         points = canvas.points.copy()
@@ -145,40 +133,42 @@ def fitted(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats
 
 
 def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
-    """The darkest channel along a contour scaled by `size` about its middle."""
+    """Returns the darkest channel along a contour that is scaled by `size` about its middle."""
     centre = rim.mean(0)
     ring = centre + (rim - centre) * size
-    found: NDArray[np.uint8] = canvas.where(np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round()).min(
-        axis=1
-    )
+    found: NDArray[np.uint8] = canvas.pixels_at(
+        np.concatenate([ring, (ring + np.roll(ring, 1, axis=0)) / 2]).round()
+    ).min(axis=1)
     return found
 
 
 def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: float) -> float:
-    """Pixels of skin between lashes and the next dark thing upwards, at most `above`: a brow, or the rim of glasses,
-    which must not come down with the lid.
+    """Returns the pixels of free skin above the lashes, at most `above`.
+
+    It ends at the next dark thing, such as a brow or the rim of glasses, which must not come down with the lid.
     """
     columns = np.flatnonzero(bow > 0.5)
     lightest = 0.0
-    for distance in np.arange(_LASHES * unit, above + _LASHES * unit):
+    for distance in np.arange(LASHES * unit, above + LASHES * unit):
         light = float(np.median(_rows(source, (upper - distance)[None])[0, columns].max(axis=1)))
         if light < _DARK * lightest:
-            return max(float(distance) - (_LASHES + 0.004) * unit, 0.012 * unit)
+            return max(float(distance) - (LASHES + 0.004) * unit, 0.012 * unit)
         lightest = max(lightest, light)
     return above
 
 
 def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, above: float, unit: float) -> Floats:
-    """Plain skin per column where the lid begins and at its lashes, `(2, w, 3)`: as light as the skin above the crease,
-    which it continues, and towards the lashes a little like that below the eye. Its hue is that of the lightest skin
-    around the eye: brows, lashes and make-up have others.
+    """Returns the colour of plain lid skin per column, at the fold and at the lashes, `(2, w, 3)`.
+
+    It is as light as the skin above the crease, which it continues, and approaches the lightness below the eye towards
+    the lashes. Its hue is that of the lightest skin around the eye, because brows, lashes and make-up have other hues.
     """
     y = np.arange(len(source), dtype=np.float32)[:, None]
-    around = source[(y < upper - _LASHES * unit) | (y > lower + _LASHES * unit)].astype(np.float32)
+    around = source[(y < upper - LASHES * unit) | (y > lower + LASHES * unit)].astype(np.float32)
     plain = around.mean(axis=1)
     skin = np.median(around[plain >= np.quantile(plain, 1 - _PLAIN_SHARE)], axis=0)
     usual = float(skin.mean())
-    begins = np.maximum(crease - _OVER_CREASE * unit, upper - 0.8 * (above + _LASHES * unit))
+    begins = np.maximum(crease - OVER_CREASE * unit, upper - 0.8 * (above + LASHES * unit))
     over = _rows(source, begins + np.linspace(-0.025, 0.005, 7, dtype=np.float32)[:, None] * unit)
     over = np.quantile(over, _PLAIN_OVER, axis=0)
     under = np.median(_rows(source, lower + np.linspace(0.02, 0.05, 5, dtype=np.float32)[:, None] * unit), axis=0)
@@ -191,14 +181,14 @@ def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, ab
 
 
 def _rows(source: Pixels, rows: Floats) -> Floats:
-    """Pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
+    """Returns the pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
     inside = np.clip(rows, 0, len(source) - 1).astype(np.intp)
     pixels: Floats = source[inside, np.arange(source.shape[1])].astype(np.float32)
     return pixels
 
 
 def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
-    """Left and right eye of the picture. Where one must be left alone, both are: nobody winks through a speech."""
+    """Returns the left and the right eye. If one of them cannot be animated, neither is, so that nobody winks."""
     left = make_eye(canvas, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.LEFT_BROW_LOWER, at.LEFT_CREASE, at.LEFT_IRIS)
     right = make_eye(
         canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS
@@ -206,111 +196,3 @@ def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
     hidden = dark_lenses(canvas) or coloured_rim(canvas)
     still = left.still or right.still or hidden or canvas.turn > _MOST_TURN
     return replace(left, still=still), replace(right, still=still)
-
-
-@dataclass(frozen=True)
-class Lids:
-    """An eye's lids in one position. Where the eyeball shows, a pixel is `over + light * eyeball`, rounded down."""
-
-    skin: Pixels  # (h, w, 3) the eye's box without the eyeball
-    part: tuple[slice, slice]  # rows and columns of the box where the eyeball shows
-    upper: Floats  # (c,) edge of the upper lid in these columns, in pixels from the box's top
-    over: Floats  # (r, c, 3) the lids' share of the part's light, and half a step for rounding
-    light: Floats  # (r, c, 3) the eyeball's share, the same in all channels: numpy is slow to spread one over three
-
-
-def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
-    """`shut`: 0 as in the portrait to 1 closed; `raised`: upper lid in face heights, negative lowers it; `squint`:
-    lower lid up.
-    """
-    upper, lower = lid_edges(eye, shut, raised, squint)
-    height, width = eye.source.shape[:2]
-    y = np.arange(height, dtype=np.float32)[:, None]
-    x = np.broadcast_to(np.arange(width, dtype=np.float32), (height, width))
-    above = y - (upper - eye.upper) * fade(upper - y, _LASHES * eye.unit, eye.above + np.maximum(upper - eye.upper, 0))
-    tucked: Floats = eye.bow * np.float32(shut * shut * _TUCK * eye.unit)
-    risen: Floats = lower - eye.lower - tucked
-    below = y - risen * fade(y - lower, 0.006 * eye.unit, 0.06 * eye.unit)
-    soft = eye.softness
-    skin = _joined(eye, x, above, below, np.clip(((upper + lower) / 2 - y) / soft + 0.5, 0, 1))
-    skin = _unfolded(eye, skin, y, upper)
-    seen = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
-    seen = seen * np.clip((lower - upper) / soft, 0, 1)
-    shade = 0.25 * np.clip((upper - eye.upper) / (0.02 * eye.unit), 0, 1)
-    light = seen * (1 - shade * np.clip(1 - (y - upper) / (_SHADE * eye.unit), 0, 1))
-    part = bounds(seen)
-    return Lids(
-        skin=(skin + 0.5).astype(np.uint8),
-        part=part,
-        upper=upper[part[1]],
-        over=(skin * (1 - seen[..., None]))[part] + np.float32(0.5),
-        light=np.repeat(light[part][..., None], 3, axis=-1),
-    )
-
-
-def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
-    """Redraws the eye's box of the canvas, unless the eye is to be left alone: that is the caller's to know.
-
-    `gaze`: shift of the iris in face heights.
-    """
-    height, width = eye.source.shape[:2]
-    target = canvas[eye.top : eye.top + height, eye.left : eye.left + width]
-    target[:] = lids.skin
-    if lids.light.size:
-        target[lids.part] = (lids.over + _eyeball(eye, lids, gaze) * lids.light).astype(np.uint8)
-
-
-def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) -> Floats:
-    """Skin of the upper lid, `share` of it, and of the lower: where they meet the edge is as soft as the portrait's."""
-    over, under = (cv2.remap(eye.source, x, rows, cv2.INTER_LINEAR).astype(np.float32) for rows in (above, below))
-    skin: Floats = under + (over - under) * share[..., None]
-    return skin
-
-
-def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
-    """Plain lid skin where a lowered lid has unfolded, gently rounded by light; the lashes stay the portrait's."""
-    travel = upper - eye.upper
-    soft = 0.012 * eye.unit
-    way = np.clip(travel / np.maximum(_UPPER_SHARE * (eye.lower - eye.upper), 1), 0, 1)
-    gone = np.clip((way - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0]), 0, 1)
-    fold = eye.upper - _FOLD * eye.unit
-    fold = fold + gone * np.minimum(eye.crease - _OVER_CREASE * eye.unit - fold, 0)
-    lashes = upper - _LASHES * eye.unit * 0.8
-    window = smoothstep((y - fold) / (soft * (1 + 2.5 * gone))) * np.clip((lashes - y) / soft, 0, 1)
-    window = window * smoothstep(eye.bow / _CORNER)
-    share = _LID_SHARE * window * np.clip(travel / (0.02 * eye.unit) - 0.15, 0, 1)
-    across = np.clip((y - fold) / np.maximum(lashes - fold, 1), 0, 1)[..., None]
-    rounded = 0.98 + 0.04 * 4 * across * (1 - across)
-    plain = (eye.lid[0] + (eye.lid[1] - eye.lid[0]) * across) * rounded
-    lid: Floats = np.minimum(skin + (plain - skin) * share[..., None], 255)  # a lid can be lighter than white skin
-    return lid
-
-
-def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floats, Floats]:
-    """Edges of the moved lids, `(w,)`; they meet, and never cross."""
-    opening = eye.lower - eye.upper
-    lift = min(raised * eye.unit, _WIDEST * float(opening.max()))
-    upper = eye.upper - np.float32(lift) * eye.bow
-    lower = eye.lower - np.float32(squint * eye.unit) * eye.bow
-    closing = eye.upper + _UPPER_SHARE * opening
-    upper = upper + shut * (closing - upper)
-    lower = lower + shut * (closing - lower)
-    middle = (upper + lower) / 2
-    return np.minimum(upper, middle).astype(np.float32), np.maximum(lower, middle).astype(np.float32)
-
-
-def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
-    """The portrait's eyeball, turned by `gaze`, `(r, c, 3)`; under a raised lid its upper half stretches to fill the
-    space.
-    """
-    rows, columns = lids.part
-    x = np.arange(columns.start, columns.stop, dtype=np.float32)
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    centre_x, centre_y = (np.float32(centre) for centre in eye.iris)
-    near = np.exp(-(((x - centre_x) / np.float32(eye.spread)) ** 2)) * np.float32(eye.unit)
-    at_rest = eye.upper[columns]
-    stretch = np.maximum(centre_y - at_rest, 1) / np.maximum(centre_y - np.minimum(lids.upper, at_rest), 1)
-    down = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
-    across = np.broadcast_to(x - np.float32(gaze[0]) * near, down.shape)
-    ball: Pixels = cv2.remap(eye.source, across, down, cv2.INTER_LINEAR)
-    return ball

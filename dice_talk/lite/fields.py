@@ -1,7 +1,8 @@
-"""What each facial muscle group does to the skin: one smooth displacement field per parameter.
+"""The effect of each facial muscle group on the skin: one smooth displacement field per parameter.
 
-Fields live on a coarse grid over the canvas. A frame's skin motion is their sum, weighted by the frame's parameters;
-nothing in them can tear or fold, because all are smooth and small. Lips and lids, which do part, are not here.
+Fields live on a coarse grid over the canvas. The skin's motion in a frame is their sum, weighted by the frame's
+parameters. Nothing can tear or fold, because all fields are smooth and small. Lips and lids, which do part, are not
+included.
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dice_talk.lite import topology as at
+from dice_talk.lite.arrays import Floats
 from dice_talk.lite.brows import brow_fields
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.grid import Grid
 
@@ -33,14 +35,14 @@ SKIN = (
     "brow_arch_right",
     "brow_in",  # brows towards each other
 )
-"""Parameters of the skin, in the order of the fields; each is a displacement in face heights."""
+"""Parameters of the skin in the order of the fields. Each is a displacement in face heights."""
 
 
 def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
-    """Displacement `(len(SKIN), h, w, 2)` in canvas pixels for a parameter of one face height."""
+    """Returns displacements `(len(SKIN), h, w, 2)` in canvas pixels for parameters of one face height."""
     draw = _Brush(canvas, grid)
     point = canvas.points
-    seam = (point[13] + point[14]) / 2
+    seam = (point[at.INNER_LIP_TOP] + point[at.INNER_LIP_BOTTOM]) / 2
     fields = {
         "jaw": _jaw(draw, point, float(seam[1])),
         "mouth_width": _mouth_width(draw, point, seam),
@@ -67,7 +69,7 @@ class _Brush:
     grid: Grid
 
     def bump(self, centre: Floats, wide: float, high: float, below: float | None = None) -> Floats:
-        """A Gaussian hill `(h, w)`; widths in face heights, `below` where it is narrower or wider downwards."""
+        """Returns a Gaussian hill `(h, w)`. Widths are in face heights; `below` replaces `high` below the centre."""
         x = (self.grid.x - centre[0]) / (wide * self.canvas.unit)
         y = (self.grid.y - centre[1]) / self.canvas.unit
         y = np.where(y < 0, y / high, y / (high if below is None else below))
@@ -82,12 +84,12 @@ class _Brush:
         high: float,
         below: float | None = None,
     ) -> Floats:
-        """A hill that moves one way, `(h, w, 2)`."""
+        """Returns a hill that moves in one direction, `(h, w, 2)`."""
         return self.bump(centre, wide, high, below)[..., None] * np.array(direction, np.float32)
 
 
 def _jaw(draw: _Brush, point: Floats, seam: float) -> Floats:
-    """Down: nothing at the lips (they part on their own), all of it at the chin, fading out over the neck."""
+    """Moves down: not at all at the lips (which part on their own), fully at the chin, fading out over the neck."""
     unit, grid = draw.canvas.unit, draw.grid
     chin = point[at.CHIN]
     onset = smoothstep((grid.y - seam - 0.01 * unit) / max(float(chin[1] - seam) * 0.8, 0.05 * unit))

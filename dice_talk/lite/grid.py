@@ -1,13 +1,14 @@
-"""A coarse grid over the canvas, on which everything smooth is kept."""
+"""A coarse grid over the canvas for everything that varies smoothly."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 
 _NODES_PER_UNIT = 72
-"""Grid nodes per face height; the narrowest field is 1.5 nodes wide."""
+"""Grid nodes per face height. The narrowest field is 1.5 nodes wide."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Grid:
 
 
 def make_grid(canvas: Canvas) -> Grid:
-    """The grid that carries fields and weights."""
+    """Returns the grid for fields and weights."""
     step = canvas.unit / _NODES_PER_UNIT
     height, width = canvas.pixels.shape[:2]
     x, y = np.meshgrid(np.arange(0, width + step, step), np.arange(0, height + step, step))

@@ -1,4 +1,4 @@
-"""Small turns of the head: how deep each point lies, and how far hair, neck and surroundings follow."""
+"""Small turns of the head: the depth of each point, and how far hair, neck and surroundings follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,37 +8,49 @@ import numpy as np
 
 from dice_talk.face_models import Mask
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.grid import Grid
 
 HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")
-"""Parameters of the head: turn to the picture's right, nod down and lean in radians, shifts in face heights."""
+"""Parameters of the head: turn to the picture's right, nod down and lean in radians; shifts in face heights."""
 
 _BAND = 0.032
-"""Face heights around the person over which the motion dies out: skin, hair and loose strands stretch, never tear."""
+"""Face heights around the person over which the motion fades out. Skin, hair and loose strands stretch there and never
+tear.
+"""
 _NECK = (-0.12, 0.36)
-"""Face heights below the chin between which the motion fades to nothing: shoulders stand still."""
+"""Face heights below the chin between which the motion fades out. Shoulders do not move."""
 _RADIUS = (0.95, 1.4)
-"""Face heights from the face's middle between which the motion fades: neighbours in a group stand still."""
+"""Face heights from the middle of the face between which the motion fades out. Other people in a group do not move."""
 _NEAREST = 0.8
-"""Of the way to a neighbour's middle, that the neighbour may claim: a small face beside a large one still moves."""
+"""Largest share of the way to a neighbour's middle that belongs to the neighbour, so that a small face beside a large
+one still moves.
+"""
 _DEPTH_WIDTH = 0.06
-"""Face heights; sigma that smooths the landmarks' depth, whose raw values tear the cheek of a turning head."""
+"""Sigma in face heights by which the landmarks' depth is smoothed. Raw depth would tear the cheek of a turning head."""
 _OUTER_RINGS = ((1.22, 0.14), (1.6, 0.28), (2.4, 0.34))
-"""Beyond the face's outline the head curves away: distance from the middle (outline is 1) and depth lost, in H."""
+"""Rings beyond the outline of the face, where the head curves away: distance from the middle (the outline is 1), and
+depth lost in face heights.
+"""
 
 
 @dataclass(frozen=True)
-class Follow:
-    """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]; `person` without the neck's fade."""
+class HeadWeights:
+    """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]. `person` is not faded out at the neck."""
 
     head: Floats
     person: Floats
 
 
-def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]) -> Follow:
-    """`mask`: person or not at each node. `neighbours`: other faces' (x, y, reach) on the canvas."""
+def head_weights(
+    canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]
+) -> HeadWeights:
+    """Returns the weights of the head's motion.
+
+    `mask`: the person, at each node. `neighbours`: (x, y, reach) of other faces on the canvas.
+    """
     unit = canvas.unit
     oval = canvas.points[[*at.OVAL]]
     solid = (mask > 0.5).astype(np.uint8)
@@ -53,11 +65,11 @@ def follow(canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[fl
         person = person * smoothstep((np.hypot(grid.x - x, grid.y - y) / radius - 1) / 0.5)
     below = (grid.y - chin[1]) / unit
     head = person * (1 - smoothstep((below - _NECK[0]) / (_NECK[1] - _NECK[0])))
-    return Follow(_soft(head), _soft(person))
+    return HeadWeights(_soft(head), _soft(person))
 
 
 def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
-    """Displacement `(len(HEAD), h, w, 2)` in canvas pixels for a parameter of 1 (small-angle form)."""
+    """Returns displacements `(len(HEAD), h, w, 2)` in canvas pixels for parameters of 1, for small angles."""
     depth = head_depth(canvas, grid)
     pivot = canvas.points[at.CHIN] + (0, 0.15 * canvas.unit)
     none = np.zeros_like(depth)
@@ -73,7 +85,7 @@ def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
 
 
 def head_depth(canvas: Canvas, grid: Grid) -> Floats:
-    """How far each node lies before the axis through the ears, `(h, w)` in canvas pixels."""
+    """Returns how far each node lies in front of the axis through the ears, `(h, w)` in canvas pixels."""
     unit, points, depth = canvas.unit, canvas.points[:468], canvas.depth[:468]
     oval = [*at.OVAL]
     middle = points[oval].mean(0)
@@ -93,8 +105,9 @@ def head_depth(canvas: Canvas, grid: Grid) -> Floats:
 
 
 def _interpolate(x: Floats, y: Floats, samples: Floats, values: Floats, sigma: float) -> Floats:
-    """Gaussian-weighted mean at `x, y (h, w)` of the nearest samples; a second, wider Gaussian speaks where none is
-    near.
+    """Returns the Gaussian-weighted mean of the samples at `x, y (h, w)`.
+
+    A second, wider Gaussian takes over where no sample is near.
     """
     across, down = x[..., None] - samples[:, 0], y[..., None] - samples[:, 1]
     square = (across * across + down * down) / np.float32(2 * sigma * sigma)

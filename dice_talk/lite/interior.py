@@ -1,6 +1,6 @@
-"""What shows between parted lips: the portrait's own teeth where it has some, else drawn ones, in the portrait's light.
+"""The inside of the mouth: the portrait's own teeth if they show, else drawn ones, lit like the portrait.
 
-Upper teeth stay with the head, lower teeth and tongue go with the lower lip, so that nothing swims.
+Upper teeth stay with the head; lower teeth and tongue move with the lower lip. Nothing swims.
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,22 @@ import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
+from dice_talk.lite.curves import smoothstep
 
 _TEETH = (0.34, 0.60, 0.80, 0.94)
-"""Right edges of the upper front teeth from the midline, in half mouth widths (8.5, 6.5, 5, 3.5 mm of 25)."""
+"""Right edges of the upper front teeth from the midline, in half mouth widths (8.5, 6.5, 5 and 3.5 mm of 25 mm)."""
 _LOWER_TEETH = (0.22, 0.45, 0.66, 0.8)
 _SHOWN = 0.018
-"""Face heights of upper teeth below the closed lip line."""
+"""Face heights of upper teeth below the line of the closed lips."""
 _LOWER_SHOWN = 0.010
 _LOWER_SEEN = 0.6
-"""Opacity of the lower teeth, which lie in the lip's shadow."""
+"""Opacity of the lower teeth, which lie in the shadow of the lip."""
 OPEN = 0.015
-"""Face heights; a portrait whose lips are further apart shows its own teeth."""
+"""Face heights between the lips above which a portrait shows its own teeth."""
 _TYPICAL_SKIN = np.array([178.0, 138.0, 118.0], np.float32)
-"""Skin under neutral light; the portrait's skin against it tells the light."""
+"""Skin under neutral light. Compared with the portrait's skin, it gives the colour of the light."""
 _TOOTH = np.array([180.0, 167.0, 150.0], np.float32)
 _CAVITY = np.array([46.0, 18.0, 18.0], np.float32)
 _TONGUE = np.array([128.0, 60.0, 58.0], np.float32)
@@ -30,7 +32,7 @@ _TONGUE = np.array([128.0, 60.0, 58.0], np.float32)
 
 @dataclass(frozen=True)
 class Interior:
-    """Colours in the portrait's light, and teeth as pictures that are moved, not redrawn."""
+    """Colours in the light of the portrait, and teeth as pictures that are moved instead of redrawn."""
 
     unit: float
     softness: float  # pixels over which edges are spread
@@ -41,12 +43,12 @@ class Interior:
     lower_teeth: Floats  # (w, 3)
     cavity: Floats  # (3,)
     tongue: Floats  # (3,)
-    own: Floats | None  # (h, w, 3) the portrait's own teeth; None when its mouth is closed
+    own: Floats | None  # (h, w, 3) the portrait's own teeth; None if its mouth is closed
     own_edge: tuple[Floats, Floats]
 
 
 def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats, lower: Floats) -> Interior:
-    """`source`: the mouth's box; `across`, `upper`, `lower`: see `Mouth`."""
+    """Prepares the inside of a mouth. `source`: the mouth's box; `across`, `upper`, `lower`: see `Mouth`."""
     unit = canvas.unit
     light, colourful = _light(canvas)
     columns = np.abs(across)
@@ -88,7 +90,7 @@ def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tong
 
 
 def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Floats, tongue: float) -> Floats:
-    """Cavity, tongue, lower teeth, upper teeth, `(h, w, 3)`, from the back to the front."""
+    """Returns cavity, tongue, lower teeth and upper teeth, painted from back to front, `(h, w, 3)`."""
     unit, across = interior.unit, interior.across[part]
     colour = np.broadcast_to(interior.cavity, (len(y), len(across), 3)).copy()
     deep = float((bottom - top).max())
@@ -100,10 +102,10 @@ def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Flo
     if interior.own is None:
         _over(colour, interior.teeth[part], np.clip((interior.teeth_edge[part] - y) / interior.softness + 0.5, 0, 1))
     colour *= _shadow(interior, y, top, bottom)[..., None]
-    if interior.own is not None:  # in the portrait's own shadow already
+    if interior.own is not None:  # they are already shaded in the portrait
         first, last = (edge[part] for edge in interior.own_edge)
         rows = np.clip(y, first, np.maximum(first, last)).astype(np.intp)
-        inner = np.clip((0.97 - np.abs(across)) / 0.12, 0, 1)  # in the corners the landmarks take lip for teeth
+        inner = np.clip((0.97 - np.abs(across)) / 0.12, 0, 1)  # in the corners, the landmarks mistake lip for teeth
         own = interior.own[:, part][rows, np.arange(len(across))]
         _over(colour, own, np.clip((last - y) / (0.006 * unit) + 0.5, 0, 1) * np.clip(last - first, 0, 1) * inner)
     return colour
@@ -114,7 +116,7 @@ def _over(colour: Floats, layer: Floats, alpha: Floats) -> None:
 
 
 def _shadow(interior: Interior, y: Floats, top: Floats, bottom: Floats) -> Floats:
-    """Darker under the upper lip and towards the corners."""
+    """Returns the shading: darker under the upper lip and towards the corners."""
     under = 0.62 + 0.38 * np.clip((y - top) / (0.016 * interior.unit), 0, 1)
     narrow = np.clip((bottom - top) / (0.02 * interior.unit), 0, 1)
     shadow: Floats = under * (0.45 + 0.55 * narrow)
@@ -122,8 +124,9 @@ def _shadow(interior: Interior, y: Floats, top: Floats, bottom: Floats) -> Float
 
 
 def _row(columns: Floats, edges: tuple[float, ...], rounding: float) -> tuple[Floats, Floats]:
-    """A row of teeth by column (0 at the midline, 1 at the corner): how far each column's edge falls short in pixels,
-    and its brightness in [0, 1].
+    """Returns how far each column of a row of teeth falls short of the edge, in pixels, and its brightness in [0, 1].
+
+    `columns`: 0 at the midline, 1 at the corner of the mouth.
     """
     borders = np.array((0.0, *edges), np.float32)
     tooth = np.clip(np.searchsorted(borders, columns, side="right") - 1, 0, len(edges) - 1)
@@ -131,16 +134,15 @@ def _row(columns: Floats, edges: tuple[float, ...], rounding: float) -> tuple[Fl
     inside = np.clip((columns - left) / (right - left) * 2 - 1, -1, 1)
     short = rounding * inside**4
     seam = 1 - 0.16 * np.abs(inside) ** 6
-    depth = np.clip((columns - 0.3) / 0.65, 0, 1)
-    brightness = seam * (1 - 0.85 * depth * depth * (3 - 2 * depth))
+    brightness = seam * (1 - smoothstep((columns - 0.3) / 0.65, 0.85))
     return short.astype(np.float32), brightness.astype(np.float32)
 
 
 def _light(canvas: Canvas) -> tuple[Floats, float]:
-    """Colour of the light on the face, `(3,)`: 1 where typical skin looks as under neutral light; and how colourful the
-    skin is, 0 for marble and black-and-white photos, 1 for typical skin.
+    """Returns the colour of the light on the face, `(3,)`, and the saturation of the skin.
 
-    The tint is taken by half: skin differs in colour by itself, light does not explain all of it.
+    The colour is 1 where typical skin looks as under neutral light. The saturation is 0 for marble and black-and-white
+    photos, 1 for typical skin. Only half of the tint is used, because skin itself differs in colour.
     """
     spots = (at.LEFT_JOWL, at.RIGHT_JOWL, at.LEFT_CHEEK, at.RIGHT_CHEEK)
     skin = np.median(np.concatenate([_patch(canvas, canvas.points[i]) for i in spots]), axis=0)

@@ -1,28 +1,31 @@
-"""How loud speech is, moment by moment, as an ear would say: what the jaw follows in any language."""
+"""Perceived loudness of speech over time, which the jaw follows in any language."""
 
 import numpy as np
 
 from dice_talk.audio import SAMPLE_RATE, Samples
-from dice_talk.lite.canvas import Floats
+from dice_talk.lite.arrays import RATE, Floats
 from dice_talk.lite.curves import smooth
-from dice_talk.lite.phones import RATE
 
 _WINDOW_S = 0.025
 _EXPONENT = 0.6
-"""Stevens: loudness grows with amplitude to the power 0.6."""
+"""Stevens's power law: loudness grows with amplitude to the power of 0.6."""
 _LOUD, _QUIET = 92, 8
-"""Percentiles that count as fully loud and as the room's noise."""
+"""Percentiles that count as fully loud and as background noise."""
 _NEAR_S = 8.0
-"""Seconds around a moment against which it is loud or quiet, so that a speaker who drifts from the microphone still
-opens the mouth."""
+"""Seconds around a moment that its loudness is relative to, so that a speaker who drifts away from the microphone still
+opens the mouth.
+"""
 _FAINT = 10 ** (-50 / 20)
-"""Amplitude below which nothing is speech, full scale 1."""
+"""Amplitude below which nothing counts as speech; full scale is 1."""
 _NEAR_FLOOR = 0.1
-"""Of the whole recording's level: what the level around a moment counts at least, so that quiet stays quiet."""
+"""Lowest level around a moment, as a share of the whole recording's, so that quiet passages stay quiet."""
 
 
 def loudness(samples: Samples) -> Floats:
-    """`(n,)` at 100 Hz in [0, 1.2] for mono speech at 16 kHz: 0 silence, 1 the loud syllables of this recording."""
+    """Returns the loudness `(n,)` at 100 Hz in [0, 1.2] of mono speech at 16 kHz.
+
+    0 is silence, and 1 is the level of the recording's loud syllables.
+    """
     rms = amplitude(samples)
     noise = float(np.percentile(rms, _QUIET))
     level = max(float(np.percentile(rms, _LOUD)), _FAINT)
@@ -35,7 +38,7 @@ def loudness(samples: Samples) -> Floats:
 
 
 def amplitude(samples: Samples) -> Floats:
-    """Root mean square around each hundredth of a second, `(n,)`."""
+    """Returns the root mean square around each hundredth of a second, `(n,)`."""
     hop, half = SAMPLE_RATE // RATE, round(_WINDOW_S * SAMPLE_RATE / 2)
     count = max(1, -(-len(samples) // hop))
     total = np.concatenate(([0.0], np.cumsum(samples.astype(np.float64) ** 2)))
@@ -47,7 +50,7 @@ def amplitude(samples: Samples) -> Floats:
 
 
 def _near_level(rms: Floats) -> Floats:
-    """The loud percentile within `_NEAR_S`, `(n,)`, worked out once a second."""
+    """Returns the loud percentile within `_NEAR_S`, `(n,)`, computed once per second and interpolated."""
     half = round(_NEAR_S * RATE / 2)
     centres = np.arange(0, len(rms), RATE)
     levels = [np.percentile(rms[max(c - half, 0) : c + half], _LOUD) for c in centres]

@@ -1,4 +1,4 @@
-"""The face models as the lite engine uses them: the face to animate, its landmarks, the person's mask."""
+"""The face models as the lite engine uses them: the face to animate, its landmarks and the person's mask."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,23 +16,24 @@ from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
 
 _MESH_MARGIN = 0.6
-"""Of the face box on each side: the mesh's own detector wants to see the whole head."""
+"""Margin on each side, as a share of the face box. The mesh's own detector needs to see the whole head."""
 _MESH_SIDE = 512
 """Pixels; the mesh sees 192 px of it, its detector 128."""
 _MESH_CONFIDENCE, _MESH_CANDIDATES = 0.3, 2
 _SAME_LANDMARKS = 0.04
-"""Of the face's height, by which landmarks may move when the mesh looks again, framed by what it saw: on faces they
-move by 0.002 to 0.025, small, drawn and turned ones too; on a bird or a cup they move further, or there are none.
+"""Mean distance, as a share of the face height, by which landmarks may move when the mesh looks again at what it found.
+On faces, including small, drawn and turned ones, it is 0.002 to 0.025. On a bird or a cup it is more, or there are no
+landmarks.
 """
 _FITS = 0.3
-"""IoU of the detector's box and the landmarks' own: 0.6 to 0.9 where the box is of that face, below 0.25 where it spans
-several people, and the mesh takes one of them.
+"""Lowest IoU of the detector's box and the landmarks' box. It is 0.6 to 0.9 if the detector's box is of this face, and
+below 0.25 if it spans several people, of whom the mesh picks one.
 """
 
 
 @dataclass(frozen=True)
-class Models:
-    """Loaded once per process; not to be shared between threads."""
+class FaceModels:
+    """The models, loaded once per process. Must not be shared between threads."""
 
     detector: Detector
     mesh: FaceMesh
@@ -40,7 +41,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFace:
     """The face to animate in a picture."""
 
     box: Box
@@ -48,15 +49,15 @@ class Found:
     others: list[Box]
 
 
-def load_models() -> Models:
-    """Loads all three, about a tenth of a second."""
-    return Models(load_detector(), load_mesh(_MESH_CONFIDENCE), load_segmenter())
+def load_face_models() -> FaceModels:
+    """Loads all three models in about a tenth of a second."""
+    return FaceModels(load_detector(), load_mesh(_MESH_CONFIDENCE), load_segmenter())
 
 
-def find_face(models: Models, picture: Pixels, index: int) -> Found:
-    """Face number `index` of those in an RGB picture whose landmarks can be found, largest first.
+def find_face(models: FaceModels, picture: Pixels, index: int) -> FoundFace:
+    """Finds face number `index` in an RGB picture, counting faces with landmarks from the largest.
 
-    Raises `NoFaceFound` when there is none at all, else `InvalidOptions`.
+    Raises `NoFaceFound` if there is none at all, else `InvalidOptions`.
     """
     boxes = largest(models.detector(picture))
     faces = list(islice(usable(models, picture, boxes), index + 1))
@@ -64,11 +65,11 @@ def find_face(models: Models, picture: Pixels, index: int) -> Found:
         raise no_face(boxes)
     box, points = choose(faces, index)
     face = _extent(points, picture)
-    return Found(box, points, [other for other in boxes if other is not box and not _same(other, face)])
+    return FoundFace(box, points, [other for other in boxes if other is not box and not _same(other, face)])
 
 
-def usable(models: Models, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
-    """Those of the faces in an RGB picture whose landmarks can be found, each once, with its box."""
+def usable(models: FaceModels, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
+    """Yields each face in an RGB picture whose landmarks can be found, once, with its box."""
     found: list[Box] = []
     for box in boxes:
         points = landmarks(models, picture, box)
@@ -83,7 +84,7 @@ def usable(models: Models, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[
 
 
 def _extent(points: Points, picture: Pixels) -> Box:
-    """The box around the landmarks, within the picture."""
+    """Returns the bounding box of the landmarks, clamped to the picture."""
     (left, top), (right, bottom) = points[:, :2].min(0), points[:, :2].max(0)
     height, width = picture.shape[:2]
     left, right = np.clip((left, right), 0, width)
@@ -92,12 +93,12 @@ def _extent(points: Points, picture: Pixels) -> Box:
 
 
 def _same(box: Box, face: Box) -> bool:
-    """Whether `box` shows `face`, alone or among others: one holds the other's middle."""
-    return face.holds(box.middle) or box.holds(face.middle)
+    """Returns whether `box` shows `face`, alone or among others: one contains the centre of the other."""
+    return face.contains(box.middle) or box.contains(face.middle)
 
 
 def no_face(boxes: list[Box]) -> NoFaceFound:
-    """Why none can be used, where the detector found `boxes`."""
+    """Returns the error that explains why no face can be used, given the boxes that the detector found."""
     if boxes:
         return NoFaceFound(
             ErrorCode.FACE_UNCLEAR,
@@ -113,8 +114,11 @@ def no_face(boxes: list[Box]) -> NoFaceFound:
     )
 
 
-def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
-    """The 478 landmarks of the face in `face`, or None where the mesh sees none, or others when it looks again."""
+def landmarks(models: FaceModels, picture: Pixels, face: Box) -> Points | None:
+    """Returns the 478 landmarks of the face in a box.
+
+    Returns None if the mesh finds none, or finds others when it looks again.
+    """
     points = _mesh(models, picture, face)
     if points is None:
         return None
@@ -127,7 +131,7 @@ def landmarks(models: Models, picture: Pixels, face: Box) -> Points | None:
     return points if away <= _SAME_LANDMARKS * height else None
 
 
-def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
+def _mesh(models: FaceModels, picture: Pixels, face: Box) -> Points | None:
     side = round((1 + 2 * _MESH_MARGIN) * max(face.width, face.height))
     left, top = round((face.left + face.right - side) / 2), round((face.top + face.bottom - side) / 2)
     view = window(picture, left, top, side)
@@ -144,7 +148,7 @@ def _mesh(models: Models, picture: Pixels, face: Box) -> Points | None:
 
 
 def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
-    """A square of a picture; what lies outside it repeats its edge."""
+    """Cuts a square from a picture, repeating its edge outside."""
     height, width = picture.shape[:2]
     rows, columns = np.clip((top, top + side - 1), 0, height - 1), np.clip((left, left + side - 1), 0, width - 1)
     inside = picture[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]  # one row and column at least
@@ -154,6 +158,6 @@ def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
     return window
 
 
-def person_mask(models: Models, picture: Pixels) -> Mask:
-    """How surely each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
+def person_mask(models: FaceModels, picture: Pixels) -> Mask:
+    """Returns the probability that each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
     return models.segmenter(picture)

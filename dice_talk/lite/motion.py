@@ -1,4 +1,4 @@
-"""Life between the words: blinks, glances, and a head that is never quite still. All timing is in seconds."""
+"""Motion besides speech: blinks, glances, and a head that is never quite still. All times are in seconds."""
 
 import math
 from dataclasses import dataclass
@@ -6,37 +6,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dice_talk.lite.canvas import Floats
-from dice_talk.lite.curves import smooth
-from dice_talk.lite.phones import RATE
+from dice_talk.lite.arrays import RATE, Floats
+from dice_talk.lite.curves import smooth, smoothstep
 
 Seconds = NDArray[np.float64]
 
 _BLINK = ((0.0, 0.0), (0.04, 0.35), (0.08, 0.9), (0.115, 1.0), (0.165, 1.0), (0.2, 0.62), (0.24, 0.27), (0.28, 0.06))
-"""Seconds after its start and how far the lids are down: they close faster than they open."""
+"""Seconds after the start of a blink, and how far the lids are down. They close faster than they open."""
 _BLINK_END_S, _BLINK_MIDDLE_S = 0.32, 0.14
 _BLINK_PAUSE_S, _BLINK_WAIT_S = 1.6, 2.0
-"""Shortest pause between blinks, and the mean of what comes on top: about 16 blinks a minute."""
+"""Shortest pause between blinks, and the mean of the additional pause: about 16 blinks a minute."""
 _GLANCE_S = (0.7, 2.6)
 _GLANCE = (0.0045, 0.0022)
-"""Face heights; sigma of where the eyes go, across and up."""
+"""Sigma in face heights of glances, sideways and up."""
 _SACCADE_S = 0.045
 _SWAY_HZ = (0.09, 0.5)
 _SWAYS = 7
-"""Sines per axis, with frequencies that have no common period: no visible loop."""
+"""Sines per axis. Their frequencies have no common period, so that no loop is visible."""
 _SWAY = {"yaw": 1.7, "pitch": 0.8, "roll": 0.9, "shift_x": 0.0035, "shift_y": 0.0025}
-"""Sigma, degrees and face heights."""
+"""Sigma in degrees and face heights."""
 _NOD_DEG = 2.6
-"""On the loudest syllable against the seconds around it."""
+"""Degrees of a nod on the loudest syllable, relative to the seconds around it."""
 _NOD_S, _PHRASE_S = 0.13, 0.9
 _CALM = 0.45
-"""Of the sway, that is left while nobody speaks."""
+"""Share of the sway that remains while nobody speaks."""
 _START_S = 0.6
-"""Every motion starts from the portrait as it is."""
+"""Seconds in which every motion starts from the portrait's pose."""
 
 
 def blinks(seconds: float, rate: float, rng: np.random.Generator) -> Seconds:
-    """Start times; `rate` scales how often."""
+    """Returns the start times of blinks. `rate` scales their frequency."""
     times = []
     time = float(rng.uniform(0.5, 2.5)) / rate
     while time + _BLINK_END_S < seconds:
@@ -45,9 +44,10 @@ def blinks(seconds: float, rate: float, rng: np.random.Generator) -> Seconds:
     return np.array(times, np.float64)
 
 
-def lids(times: Seconds, starts: Seconds) -> Floats:
-    """How far the lids are down at `times (F,)`, in [0, 1]. Each blink moves to the nearest frame, so that at low frame
-    rates, too, one frame shows closed eyes.
+def lid_positions(times: Seconds, starts: Seconds) -> Floats:
+    """Returns how far the lids are down at `times (F,)`, in [0, 1].
+
+    Each blink is shifted to the nearest frame, so that one frame shows closed eyes even at low frame rates.
     """
     shut = np.zeros(len(times))
     moment, amount = np.array((*_BLINK, (_BLINK_END_S, 0.0))).T
@@ -58,7 +58,7 @@ def lids(times: Seconds, starts: Seconds) -> Floats:
 
 
 def glances(times: Seconds, rng: np.random.Generator) -> Floats:
-    """Where the eyes look at `times (F,)`: shift of the iris `(F, 2)` in face heights."""
+    """Returns the gaze at `times (F,)` as a shift of the iris, `(F, 2)` in face heights."""
     moments, places = [0.0], [np.zeros(2)]
     while moments[-1] < times[-1]:
         moments.append(moments[-1] + float(rng.uniform(*_GLANCE_S)))
@@ -72,7 +72,7 @@ def glances(times: Seconds, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """Angles in radians and shifts in face heights, `(F,)` each, see `head.HEAD`."""
+    """Angles in radians and shifts in face heights, `(F,)` each; see `head.HEAD`."""
 
     yaw: Floats
     pitch: Floats
@@ -82,7 +82,7 @@ class HeadMotion:
 
 
 def head_motion(times: Seconds, energy: Floats, rng: np.random.Generator) -> HeadMotion:
-    """A slow sway that grows while somebody speaks, and nods on stressed syllables. `energy (n,)` at 100 Hz."""
+    """Returns a slow sway that grows during speech, with nods on stressed syllables. `energy (n,)` is at 100 Hz."""
     clock = (np.arange(len(energy)) + 0.5) / RATE
     active = smooth(np.clip(energy * 2, 0, 1), 0.5 * RATE)
     swing = (_CALM + (1 - _CALM) * np.interp(times, clock, active)) * ease(times, _START_S)
@@ -96,13 +96,12 @@ def head_motion(times: Seconds, energy: Floats, rng: np.random.Generator) -> Hea
 
 
 def ease(times: Seconds, seconds: float) -> Seconds:
-    """From 0 at the start to 1 after `seconds`, `(F,)`."""
-    t = np.clip(times / seconds, 0, 1)
-    return t * t * (3 - 2 * t)
+    """Rises smoothly from 0 at the start to 1 after `seconds`, `(F,)`."""
+    return smoothstep(times / seconds)
 
 
 def _sway(times: Seconds, rng: np.random.Generator) -> Seconds:
-    """Unit-variance noise as a sum of sines; slow ones are larger."""
+    """Returns unit-variance noise as a sum of sines, of which slow ones are larger."""
     low, high = _SWAY_HZ
     frequency = low * (high / low) ** rng.uniform(0, 1, _SWAYS)
     size = frequency**-0.5

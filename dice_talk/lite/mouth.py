@@ -7,53 +7,57 @@ import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats
-from dice_talk.lite.curves import contour, fade, smooth
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas
+from dice_talk.lite.curves import contour, fade, smooth, smoothstep
 from dice_talk.lite.interior import OPEN, Interior, make_interior, paint
 
 _SIDE, _ABOVE, _BELOW = 0.06, 0.16, 0.34
-"""Face heights by which the box that is redrawn exceeds the mouth: to the sides, above and below the lip line."""
+"""Face heights by which the redrawn box extends beyond the mouth: to the sides, above and below the lip line."""
 _UPPER_SHARE = 0.18
-"""Of the opening; the upper lip is raised by it, the lower lip does the rest."""
+"""Share of the opening by which the upper lip rises. The lower lip moves by the rest."""
 _MEETING, _LOWERED = 0.35, 0.4
-"""Where the lips of a portrait with an open mouth meet: share of its opening, from above, and most that the upper lip
-comes down, as a share of the skin below the nose: further, that skin would fold and show the lip twice.
+"""Where the lips of an open mouth meet: share of its opening from above, and the most that the upper lip comes down, as
+a share of the skin below the nose. Beyond it, this skin would fold and show the lip twice.
 """
 _RAISED = 2.3
-"""Length of the skin that gives way below a lip that closes, against the lip's way: on less, beard and pores would be
-drawn out to streaks. It reaches beyond the chin where the mouth is wide open, and shuts the jaw.
+"""Length of the skin that gives way below a closing lip, relative to the lip's way. With less, beard and pores would be
+drawn out to streaks. If the mouth is wide open, the skin extends beyond the chin, and closing it moves the jaw.
 """
 _WIDE_OPEN = 0.1
-"""Opening of a portrait's mouth in face heights beyond which its box grows, for that."""
+"""Opening in face heights beyond which the box is enlarged to contain this skin."""
 _SMOOTH = 0.008
-"""Face heights; sigma over which the landmarks' corners are rounded."""
+"""Sigma in face heights by which the corners of the landmarks' contour are rounded."""
 _DARK, _DARK_REACH = 0.5, 0.024
-"""Of the skin's lightness, what belongs to the inside of an open mouth, and the face heights that it may reach beyond
-the landmarks, which cut its corners.
+"""Lightness relative to skin below which a pixel belongs to the inside of an open mouth, and the face heights that the
+inside may extend beyond the landmarks, which cut off its corners.
 """
 _INSET = 0.004
-"""Face heights of an open mouth's lips at their edge that blur has mixed with teeth: they are left inside."""
+"""Face heights at the edge of an open mouth's lips that blur has mixed with teeth. They are left to the inside."""
 _OUTER_SHARE = 0.85
-"""Of the opening at the lower lip's outer edge, whose curve is wider than the inner edge's: lips stretch over teeth."""
+"""Share of the opening at the outer edge of the lower lip, whose curve is wider than the inner edge's: lips stretch
+over teeth.
+"""
 _SEAM, _SEAM_GAP = 0.004, 0.012
 """Sigma in face heights of the shadow between lips that were apart in the portrait and so have no line where they meet,
-and the opening at which it is gone.
+and the opening at which it disappears.
 """
 _SEAM_DEPTH = np.array([0.30, 0.42, 0.42], np.float32)
-"""Of red, green and blue: lips shine through."""
+"""Depth of the shadow in red, green and blue. It is reddish, because light shines through lips."""
 _MEETING_SMOOTH = 0.02
-"""Face heights; sigma over which the line where they meet is smoothed."""
+"""Sigma in face heights by which the line where the lips meet is smoothed."""
 _ASIDE, _HIDDEN = (0.9, 1.4), 0.6
-"""`Canvas.turn` between which the mouth's far corner disappears behind the lips, and how far it is moved to the middle
-then: left where the mesh guesses it, the mouth would open into the background.
+"""`Canvas.turn` between which the far corner of the mouth disappears behind the lips, and how far it is then moved to
+the middle. At the mesh's guess, the mouth would open into the background.
 """
 _NARROW = (0.72, 0.045)
-"""Of the mouth's width that parts when it hardly opens, and the opening in face heights at which all of it does."""
+"""Share of the mouth's width that parts when it barely opens, and the opening in face heights at which all of it does.
+"""
 
 
 @dataclass(frozen=True)
 class Mouth:
-    """A box of the canvas and the lips in it. Arrays `(w,)` hold a value per column, in pixels from the box's top."""
+    """A box of the canvas and the lips in it. Arrays `(w,)` have a value per column, in pixels from the box's top."""
 
     left: int
     top: int
@@ -62,7 +66,7 @@ class Mouth:
     across: Floats  # -1 at the left corner, 0 in the middle, 1 at the right corner
     upper: Floats  # inner edge of the upper lip in the portrait
     lower: Floats
-    meeting: Floats  # where they touch
+    meeting: Floats  # where the lips touch
     upper_lip: float  # thickness in pixels
     lower_lip: float
     above: float  # pixels from the upper lip to the nose, over which skin gives way
@@ -76,21 +80,21 @@ class Mouth:
 
 
 def make_mouth(canvas: Canvas) -> Mouth:
-    """Finds lips and light of a portrait's mouth."""
+    """Finds the lips of a portrait's mouth and prepares its inside."""
     unit, point = canvas.unit, canvas.points
     left_corner, right_corner = _corners(canvas)
-    seam = float(point[[13, 14], 1].mean())
+    seam = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean())
     height, width = canvas.pixels.shape[:2]
     left = max(int(point[at.LEFT_CORNER, 0] - _SIDE * unit), 0)
     right = min(int(point[at.RIGHT_CORNER, 0] + _SIDE * unit), width)
-    wide = max(float(point[14, 1] - point[13, 1]) - _WIDE_OPEN * unit, 0)
+    wide = max(float(point[at.INNER_LIP_BOTTOM, 1] - point[at.INNER_LIP_TOP, 1]) - _WIDE_OPEN * unit, 0)
     top, bottom = max(int(seam - _ABOVE * unit), 0), min(int(seam + _BELOW * unit + 2 * wide), height)
     x = np.arange(left, right, dtype=np.float32)
     offset = np.array([0, top], np.float32)
     upper = contour(point[[*at.INNER_LIP_UPPER]] - offset, x, _SMOOTH * unit)
     lower = contour(point[[*at.INNER_LIP_LOWER]] - offset, x, _SMOOTH * unit)
     lower = np.maximum(lower, upper)
-    middle = float(point[[13, 14], 0].mean())
+    middle = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 0].mean())
     across = np.where(
         x < middle,
         (x - middle) / max(middle - left_corner, 1),
@@ -98,9 +102,9 @@ def make_mouth(canvas: Canvas) -> Mouth:
     ).astype(np.float32)
     source = canvas.pixels[top:bottom, left:right].copy()
     if (lower - upper).max() > OPEN * unit:
-        upper, lower = _around_the_dark(canvas, source, upper, lower)
-    upper_lip = max(float(point[13, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
-    lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[14, 1]), 0.02 * unit)
+        upper, lower = _extend_over_dark(canvas, source, upper, lower)
+    upper_lip = max(float(point[at.INNER_LIP_TOP, 1] - point[at.LIP_TOP, 1]), 0.015 * unit)
+    lower_lip = max(float(point[at.LIP_BOTTOM, 1] - point[at.INNER_LIP_BOTTOM, 1]), 0.02 * unit)
     above = max(float(point[at.LIP_TOP, 1] - point[at.NOSE_BASE, 1]), 0.04 * unit)
     below = max(float(point[at.CHIN, 1] - point[at.LIP_BOTTOM, 1]) * 0.9, 0.08 * unit)
     opening = lower - upper
@@ -124,9 +128,9 @@ def make_mouth(canvas: Canvas) -> Mouth:
 
 
 def _corners(canvas: Canvas) -> tuple[float, float]:
-    """Columns of the inner corners that can be seen."""
-    left, right = float(canvas.points[78, 0]), float(canvas.points[308, 0])
-    middle = float(canvas.points[[13, 14], 0].mean())
+    """Returns the columns of the visible inner corners."""
+    left, right = (float(canvas.points[i, 0]) for i in (at.LEFT_INNER_CORNER, at.RIGHT_INNER_CORNER))
+    middle = float(canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 0].mean())
     first, last = _ASIDE
     hidden = _HIDDEN * min(max((canvas.turn - first) / (last - first), 0.0), 1.0)
     if middle - left < right - middle:
@@ -134,8 +138,8 @@ def _corners(canvas: Canvas) -> tuple[float, float]:
     return left, right - hidden * (right - middle)
 
 
-def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
-    """The edges of an open mouth moved outwards over what is as dark as its inside: it would stay between shut lips."""
+def _extend_over_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
+    """Moves the edges of an open mouth over pixels as dark as its inside, which would remain between shut lips."""
     light = source.max(axis=2)
     reach = round(_DARK_REACH * canvas.unit)
     dark = light < _DARK * np.median(light)
@@ -151,7 +155,7 @@ def _around_the_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Float
 
 
 def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
-    """Inner edges of the parted lips, `(w,)` pixels from the box's top, for an opening of `gap` face heights."""
+    """Returns the inner edges of lips parted by `gap` face heights, `(w,)` pixels from the top of the box."""
     start, full = _NARROW
     width = start + (1 - start) * min(gap / full, 1.0)
     arch = np.maximum(1 - np.abs(mouth.across / width) ** 2.4, 0) ** 0.8 * np.float32(gap * mouth.unit)
@@ -164,7 +168,7 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     upper, lower = lip_edges(mouth, gap)
     height, width = mouth.source.shape[:2]
     middle = (upper + lower) * np.float32(0.5)
-    first, last = max(int(middle.min()), 0), int(middle.max()) + 1  # between them both lips have pixels
+    first, last = max(int(middle.min()), 0), int(middle.max()) + 1  # between these rows both lips have pixels
     y = np.arange(height, dtype=np.float32)[:, None]
     over, under = y[:last], y[first:]
     rows = np.empty((height, width), np.float32)
@@ -183,13 +187,12 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
 
 
 def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Floats:
-    """How far down the lower lip goes, `(h, w)`, `distance` pixels below its inner edge, which goes `inner (w,)`."""
+    """Returns how far the lower lip moves down, `(h, w)`, `distance` below its edge, which moves by `inner (w,)`."""
     wide = np.exp(-(np.abs(mouth.across / 0.97) ** 4)) * np.float32(
         gap * mouth.unit * (1 - _UPPER_SHARE) * _OUTER_SHARE
     )
     outer = wide + np.minimum(mouth.meeting - mouth.lower, 0)
-    share = np.clip(distance / mouth.lower_lip, 0, 1)
-    way: Floats = inner + (outer - inner) * share * share * (3 - 2 * share)
+    way: Floats = inner + smoothstep(distance / mouth.lower_lip, outer - inner)
     return way
 
 

@@ -1,52 +1,54 @@
-"""What the face does in every frame: speech, emotion and life put together."""
+"""The face's motion in every frame: speech, emotion and other motion combined."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from dice_talk.lite.arrays import RATE, Floats
 from dice_talk.lite.brows import brow_room
-from dice_talk.lite.canvas import Floats
 from dice_talk.lite.curves import limited
 from dice_talk.lite.expressions import EXPRESSIONS, Expression
 from dice_talk.lite.fields import SKIN
-from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lids
-from dice_talk.lite.phones import RATE
+from dice_talk.lite.motion import Seconds, blinks, ease, glances, head_motion, lid_positions
 from dice_talk.lite.rig import Rig
 from dice_talk.lite.visemes import Speaking
 from dice_talk.options import RenderOptions
 
 _EMO_SCALE, _REF_SCALE = 6.0, 3.0
-"""The options' defaults, at which amplitudes are as tabled."""
+"""Defaults of the options, at which amplitudes are as in the tables."""
 _HOLD_PER_REF = 0.08
-"""How much each further unit of `ref_scale` takes from every departure from the portrait."""
+"""Share by which each further unit of `ref_scale` reduces every departure from the portrait."""
 _ONSET_S = 0.8
-"""Seconds in which the portrait's face becomes the emotion's."""
+"""Seconds in which the portrait's expression changes to the emotion's."""
 _JAW_SHARE = 0.55
-"""Of the lower lip's way, that chin and jaw go along."""
+"""Share of the lower lip's motion that chin and jaw follow."""
 _ROUND_WIDTH, _ROUND_VOLUME = -0.30, 0.006
-"""Of the mouth's half width that full rounding takes, and lip volume it gives, in face heights."""
+"""Full rounding: change of the mouth's half width as a share of it, and of lip volume in face heights."""
 _PRESSED = -0.007
-"""Lip volume while lips are pressed together: they grow thinner."""
+"""Change of lip volume in face heights while lips are pressed together and become thinner."""
 _EYE_DEPTH = 0.07
-"""Face heights from the eye's surface to its centre: how far the iris moves back while the head turns."""
+"""Face heights from the eye's surface to its centre, which determine how far the iris moves back when the head turns.
+"""
 _EMOTION_ROOM, _MOTION_ROOM, _MOUTH_ROOM = 0.3, 1.0, 0.3
-"""How far emotion, the head's motion and the mouth's opening can be turned up beyond their tabled strength: faces have
-limits, and the mouth's are the nearest.
+"""How far emotion, head motion and mouth opening can exceed their strength in the tables. Faces have limits, and the
+mouth reaches its own first.
 """
 _WIDE, _GAP_ROOM = 0.085, 0.03
-"""Opening in face heights from which on the jaw resists, and what it gives at most beyond."""
+"""Opening in face heights above which the jaw resists, and the most that it still gives."""
 _TURNED, _TURNED_LEAST = (0.7, 1.4), 0.3
-"""`Canvas.turn` between which all motion shrinks, and what is left of it: a face seen from the side has its mouth and
-an eye on the outline, which tears when they move far.
+"""`Canvas.turn` between which all motion shrinks, and the share that remains. Seen from the side, the mouth and one eye
+lie on the outline of the face, which tears if they move far.
 """
 _BROW_SINK = 1.35
-"""Of `brow_room`: further down, the skin above the lid would fold."""
+"""Largest downward motion of a brow, as a multiple of `brow_room`. Further down, the skin above the lid would fold."""
 
 
 @dataclass(frozen=True)
 class Performance:
-    """Parameters of every frame. Units: see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `eyes.place_lids`,
-    `eyes.draw_eye`, `furrows.draw_furrows`.
+    """Parameters of every frame.
+
+    For the units see `fields.SKIN`, `head.HEAD`, `mouth.draw_mouth`, `lids.place_lids`, `lids.draw_eye` and
+    `furrows.draw_furrows`.
     """
 
     skin: Floats  # (F, K)
@@ -67,7 +69,7 @@ class Performance:
 
 
 def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -> Performance:
-    """`frames` at `options.fps`. Everything random comes from `options.seed`."""
+    """Computes `frames` frames at `options.fps`. Everything random is derived from `options.seed`."""
     expression = EXPRESSIONS[options.emotion]
     times = (np.arange(frames) + 0.5) / options.fps
     rng = np.random.default_rng(options.seed)
@@ -94,7 +96,7 @@ def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -
         head=head.astype(np.float32),
         gap=gap.astype(np.float32),
         tongue=track(speaking.tongue),
-        shut=lids(times, starts),
+        shut=lid_positions(times, starts),
         raised=(expression.raised * strength).astype(np.float32),
         squint=(expression.squint * strength).astype(np.float32),
         gaze=gaze.astype(np.float32),
@@ -111,7 +113,7 @@ def _at_most(factor: float, room: float) -> float:
 
 @dataclass(frozen=True)
 class _Tracks:
-    """Reads a 100 Hz track at the frames' times."""
+    """Resamples a 100 Hz track at the times of the frames."""
 
     speaking: Speaking
     times: Seconds
@@ -124,7 +126,7 @@ class _Tracks:
 def _skin(
     rig: Rig, expression: Expression, track: _Tracks, speaking: Speaking, gap: Floats, strength: Seconds
 ) -> Floats:
-    """Skin parameters `(F, K)`: the expression, and what speaking moves."""
+    """Returns the skin parameters `(F, K)` of the expression and of speaking."""
     skin = np.zeros((len(gap), len(SKIN)), np.float32)
     for name, amount in expression.skin.items():
         lowest = -_BROW_SINK * brow_room(rig.canvas) if name.startswith("brow") else -np.inf

@@ -1,4 +1,4 @@
-"""Where the person is whose face was found: what moves with the head, and what stands still."""
+"""Finds the person whose face was detected: what moves with the head and what stays still."""
 
 import cv2
 import numpy as np
@@ -7,35 +7,37 @@ from numpy.typing import NDArray
 from dice_talk.face_models import Mask, Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Floats
-from dice_talk.lite.models import Models, person_mask, window
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.models import FaceModels, person_mask, window
 
 _FOUND = 0.5
-"""Of the face, that the mask must cover: it covers over 0.9 of it, or next to nothing."""
+"""Share of the face that the mask must cover. It covers more than 0.9 of it, or next to nothing."""
 _NEAR = 3.0
-"""Side of the closer look in face heights. Of 60 faces that the mask missed in the whole picture, small ones, dark ones
-and those at its edge, it covers 55 there.
+"""Side of the closer look in face heights. Of 60 faces that the mask missed in the whole picture (small, dark or near
+the edge), it covers 55.
 """
 _DARKEST, _LIGHTEST = 1, 99
-"""Percentiles that the closer look takes for black and white: the network knows no pale or dark pictures."""
+"""Percentiles that the closer look maps to black and white, because the network was not trained on pale or dark
+pictures.
+"""
 _EARS, _HAIR, _NECK_WIDTH, _NECK_LENGTH = 1.18, 0.22, 0.6, 0.45
-"""A head by its face: its width against the face's, face heights of hair above the forehead, the neck's width against
-the face's and its length in face heights.
+"""Proportions of a head: its width relative to the face's, face heights of hair above the forehead, the neck's width
+relative to the face's, and its length in face heights.
 """
 
 
-def find_person(models: Models, picture: Pixels, points: Points) -> Mask:
-    """How surely each pixel of an RGB picture shows the person with these landmarks, `(H, W)` in [0, 1].
+def find_person(models: FaceModels, picture: Pixels, points: Points) -> Mask:
+    """Returns the probability that each pixel shows the person with these landmarks, `(H, W)` in [0, 1].
 
-    Where the mask of the whole picture misses the face, a closer look is taken; where that misses it too, the face
-    itself says where the head is.
+    If the mask of the whole picture misses the face, a closer look is taken. If that misses it too, the head is derived
+    from the landmarks.
     """
     oval = points[[*at.OVAL], :2]
     whole = person_mask(models, picture)
     if _covers(whole, oval):
         return whole
-    near = np.maximum(whole, _closer(models, picture, points))
-    return near if _covers(near, oval) else np.maximum(near, head_of(picture, points))
+    near = np.maximum(whole, _closer_mask(models, picture, points))
+    return near if _covers(near, oval) else np.maximum(near, head_from_landmarks(picture, points))
 
 
 def _covers(mask: Mask, oval: Floats) -> bool:
@@ -44,8 +46,8 @@ def _covers(mask: Mask, oval: Floats) -> bool:
     return bool(face.any()) and float((mask[face > 0] > 0.5).mean()) >= _FOUND
 
 
-def _closer(models: Models, picture: Pixels, points: Points) -> Mask:
-    """The mask of the surroundings of the face, contrast stretched; 0 elsewhere."""
+def _closer_mask(models: FaceModels, picture: Pixels, points: Points) -> Mask:
+    """Returns the mask of the surroundings of the face after stretching their contrast; 0 elsewhere."""
     middle, side = points[[*at.OVAL], :2].mean(0), max(round(_NEAR * _face_height(points)), 1)
     left, top = (round(float(centre) - side / 2) for centre in middle)
     view = window(picture, left, top, side)
@@ -59,8 +61,8 @@ def _closer(models: Models, picture: Pixels, points: Points) -> Mask:
     return mask
 
 
-def head_of(picture: Pixels, points: Points) -> Mask:
-    """Head and neck as the landmarks alone suggest them, `(H, W)`, 0 or 1."""
+def head_from_landmarks(picture: Pixels, points: Points) -> Mask:
+    """Returns head and neck as derived from the landmarks alone, `(H, W)`, 0 or 1."""
     oval, height = points[[*at.OVAL], :2], _face_height(points)
     middle = oval.mean(0)
     up = (points[at.FOREHEAD, :2] - points[at.CHIN, :2]) / height

@@ -1,4 +1,4 @@
-"""Which speech sound is heard when, by pocketsphinx's phone recogniser (English model, used for any language)."""
+"""Recognises speech sounds and their times with pocketsphinx (English model, used for any language)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,20 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from dice_talk.audio import SAMPLE_RATE, Samples
+from dice_talk.lite.arrays import RATE
 
 try:
     from pocketsphinx import Decoder, get_model_path
-except ImportError:  # no wheel for this Python: the same library by another way
+except ImportError:  # there is no wheel for this Python: load the same library in another way
     from dice_talk.lite.sphinx import Decoder, get_model_path
 
-RATE = 100
-"""Hz; the recogniser's frames, and the rate of all tracks made from speech."""
 _CHUNK_S = (8.0, 14.0)
 """Seconds; a long recording is cut at the quietest moment between these."""
 _LANGUAGE_WEIGHT = 2.0
-"""Low: what is heard counts, not which English sound tends to follow which."""
+"""Low, because the sound itself counts and not which English sound tends to follow which."""
 _BEAM = 1e-30
-"""Wide: with narrower ones the search dies on foreign speech and hears nothing to the end of the chunk."""
+"""Wide, because with narrower beams the search fails on foreign speech and recognises nothing for the rest of the
+chunk.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Phone:
 
 
 def recognise(samples: Samples, heard: Callable[[float], None]) -> list[Phone]:
-    """Sounds in mono speech at 16 kHz. `heard(share)` is called after each chunk, share in [0, 1]."""
+    """Returns the sounds in mono speech at 16 kHz. Calls `heard(share)` after each chunk, with a share in [0, 1]."""
     phones: list[Phone] = []
     for start, stop in _chunks(samples):
         phones += _recognise(samples[start:stop], start / SAMPLE_RATE)
@@ -51,7 +52,7 @@ def _recognise(samples: Samples, offset: float) -> Iterator[Phone]:
 
 
 def _decoder() -> Decoder:
-    """A fresh one for each chunk: it adapts to what it hears, and the same speech must give the same video."""
+    """Returns a new decoder for each chunk: it adapts to its input, but the same speech must give the same video."""
     return Decoder(
         hmm=get_model_path("en-us/en-us"),
         allphone=get_model_path("en-us/en-us-phone.lm.bin"),
@@ -75,7 +76,7 @@ def _chunks(samples: Samples) -> Iterator[tuple[int, int]]:
 
 
 def _quietest(samples: Samples) -> int:
-    """Middle of the quietest 0.1 s."""
+    """Returns the middle of the quietest 0.1 s."""
     block = SAMPLE_RATE // 10
     energy = (samples[: len(samples) // block * block].reshape(-1, block) ** 2).sum(axis=1)
     return int(np.argmin(energy)) * block + block // 2

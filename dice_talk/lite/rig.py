@@ -11,29 +11,30 @@ from dice_talk.face import Box
 from dice_talk.face_models import Mask, Points
 from dice_talk.image import Pixels
 from dice_talk.lite import topology as at
-from dice_talk.lite.canvas import Canvas, Floats, make_canvas
+from dice_talk.lite.arrays import Floats
+from dice_talk.lite.canvas import Canvas, make_canvas
 from dice_talk.lite.curves import bounds, smoothstep
 from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
 from dice_talk.lite.furrows import Furrows, make_furrows
 from dice_talk.lite.grid import Grid, make_grid
-from dice_talk.lite.head import follow, head_fields
+from dice_talk.lite.head import head_fields, head_weights
 from dice_talk.lite.mouth import Mouth, make_mouth
 
 _NODE_STEP = 4
-"""Video pixels between the points where motion is worked out; in between it is linear."""
+"""Video pixels between the nodes at which motion is computed. Between them it is interpolated linearly."""
 _SUPPORT = 0.004
-"""Motion in face heights per unit of parameter below which a pixel stays the portrait's own."""
+"""Motion in face heights per unit of a parameter below which a pixel does not move at all."""
 _FEATHER = 0.02
 _EDGE = 0.14
-"""Face heights from the video's edge over which the head's motion grows to its full size."""
+"""Face heights from the edge of the video over which the head's motion grows to its full size."""
 _NEIGHBOUR_RADIUS = 0.75
-"""Of another face's box: what of a neighbour must not move."""
+"""Radius around another face that must not move, as a share of the longer side of its box."""
 _PLAIN_MOUTH = (0.012, 0.150)
-"""Face heights by which the corners lie above the lips' middle, and half the width, of a mouth at rest."""
+"""A mouth at rest: face heights by which the corners lie above the middle of the lips, and half the width."""
 _FULL_SMILE, _MOST_SMILE = 0.03, 0.05
-"""Face heights of lift from which a wide mouth is a smile's, and most of a smile that can be taken back: more of a
-laugh would pull the mouth out of shape.
+"""Face heights by which the corners of a wide mouth are lifted in a full smile, and the largest smile that can be
+removed. Removing more of a laugh would distort the mouth.
 """
 
 
@@ -42,51 +43,55 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Rig:
-    """A portrait ready to be moved."""
+    """A portrait ready to be animated."""
 
     picture: Pixels  # (H, W, 3) at the video's size
     canvas: Canvas
     grid: Grid
-    skin: Floats  # (K, h, w, 2) in steps of the grid, on the part of it where skin moves
-    skin_origin: Floats  # (2,) column and row of the grid at which that part begins
+    skin: Floats  # (K, h, w, 2) in grid steps, for the part of the grid where skin moves
+    skin_origin: Floats  # (2,) column and row of the grid at which this part begins
     mouth: Mouth
     eyes: tuple[Eye, Eye]
     furrows: Furrows
     area: tuple[slice, slice]  # rows and columns of the picture that move
-    nodes: Floats  # (n, m, 2) the area's nodes, in steps of the grid from `skin_origin`
-    head: Floats  # (5, n, m, 2) at the nodes, in steps of the grid
-    base: Floats  # (a, b, 2) canvas position of the area's pixels
+    nodes: Floats  # (n, m, 2) nodes of the area, in grid steps from `skin_origin`
+    head: Floats  # (5, n, m, 2) at the nodes, in grid steps
+    base: Floats  # (a, b, 2) canvas positions of the area's pixels
     moving: Pixels  # (a, b) 255 where the moved head shows
-    edge: Index  # (e,) those of the area's values `(a, b, 3)`, counted through, that mix head and picture
-    edge_share: Floats  # (e,) how much of the moved head they show
-    edge_own: Floats  # (e,) the picture's part of them, and half a step for rounding
+    edge: Index  # (e,) flat indices into the area's values `(a, b, 3)` that mix head and picture
+    edge_share: Floats  # (e,) share of the moved head in them
+    edge_own: Floats  # (e,) the picture's part of them, plus half a step for rounding
 
     @property
     def mouth_half_width(self) -> float:
-        """In face heights."""
+        """Half the width of the mouth in face heights."""
         corners = self.canvas.points[[at.LEFT_CORNER, at.RIGHT_CORNER], 0]
         return float(corners[1] - corners[0]) / 2 / self.canvas.unit
 
     @property
     def smile(self) -> tuple[float, float]:
-        """How far the portrait's smile has taken the mouth's corners up and out, in face heights."""
+        """How far the portrait's smile has moved the corners of the mouth up and outwards, in face heights."""
         point, unit = self.canvas.points, self.canvas.unit
         corners = point[[at.LEFT_CORNER, at.RIGHT_CORNER], 1].mean()
-        lifted = float(point[[13, 14], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
+        lifted = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
         widened = self.mouth_half_width - _PLAIN_MOUTH[1]
         share = min(max(lifted / _FULL_SMILE, 0.0), 1.0)
         return min(max(lifted, 0.0), _MOST_SMILE), min(max(widened, 0.0) * share, _MOST_SMILE)
 
 
 def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others: Sequence[Box]) -> Rig:
-    """`picture`: the portrait at full resolution, RGB, with `points`, `mask (H, W)` and `others` (faces) in its pixels;
-    `small`: the same at the video's size.
+    """Builds the rig of a portrait.
+
+    `picture`: the portrait at full resolution, RGB, with `points`, `mask (H, W)` and `others` (faces) in its pixels.
+    `small`: the portrait at the video's size.
     """
     height, width = small.shape[:2]
     canvas = make_canvas(picture, points, width, height)
     grid = make_grid(canvas)
     to_video = _video_from_picture(picture, width, height)
-    weights = follow(canvas, grid, _onto_grid(canvas, grid, mask, to_video), _neighbours(canvas, others, to_video))
+    weights = head_weights(
+        canvas, grid, _onto_grid(canvas, grid, mask, to_video), _neighbours(canvas, others, to_video)
+    )
     skin = skin_fields(canvas, grid) * weights.person[..., None]
     follows = weights.head * _held_at_edges(canvas, grid, width, height)
     head = head_fields(canvas, grid, follows)
@@ -121,19 +126,20 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
 
 
 def _at_least_a_pixel(part: tuple[slice, slice]) -> tuple[slice, slice]:
-    """`part`, or a corner where it is empty: the face is too small, or too far outside, for any motion to show."""
+    """Returns `part`, or one pixel if it is empty: the face is too small or too far outside for visible motion."""
     rows, columns = part
     return part if rows.stop and columns.stop else (slice(0, 1), slice(0, 1))
 
 
 def _video_from_picture(picture: Pixels, width: int, height: int) -> Floats:
-    """Takes a pixel of the full picture to one of the video, `(3, 3)`."""
+    """Returns the matrix from pixels of the full picture to pixels of the video, `(3, 3)`."""
     return np.diag([width / picture.shape[1], height / picture.shape[0], 1]).astype(np.float32)
 
 
 def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Floats:
-    """0 at the video's edges, 1 further in, `(h, w)`: hair that an edge cuts off stretches there, since nobody
-    knows what lies beyond.
+    """Returns 0 at the edges of the video and 1 further inside, `(h, w)`.
+
+    Hair that is cut off by an edge stretches there, because nobody knows what lies beyond.
     """
     to_video = cv2.invertAffineTransform(canvas.affine)
     where = cv2.transform(np.stack([grid.x, grid.y], axis=-1), to_video)
@@ -143,7 +149,7 @@ def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Float
 
 
 def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_video: Floats) -> Mask:
-    """The person mask seen from the grid's nodes."""
+    """Returns the person mask at the grid's nodes."""
     onto = np.vstack([canvas.affine, (0, 0, 1)]) @ to_video
     onto[:2] /= grid.step
     size = (grid.x.shape[1], grid.x.shape[0])
@@ -163,8 +169,9 @@ def _neighbours(canvas: Canvas, others: Sequence[Box], to_video: Floats) -> list
 
 
 def _moving_share(canvas: Canvas, grid: Grid, motion: Floats, width: int, height: int) -> Floats:
-    """How much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves.
-    `motion`: at the grid's nodes, in face heights per unit of parameter.
+    """Returns how much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves.
+
+    `motion`: at the grid's nodes, in face heights per unit of a parameter.
     """
     share = np.clip((motion - _SUPPORT) / _FEATHER, 0, 1).astype(np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -172,7 +179,7 @@ def _moving_share(canvas: Canvas, grid: Grid, motion: Floats, width: int, height
 
 
 def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Floats]:
-    """Canvas positions of nodes, placed where `cv2.resize` reads them, and of every pixel of the area."""
+    """Returns canvas positions of the nodes, placed where `cv2.resize` reads them, and of the area's pixels."""
     top, bottom, left, right = area[0].start, area[0].stop, area[1].start, area[1].stop
     y, x = np.mgrid[top:bottom, left:right]
     rows, columns = -(-(bottom - top) // _NODE_STEP), -(-(right - left) // _NODE_STEP)
@@ -183,6 +190,6 @@ def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Float
 
 
 def _sample(field: Floats, where: Floats, step: float) -> Floats:
-    """A grid's values at canvas positions `where (..., 2)`; 0 outside the canvas."""
+    """Reads a grid's values at canvas positions `where (..., 2)`; 0 outside the canvas."""
     read: Floats = cv2.remap(field.astype(np.float32), where / np.float32(step), None, cv2.INTER_LINEAR)
     return read

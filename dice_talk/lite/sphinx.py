@@ -1,6 +1,6 @@
-"""pocketsphinx for the Pythons it has no wheel for, by the library inside its wheel for Python 3.13.
+"""pocketsphinx for Python versions that it has no wheel for, using the library in its wheel for Python 3.13.
 
-`python -m dice_talk.lite.sphinx` fetches that wheel where it is needed. See docs/decisions/0019.
+`python -m dice_talk.lite.sphinx` downloads this wheel if it is needed. See docs/decisions/0019.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ import cffi
 
 RELEASE = "5.1.1"
 PYTHON = "3.13"
-"""Whose wheel is fetched: all of CPython's functions that it names are there in 3.14 too."""
+"""Python version of the wheel that is downloaded. All CPython functions that it refers to exist in 3.14 too."""
 _DECLARATIONS = """
     void *ps_config_init(void *defaults);
     int ps_config_free(void *config);
@@ -41,7 +41,7 @@ _ffi.cdef(_DECLARATIONS)
 
 @dataclass(frozen=True)
 class Segment:
-    """A sound and its first and last frame, as pocketsphinx's own class of this name."""
+    """A sound with its first and last frame, like pocketsphinx's own class of this name."""
 
     word: str
     start_frame: int
@@ -49,7 +49,7 @@ class Segment:
 
 
 class Decoder:
-    """What the lite engine uses of pocketsphinx's own class of this name. An option that is None stays unset."""
+    """The part of pocketsphinx's class of this name that the lite engine uses. Options that are None stay unset."""
 
     def __init__(self, *, loglevel: str, **options: str | float | None) -> None:
         c = _library()
@@ -70,7 +70,7 @@ class Decoder:
         _check(_library().ps_start_utt(self._decoder))
 
     def process_raw(self, data: bytes, *, no_search: bool, full_utt: bool) -> None:
-        """Listens to 16-bit samples in the machine's byte order."""
+        """Processes 16-bit samples in the machine's byte order."""
         samples = _ffi.from_buffer("int16_t[]", data)
         _check(_library().ps_process_raw(self._decoder, samples, len(samples), no_search, full_utt))
 
@@ -79,7 +79,7 @@ class Decoder:
         _check(_library().ps_end_utt(self._decoder))
 
     def seg(self) -> Iterator[Segment]:
-        """What was heard."""
+        """Yields the recognised sounds."""
         c = _library()
         start, end = _ffi.new("int *"), _ffi.new("int *")
         segment = c.ps_seg_iter(self._decoder)
@@ -90,12 +90,12 @@ class Decoder:
 
 
 def get_model_path(name: str) -> str:
-    """Path of one of the models in the package."""
+    """Returns the path of one of the models in the package."""
     return str(_package() / "model" / name)
 
 
 def fetch() -> None:
-    """Puts the wheel for another Python beside the installed packages. Raises `CalledProcessError`."""
+    """Installs the wheel for another Python next to the other packages. Raises `CalledProcessError`."""
     wheel = ["--only-binary=:all:", f"--python-version={PYTHON}", "--no-deps", f"pocketsphinx=={RELEASE}"]
     target = [f"--target={sysconfig.get_path('platlib')}", "--upgrade"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *target, *wheel], check=True)  # noqa: S603
@@ -107,7 +107,7 @@ def _check(result: int) -> None:
 
 
 def _package() -> Path:
-    """Folder of the package, which need not be one that this Python can import."""
+    """Returns the folder of the package, even if this Python cannot import it."""
     found = importlib.util.find_spec("pocketsphinx")
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'pocketsphinx'", name="pocketsphinx")
@@ -116,7 +116,7 @@ def _package() -> Path:
 
 @cache
 def _library() -> Any:
-    """The C library. It is bound lazily: the part that extends Python belongs to another Python and is never called."""
+    """Loads the C library. Binds lazily, because its part for another Python is never called and cannot be bound."""
     return _ffi.dlopen(str(next(_package().glob("_pocketsphinx.*.so"))), _ffi.RTLD_LAZY)
 
 

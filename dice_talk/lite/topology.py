@@ -1,4 +1,4 @@
-"""Which of the face mesh's 478 landmarks is what. Left and right are those of the picture, not of the person."""
+"""Indices of the face mesh's 478 landmarks. Left and right are those of the picture, not of the person."""
 
 FOREHEAD, CHIN = 10, 152
 NOSE_BASE, NOSE_TIP = 2, 1
@@ -6,6 +6,12 @@ NOSE_ROOT, NOSE_RIDGE = 8, 5
 BETWEEN_EYES = 168
 LIP_TOP, LIP_BOTTOM = 0, 17
 LEFT_CORNER, RIGHT_CORNER = 61, 291
+INNER_LIP_TOP, INNER_LIP_BOTTOM = 13, 14
+LEFT_INNER_CORNER, RIGHT_INNER_CORNER = 78, 308
+LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263
+LEFT_EYE_INNER, RIGHT_EYE_INNER = 133, 362
+LEFT_LID_TOP, LEFT_LID_BOTTOM = 159, 145
+RIGHT_LID_TOP, RIGHT_LID_BOTTOM = 386, 374
 LEFT_EAR, RIGHT_EAR = 234, 454
 LEFT_NOSTRIL, RIGHT_NOSTRIL = 129, 358
 LEFT_CHEEK, RIGHT_CHEEK = 50, 280
@@ -25,8 +31,12 @@ RIGHT_BROW_LOWER = (285, 295, 282, 283, 276)
 LEFT_BROW_UPPER = (70, 63, 105, 66, 107)
 RIGHT_BROW_UPPER = (336, 296, 334, 293, 300)
 LEFT_CREASE, RIGHT_CREASE = (247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467)
+UPPER_LIDS = (158, 385)
+"""The middle of the edge of each upper lid, on the side of the nose."""
+BELOW_EYES = (230, 450, 119, 348)
+CHEEKS = (50, 280, 205, 425)
 PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
-"""On cheeks, forehead and the ridge of the nose."""
+"""Landmarks on the cheeks, the forehead and the ridge of the nose."""
 LEFT_IRIS, RIGHT_IRIS = (468, 469, 470, 471, 472), (473, 474, 475, 476, 477)
 
 OVAL = (

@@ -1,18 +1,18 @@
-"""From sounds and loudness to the mouth: how far it opens, how wide or round it is, where the tongue is."""
+"""From sounds and loudness to the mouth: opening, width, rounding and the position of the tongue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dice_talk.lite.canvas import Floats
-from dice_talk.lite.curves import smooth
-from dice_talk.lite.phones import RATE, Phone
+from dice_talk.lite.arrays import RATE, Floats
+from dice_talk.lite.curves import smooth, smoothstep
+from dice_talk.lite.phones import Phone
 
 
 @dataclass(frozen=True)
 class Viseme:
-    """A mouth shape. `gap` and `spread` (corners outwards) in face heights; `round` and `tongue` in [0, 1]."""
+    """A mouth shape. `gap` and `spread` (corners outwards) are in face heights; `round` and `tongue` in [0, 1]."""
 
     gap: float
     spread: float = 0.0
@@ -64,31 +64,32 @@ _SHAPES = {
 _SILENT = Viseme(0.0)
 _CLOSING = ("P", "B", "M")
 _NARROWING = {0.010: ("F", "V"), 0.032: ("S", "Z", "SH", "ZH", "CH", "JH")}
-"""Most that the mouth opens, in face heights, for sounds made with teeth on lip or on teeth, however loud."""
+"""Largest opening in face heights for sounds made with the teeth on the lip or on each other, however loud they are."""
 
 _GAP_SIGMA_S = 0.028
 _SHAPE_SIGMA_S = 0.042
-"""Rounding and spreading reach further into the neighbouring sounds than opening does."""
+"""Rounding and spreading affect neighbouring sounds further than opening does."""
 _LOUD_SHARE = 0.7
-"""Of the opening, that loudness decides: right in any language, and where the recogniser is wrong."""
+"""Share of the opening that depends on loudness alone, which is right in any language and corrects recognition errors.
+"""
 _LOUD_GAP = 0.072
-"""Face heights at full loudness."""
+"""Opening in face heights at full loudness."""
 _SPEECH = 0.22
-"""Loudness from which the mouth takes the sounds' full shape; in silence it rests."""
+"""Loudness above which the mouth takes the full shape of the sounds. In silence it rests."""
 _PLATEAU_S, _RAMP_S = 0.05, 0.025
-"""A closure lasts at least this long, for a frame to show it, and opens and closes this fast."""
+"""Shortest closure, which must be visible in a frame, and the time in which it opens and closes."""
 _PARTING_S = 0.03
-"""What is heard as p, b or m begins before the lips have met and ends after they have parted, by about as much."""
+"""A recognised p, b or m begins about this long before the lips meet, and ends as long after they have parted."""
 _DIP = 0.95
-"""Loudness in a true closure, against the loudest within `_AROUND_S`; else the recogniser misheard. Near 1, for m hums
-on nearly as loud as the vowels beside it.
+"""Highest loudness in a true closure relative to the loudest moment within `_AROUND_S`; above it, the recogniser was
+wrong. It is near 1, because an m is almost as loud as the vowels beside it.
 """
 _AROUND_S = 0.15
 
 
 @dataclass(frozen=True)
 class Speaking:
-    """The mouth at 100 Hz, `(n,)` each, units as in `Viseme`; `energy` is loudness, 0 in silence and 1 on stress."""
+    """The mouth at 100 Hz, `(n,)` each, in the units of `Viseme`. `energy`: 0 in silence, 1 on stressed syllables."""
 
     gap: Floats
     spread: Floats
@@ -100,7 +101,7 @@ class Speaking:
 
 
 def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
-    """`loud (n,)` at 100 Hz, see `loudness`."""
+    """Computes the mouth's motion. `loud (n,)` is at 100 Hz; see `loudness`."""
     shapes = [(phone, _SHAPES.get(phone.name.rstrip("012"), _SILENT)) for phone in phones]
     count = len(loud)
     energy = smooth(loud, _GAP_SIGMA_S * RATE)
@@ -133,7 +134,7 @@ def _steps(count: int, values: Sequence[tuple[Phone, float]]) -> Floats:
 
 
 def _is_dip(phone: Phone, loud: Floats) -> bool:
-    """Whether it is quieter during the sound than around it, as it is while lips are shut."""
+    """Returns whether it is quieter during the sound than around it, as it is while lips are shut."""
     first, last = round(phone.start * RATE), max(round(phone.stop * RATE), round(phone.start * RATE) + 1)
     around = loud[max(first - round(_AROUND_S * RATE), 0) : last + round(_AROUND_S * RATE)]
     inside = loud[first:last]
@@ -141,12 +142,15 @@ def _is_dip(phone: Phone, loud: Floats) -> bool:
 
 
 def _trapezoids(count: int, phones: Sequence[Phone], margin: float = 0.0) -> Floats:
-    """1 in each sound, `margin` from its ends, for `_PLATEAU_S` at least, with ramps to 0 on both sides, `(count,)`."""
+    """Returns a track `(count,)` that is 1 in each sound and falls to 0 in ramps on both sides.
+
+    The plateau ends `margin` before the sound does, but lasts at least `_PLATEAU_S`.
+    """
     track = np.zeros(count, np.float32)
     time = (np.arange(count) + 0.5) / RATE
     for phone in phones:
         middle, half = (phone.start + phone.stop) / 2, max((phone.stop - phone.start) / 2 - margin, _PLATEAU_S / 2)
         near = slice(max(int((middle - half - _RAMP_S) * RATE), 0), int((middle + half + _RAMP_S) * RATE) + 2)
-        ramp = np.clip((half + _RAMP_S - np.abs(time[near] - middle)) / _RAMP_S, 0, 1)
-        track[near] = np.maximum(track[near], ramp * ramp * (3 - 2 * ramp))
+        ramp = smoothstep((half + _RAMP_S - np.abs(time[near] - middle)) / _RAMP_S)
+        track[near] = np.maximum(track[near], ramp)
     return track

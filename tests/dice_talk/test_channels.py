@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dice_talk.audio import SAMPLE_RATE, Samples, load_speech
-from dice_talk.channels import mix_down, one_voice
+from dice_talk.channels import downmix, to_mono
 
 FIVE_ONE = ("FL", "FR", "FC", "LFE", "BL", "BR")
 HALF = 0.5**0.5
@@ -57,7 +57,7 @@ def ways(v: Samples) -> dict[str, Samples]:
 
 @pytest.mark.parametrize("name", ways(np.zeros(SAMPLE_RATE, np.float32)))
 def test_nothing_cancels(voice: Samples, name: str) -> None:
-    heard = one_voice(ways(voice)[name])
+    heard = to_mono(ways(voice)[name])
     assert heard.shape == voice.shape
     assert likeness(heard, voice) > (0.95 if "hiss" in name else 0.98)
     assert np.sqrt(np.mean(heard**2) / np.mean(voice**2)) == pytest.approx(1, abs=0.1)
@@ -66,7 +66,7 @@ def test_nothing_cancels(voice: Samples, name: str) -> None:
 def test_two_who_speak_in_turn_are_both_heard(voice: Samples) -> None:
     first = np.where(np.arange(len(voice)) % 32000 < 16000, voice, 0).astype(np.float32)
     second = voice - first
-    assert likeness(one_voice(np.stack([first, second], 1)), voice) > 0.99
+    assert likeness(to_mono(np.stack([first, second], 1)), voice) > 0.99
 
 
 def test_ordinary_stereo_is_heard_as_well_as_its_mean(voice: Samples) -> None:
@@ -77,21 +77,21 @@ def test_ordinary_stereo_is_heard_as_well_as_its_mean(voice: Samples) -> None:
         voice + np.convolve(voice, rng.standard_normal(1600) * fall)[: len(voice)].astype(np.float32) for _ in range(2)
     ]
     stereo = np.stack(sides, 1).astype(np.float32)
-    assert likeness(one_voice(stereo), voice) > likeness(stereo.mean(axis=1), voice) - 0.02
+    assert likeness(to_mono(stereo), voice) > likeness(stereo.mean(axis=1), voice) - 0.02
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_channels_that_are_the_same_stay_what_they_are(voice: Samples, channels: int) -> None:
-    assert np.array_equal(one_voice(np.repeat(voice[:, None], channels, axis=1)), voice)
+    assert np.array_equal(to_mono(np.repeat(voice[:, None], channels, axis=1)), voice)
 
 
 @pytest.mark.parametrize("length", [1, 2, 255, 256, 257, 511, 512, 513, 5000])
 def test_any_length(length: int) -> None:
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (length, 2)).astype(np.float32)
-    heard = one_voice(sound)
+    heard = to_mono(sound)
     assert heard.shape == (length,)
     assert np.isfinite(heard).all()
-    assert one_voice(np.zeros((length, 3), np.float32)).tolist() == [0] * length
+    assert to_mono(np.zeros((length, 3), np.float32)).tolist() == [0] * length
 
 
 @pytest.mark.parametrize(
@@ -102,21 +102,21 @@ def test_the_standard_matrix(place: str, left: float, right: float) -> None:
     sound = np.zeros((4, 6), np.float32)
     sound[:, FIVE_ONE.index(place)] = 0.5
     for places in (FIVE_ONE, ("NONE",) * 6):
-        assert mix_down(sound, places) == pytest.approx(np.full((4, 2), (left / 2, right / 2)), abs=1e-6)
+        assert downmix(sound, places) == pytest.approx(np.full((4, 2), (left / 2, right / 2)), abs=1e-6)
 
 
 def test_a_mix_that_would_clip_is_made_quieter_as_a_whole() -> None:
     sound = np.linspace(-1, 1, 101, dtype=np.float32)[:, None] * np.ones((1, 6), np.float32)
-    mixed = mix_down(sound, FIVE_ONE)
+    mixed = downmix(sound, FIVE_ONE)
     assert mixed[:, 0] == pytest.approx(sound[:, 0], abs=1e-6)
 
 
 def test_one_and_two_channels_are_left_alone() -> None:
     for channels in (1, 2):
         sound = np.random.default_rng(0).uniform(-1, 1, (9, channels)).astype(np.float32)
-        assert mix_down(sound, ()) is sound
+        assert downmix(sound, ()) is sound
 
 
 def test_channels_of_no_known_place_are_averaged() -> None:
     sound = np.arange(32, dtype=np.float32).reshape(2, 16) / 32
-    assert mix_down(sound, ()).tolist() == [[7.5 / 32], [23.5 / 32]]
+    assert downmix(sound, ()).tolist() == [[7.5 / 32], [23.5 / 32]]

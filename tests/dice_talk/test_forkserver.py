@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dice_talk.child import CPU_SECONDS, End
-from dice_talk.forkserver import OUT_OF_MEMORY, judge
+from dice_talk.forkserver import OUT_OF_MEMORY, classify_end
 from dice_talk.video import VideoWriter
 from tests.conftest import ROOT
 
@@ -29,7 +29,7 @@ from tests.conftest import ROOT
     ],
 )
 def test_how_a_child_ended(code: int, seconds: float, end: End) -> None:
-    assert judge(code, seconds) is end
+    assert classify_end(code, seconds) is end
 
 
 LOOK = """

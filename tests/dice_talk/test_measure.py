@@ -5,7 +5,7 @@ import pytest
 
 from dice_talk.audio import load_speech
 from dice_talk.image import load_portrait
-from dice_talk.measure import MAX_LAG, correlation, eye_openness, landmarks, loudness_per_frame, measure, sound_of
+from dice_talk.measure import MAX_LAG, correlation, eye_openness, landmarks, loudness_per_frame, measure, read_sound
 from dice_talk.video import VideoWriter, poster
 
 FPS = 25
@@ -31,7 +31,7 @@ def test_a_lag_is_found(speech: Path, lag: int) -> None:
 
 def test_the_sound_of_a_video_is_where_it_was(tmp_path: Path, speech: Path) -> None:
     video = make_video(tmp_path / "video.mp4", speech, np.zeros((64, 64, 3), np.uint8), 100)
-    heard, said = sound_of(video, 4), load_speech(speech, 4).samples
+    heard, said = read_sound(video, 4), load_speech(speech, 4).samples
     assert len(heard) == len(said) == 4 * 16000
     assert np.corrcoef(heard, said)[0, 1] > 0.99
 

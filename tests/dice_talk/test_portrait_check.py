@@ -9,7 +9,7 @@ import pytest
 
 from dice_talk.face import crop_square, output_size
 from dice_talk.image import Pixels, load_portrait
-from dice_talk.lite.models import Models, find_face, load_models
+from dice_talk.lite.models import FaceModels, find_face, load_face_models
 from dice_talk.options import RenderOptions
 from dice_talk.portrait_check import PortraitFacts, check_portrait
 
@@ -18,8 +18,8 @@ CROP = RenderOptions(emotion="neutral", crop=True)
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
+def models() -> FaceModels:
+    return load_face_models()
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def picture(portrait: Path) -> Pixels:
 
 
 def check(
-    models: Models, picture: Pixels, options: RenderOptions = CROP, needs_landmarks: bool = True
+    models: FaceModels, picture: Pixels, options: RenderOptions = CROP, needs_landmarks: bool = True
 ) -> tuple[PortraitFacts, list[str]]:
     facts, advice = check_portrait(models, np.ascontiguousarray(picture), options, needs_landmarks=needs_landmarks)
     return facts, [one.code for one in advice]
@@ -70,11 +70,11 @@ def turned(degrees: float) -> Change:
         (np.zeros_like, ["no_face"]),
     ],
 )
-def test_what_a_person_is_told(models: Models, picture: Pixels, change: Change, found: list[str]) -> None:
+def test_what_a_person_is_told(models: FaceModels, picture: Pixels, change: Change, found: list[str]) -> None:
     assert check(models, change(picture))[1] == found
 
 
-def test_crop_and_size_are_those_of_the_engine(models: Models, picture: Pixels) -> None:
+def test_crop_and_size_are_those_of_the_engine(models: FaceModels, picture: Pixels) -> None:
     facts, _ = check(models, picture)
     face = find_face(models, picture, 0).box
     square = crop_square(face, 0.5, 360, 360)
@@ -93,7 +93,7 @@ def group(picture: Pixels) -> Pixels:
     return np.hstack([picture, small])
 
 
-def test_several_faces_are_counted_from_the_largest(models: Models, group: Pixels) -> None:
+def test_several_faces_are_counted_from_the_largest(models: FaceModels, group: Pixels) -> None:
     facts, found = check(models, group)
     assert [round(face.height / 60) for face in facts.faces] == [2, 1]
     assert found[0] == "several_faces" and facts.chosen is facts.faces[0]
@@ -104,14 +104,14 @@ def test_several_faces_are_counted_from_the_largest(models: Models, group: Pixel
     assert facts.crop and facts.crop.left > 360
 
 
-def test_a_face_that_is_not_there_is_told_without_failing(models: Models, group: Pixels) -> None:
+def test_a_face_that_is_not_there_is_told_without_failing(models: FaceModels, group: Pixels) -> None:
     facts, advice = check_portrait(models, group, CROP.model_copy(update={"face_index": 2}), needs_landmarks=True)
     assert (facts.chosen, facts.crop, len(facts.faces)) == (None, None, 2)
     assert advice[0].code == "no_such_face" and advice[0].blocking
     assert "2 faces" in advice[0].message
 
 
-def test_what_makes_rendering_fail_is_blocking(models: Models, picture: Pixels) -> None:
+def test_what_makes_rendering_fail_is_blocking(models: FaceModels, picture: Pixels) -> None:
     wide = cv2.copyMakeBorder(picture, 0, 0, 360, 360, cv2.BORDER_REPLICATE)
     facts, advice = check_portrait(
         models, wide, RenderOptions(emotion="neutral", min_resolution=2048), needs_landmarks=True
@@ -121,13 +121,13 @@ def test_what_makes_rendering_fail_is_blocking(models: Models, picture: Pixels) 
     assert one.blocking and "4096" in one.message
 
 
-def test_a_small_face_in_a_large_scene_is_told_to_be_cropped(models: Models, picture: Pixels) -> None:
+def test_a_small_face_in_a_large_scene_is_told_to_be_cropped(models: FaceModels, picture: Pixels) -> None:
     scene = cv2.copyMakeBorder(picture, 300, 300, 300, 300, cv2.BORDER_REPLICATE)
     facts, advice = check_portrait(models, scene, RenderOptions(emotion="neutral"), needs_landmarks=True)
     assert facts.faces
     assert ["crop=true" in one.message for one in advice if one.code == "face_small_in_video"] == [True]
 
 
-def test_diffusion_takes_faces_without_landmarks(models: Models, picture: Pixels) -> None:
+def test_diffusion_takes_faces_without_landmarks(models: FaceModels, picture: Pixels) -> None:
     """A hand over the features: the detector sees a face all the same, or it does not; both engines are told alike."""
     assert len(check(models, picture, needs_landmarks=False)[0].faces) == len(check(models, picture)[0].faces) == 1

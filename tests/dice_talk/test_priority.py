@@ -11,9 +11,9 @@ AUTOGROUP = Path("/proc/self/autogroup")
 CODE = """
 import json, os
 from pathlib import Path
-from dice_talk.priority import give_way
+from dice_talk.priority import lower_priority
 
-give_way(7)
+lower_priority(7)
 print(json.dumps([os.nice(0), Path("/proc/self/autogroup").read_text().strip()]))
 """
 

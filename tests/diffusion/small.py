@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dice_talk.diffusion import tiny
 from dice_talk.diffusion.attention import Bank, face_mask_levels
-from dice_talk.diffusion.condition import Task, audio_rows, time_ids
+from dice_talk.diffusion.condition import Conditioning, audio_rows, time_ids
 from dice_talk.diffusion.layers import TokenProjector
 from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
 
@@ -36,7 +36,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def make_task(frames: int, seed: int = 0, side: int = 8) -> Task:
+def make_task(frames: int, seed: int = 0, side: int = 8) -> Conditioning:
     """Return a task of `frames` model frames with latents of `side` x `side`, for all tiny UNets."""
     width, channels = tiny.UNET["cross_attention_dim"], tiny.UNET["block_out_channels"][0]
     with torch.random.fork_rng(devices=[]):
@@ -45,11 +45,11 @@ def make_task(frames: int, seed: int = 0, side: int = 8) -> Task:
     heard = random(frames, 10, 5, 8, seed=seed + 1)
     with torch.inference_mode():
         silence = listener(torch.zeros_like(heard[:1]).flatten(1))
-        return Task(
+        return Conditioning(
             frames=frames,
             reference=random(1, 4, side, side, seed=seed + 2),
-            image=Bank(random(2, 1, width, seed=seed + 3), keep=True),
-            emotion=Bank(random(2, 2, width, seed=seed + 4), keep=True),
+            image=Bank(random(2, 1, width, seed=seed + 3), cache=True),
+            emotion=Bank(random(2, 2, width, seed=seed + 4), cache=True),
             audio=audio_rows(listener, heard, silence),
             pose=random(1, channels, side, side, seed=seed + 5),
             masks=face_mask_levels(random(1, 1, 8 * side, 8 * side, seed=seed + 6), side, side),

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 from torch._dynamo.utils import counters
 
 from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
-from dice_talk.diffusion.compiled import compile_blocks, lay_out_for_tensor_cores, warm_up
+from dice_talk.diffusion.compiled import compile_blocks, use_channels_last, warm_up
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.diffusion.unet import DiceTalkUNet
 from tests.diffusion.cases import deviation
@@ -51,7 +51,7 @@ def test_compiled_once_for_all_sizes_and_lengths() -> None:
     """As one graph a block: anything that Python would have to do in between is an error. The compiler itself is left
     out; what is traced here is what it would be given.
     """
-    unet, plain = (make_unet(SHALLOW).streamline() for _ in range(2))
+    unet, plain = (make_unet(SHALLOW).optimise_for_inference() for _ in range(2))
     compile_blocks(unet, backend="aot_eager")
     predicted(unet, 8, 8)
     predicted(unet, 8, 16)
@@ -62,8 +62,8 @@ def test_compiled_once_for_all_sizes_and_lengths() -> None:
 
 
 def test_channels_last_changes_no_number() -> None:
-    unet, plain = (make_unet(SHALLOW).streamline() for _ in range(2))
-    lay_out_for_tensor_cores(unet)
+    unet, plain = (make_unet(SHALLOW).optimise_for_inference() for _ in range(2))
+    use_channels_last(unet)
     assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert deviation(predicted(unet, 8, 16), predicted(plain, 8, 16)) < ROUNDING
 

@@ -323,7 +323,7 @@ def test_every_way_to_say_so_is_understood(error: Exception) -> None:
         return "done"
 
     tries = count()
-    assert memory.retried(fails_once) == "done"
+    assert memory.retry_on_oom(fails_once) == "done"
 
 
 def test_what_torch_holds_in_reserve_is_freed_before_the_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +332,7 @@ def test_what_torch_holds_in_reserve_is_freed_before_the_second_try(monkeypatch:
         monkeypatch.setattr(f"torch.{device}.empty_cache", lambda device=device: freed.append(device))
         monkeypatch.setattr(memory, "best_device", lambda device=device: torch.device(device))
         with pytest.raises(torch.OutOfMemoryError):
-            memory.retried(out_of_memory)
+            memory.retry_on_oom(out_of_memory)
     assert freed == ["cuda", "mps"]
 
 

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.forms import FORMS, Form, Predictor
 from benchmarks.graphs import record_operations
 from dice_talk.diffusion import condition
-from dice_talk.diffusion.condition import Task
+from dice_talk.diffusion.condition import Conditioning
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
 from dice_talk.options import Quality
@@ -30,12 +30,12 @@ def unet() -> DiceTalkUNet:
     return make_unet(SHALLOW)
 
 
-def sampled(form: Form, prepared: Predictor, task: Task) -> Tensor:
+def sampled(form: Form, prepared: Predictor, task: Conditioning) -> Tensor:
     latents = 700 * random(1, task.frames + 25, 4, 8, 8, seed=9)
     return form.sample(prepared, task, karras_schedule(2), latents)
 
 
-def expected(task: Task, quality: Quality = Quality.EXACT) -> Tensor:
+def expected(task: Conditioning, quality: Quality = Quality.EXACT) -> Tensor:
     form = Form("", quality)
     return sampled(form, form.prepare(make_unet(SHALLOW)), task)
 

@@ -17,8 +17,8 @@ from tests.diffusion.recorder import Recorder
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
-from dice_talk.diffusion.engine import DiffusionEngine, load_alone
-from dice_talk.diffusion.peers import Crew, gpus_like_the_first
+from dice_talk.diffusion.engine import DiffusionEngine, load_on_one_device
+from dice_talk.diffusion.peers import PeerProcesses, gpus_of_the_same_model
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.options import Quality, RenderOptions
@@ -38,16 +38,16 @@ def recorder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def crew(tiny_checkpoints: Path) -> Iterator[Crew]:
-    crew = Crew(tiny_checkpoints, False, [{"OMP_NUM_THREADS": "1"}])
-    assert crew.join()
-    yield crew
-    crew.close()
+def peers(tiny_checkpoints: Path) -> Iterator[PeerProcesses]:
+    peers = PeerProcesses(tiny_checkpoints, False, [{"OMP_NUM_THREADS": "1"}])
+    assert peers.connect()
+    yield peers
+    peers.close()
 
 
 @pytest.fixture(scope="module")
-def together(tiny_checkpoints: Path, crew: Crew) -> DiffusionEngine:
-    return replace(load_alone(tiny_checkpoints), crew=crew)
+def together(tiny_checkpoints: Path, peers: PeerProcesses) -> DiffusionEngine:
+    return replace(load_on_one_device(tiny_checkpoints), peers=peers)
 
 
 @pytest.fixture
@@ -140,25 +140,25 @@ def test_which_gpus_help(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus_like_the_first() == [{"CUDA_VISIBLE_DEVICES": name} for name in others]
+    assert gpus_of_the_same_model() == [{"CUDA_VISIBLE_DEVICES": name} for name in others]
 
 
 def test_without_a_gpu_there_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpus_like_the_first() == []
+    assert gpus_of_the_same_model() == []
 
 
 def test_a_helper_that_cannot_load_is_done_without(tmp_path: Path) -> None:
-    crew = Crew(tmp_path / "nothing here", False, [{}])
-    assert not crew.join()
+    peers = PeerProcesses(tmp_path / "nothing here", False, [{}])
+    assert not peers.connect()
 
 
-def test_a_helper_that_dies_ends_the_render(together: DiffusionEngine, crew: Crew, job: RenderJob) -> None:
+def test_a_helper_that_dies_ends_the_render(together: DiffusionEngine, peers: PeerProcesses, job: RenderJob) -> None:
     """An error like any other of the engine's process, which then is replaced: nobody waits for ever. Comes last."""
 
     def kill(progress: Progress) -> None:
         if progress.step == 1:
-            for pid in crew.pids:
+            for pid in peers.pids:
                 os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(RuntimeError):

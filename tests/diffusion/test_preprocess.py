@@ -17,7 +17,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from dice_talk.audio import Samples
 from dice_talk.diffusion import preprocess
 from dice_talk.diffusion.checkpoints import load_strictly
-from dice_talk.diffusion.preprocess import hear, model_frames, prepare_picture
+from dice_talk.diffusion.preprocess import encode_speech, model_frames, prepare_picture
 from dice_talk.errors import InvalidOptions
 from dice_talk.face import Box, crop_square, output_size
 from dice_talk.image import Pixels
@@ -103,7 +103,7 @@ def test_what_frames_hear(case: Read) -> None:
     encoder = load_strictly(WhisperEncoder(WhisperConfig(**given.about["config"])), given.weights("encoder"), "whisper")
     for name, recording in given.about["data"].items():
         if f"out.{name}.windows" in given.tensors:
-            found = hear(
+            found = encode_speech(
                 encoder,
                 WhisperFeatureExtractor(),
                 synthetic_audio(recording["samples"], recording["k"]),

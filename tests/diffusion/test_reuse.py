@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 from torch import Tensor
 
 from dice_talk.diffusion import tiny
-from dice_talk.diffusion.condition import Task
+from dice_talk.diffusion.condition import Conditioning
 from dice_talk.diffusion.denoise import Guidance, Windows, denoise
-from dice_talk.diffusion.guide import Guided
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.guide import GuidedPredictor
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.unet import DiceTalkUNet
@@ -31,38 +31,38 @@ SIDE, FRAMES = 8, 10
 
 @pytest.fixture(scope="module")
 def unet() -> DiceTalkUNet:
-    return make_unet(tiny.UNET).streamline()
+    return make_unet(tiny.UNET).optimise_for_inference()
 
 
 @pytest.fixture(scope="module")
-def task() -> Task:
+def task() -> Conditioning:
     return make_task(FRAMES, side=SIDE)
 
 
-def test_the_last_layer_alone_gives_the_whole(unet: DiceTalkUNet, task: Task) -> None:
+def test_the_last_layer_alone_gives_the_whole(unet: DiceTalkUNet, task: Conditioning) -> None:
     """When what it is given comes from the same step."""
     conditions = task.at(torch.arange(25))
     given = random(3, 25, 8, SIDE, SIDE), torch.tensor(0.7), task.time_ids, conditions
     given[0][2] = given[0][1]
-    whole, deep = unet.predict_and_keep(*given)
+    whole, deep = unet.predict_with_features(*given)
     assert torch.equal(whole, unet.predict(*given))
-    assert deviation(unet.predict_last(*given, deep), whole) < ROUNDING
+    assert deviation(unet.predict_last_layer(*given, deep), whole) < ROUNDING
 
 
 @pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_a_step_like_the_one_before_is_made_as_well(
-    unet: DiceTalkUNet, task: Task, quality: Quality, at_once: int
+    unet: DiceTalkUNet, task: Conditioning, quality: Quality, batch: int
 ) -> None:
     same = Schedule(torch.full((4,), 0.7), karras_schedule(4).sigmas)
     reuse, guidance, latents = REUSE[quality], Guidance(3, 6), random(1, 25, 4, SIDE, SIDE)
-    predict = Guided(unet, task, guidance, same, Portion(at_once), reuse)
-    exact = Guided(unet, task, guidance, same, Portion(3))
+    predict = GuidedPredictor(unet, task, guidance, same, BatchSize(batch), reuse)
+    exact = GuidedPredictor(unet, task, guidance, same, BatchSize(3))
     window = torch.arange(25)
     whole = exact(latents, 0, window)
     for step in range(reuse.steps):
         assert deviation(predict(latents, step, window), whole) < GUIDED_ROUNDING
-    other = Guided(unet, task, Guidance(3, 1), same, Portion(3))
+    other = GuidedPredictor(unet, task, Guidance(3, 1), same, BatchSize(3))
     assert deviation(other(latents, 0, window), whole) > 100 * GUIDED_ROUNDING, "or the test would show nothing"
 
 
@@ -70,7 +70,9 @@ def test_a_step_like_the_one_before_is_made_as_well(
     ("quality", "whole", "branches"),
     [(Quality.EXACT, 7, 7 * 3), (Quality.BALANCED, 4, 7 * 3), (Quality.FAST, 3, 3 * 3 + 4 * 1)],
 )
-def test_how_much_is_computed(unet: DiceTalkUNet, task: Task, quality: Quality, whole: int, branches: int) -> None:
+def test_how_much_is_computed(
+    unet: DiceTalkUNet, task: Conditioning, quality: Quality, whole: int, branches: int
+) -> None:
     """In each window, over seven steps: passes through the whole UNet, and branches through its last layer."""
     rows: Counter[str] = Counter()
 
@@ -88,16 +90,18 @@ def test_how_much_is_computed(unet: DiceTalkUNet, task: Task, quality: Quality, 
     assert rows == {"whole": whole * 3 * 25 * windows, "branches": branches * 25 * windows}
 
 
-def sample(unet: DiceTalkUNet, task: Task, quality: Quality, steps: int, **more: Any) -> Tensor:
+def sample(unet: DiceTalkUNet, task: Conditioning, quality: Quality, steps: int, **more: Any) -> Tensor:
     schedule, reuse = karras_schedule(steps), REUSE[quality]
-    predict = Guided(unet, task, Guidance(3, 6), schedule, Portion(3), reuse)
+    predict = GuidedPredictor(unet, task, Guidance(3, 6), schedule, BatchSize(3), reuse)
     start = more.pop("latents", random(1, FRAMES + 25, 4, SIDE, SIDE) * schedule.sigmas[0])
     on_step = more.pop("on_step", lambda step, latents: None)
     return denoise(predict, start.clone(), schedule, Windows(steps=reuse.steps), on_step, **more)
 
 
 @pytest.mark.parametrize("quality", list(Quality))
-def test_sampling_goes_on_after_any_step_that_is_reported(unet: DiceTalkUNet, task: Task, quality: Quality) -> None:
+def test_sampling_goes_on_after_any_step_that_is_reported(
+    unet: DiceTalkUNet, task: Conditioning, quality: Quality
+) -> None:
     seen: dict[int, Tensor] = {}
     whole = sample(unet, task, quality, 5, on_step=lambda step, latents: seen.update({step: latents.clone()}))
     assert list(seen) == [*range(REUSE[quality].steps, 5, REUSE[quality].steps), 5]
@@ -105,7 +109,7 @@ def test_sampling_goes_on_after_any_step_that_is_reported(unet: DiceTalkUNet, ta
     assert torch.equal(sample(unet, task, quality, 5, latents=seen[step], first_step=step), whole)
 
 
-def test_what_is_left_out_shows(unet: DiceTalkUNet, task: Task) -> None:
+def test_what_is_left_out_shows(unet: DiceTalkUNet, task: Conditioning) -> None:
     """By about as much as was seen on these weights, 0.10 and 0.20: a slip in what is reused would change that."""
     exact, balanced, fast = (sample(unet, task, quality, 8) for quality in Quality)
     assert 0.07 < deviation(balanced, exact) < 0.14

@@ -17,11 +17,11 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from dice_talk.diffusion import checkpoints
 from dice_talk.diffusion import denoise as sampler
 from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
-from dice_talk.diffusion.condition import Task
+from dice_talk.diffusion.condition import Conditioning
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Predict, Windows, denoise, draw_noise, initial_latents
-from dice_talk.diffusion.guide import Guided
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.guide import GuidedPredictor
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.schedule import Schedule, euler_step, karras_schedule, scale_input
 from tests.diffusion.cases import Case, deviation
 
@@ -49,7 +49,7 @@ def test_steps(case: Read) -> None:
         assert deviation(after, given[f"out.step_{step}"]) < 1e-6
 
 
-class PerFrameTask(Task):
+class PerFrameTask(Conditioning):
     """The cases give each frame a pose and an emotion of its own, which real tasks have one of."""
 
     poses: Tensor
@@ -82,13 +82,13 @@ def make_task(given: Case, modules: dict[str, Any], condition: Tensor) -> PerFra
     call = given.about["kwargs"]
     image = modules["image_encoder"](given["in.clip_image"]).image_embeds[:, None]
     frames, masks = call["num_frames"], given["in.pose_images"]
-    speech = Bank(torch.cat((given["in.uncond_audio_prompts"][:1], given["in.audio_prompts"])), keep=True)
+    speech = Bank(torch.cat((given["in.uncond_audio_prompts"][:1], given["in.audio_prompts"])), cache=True)
     poses = modules["pose_guider"](masks)
     task = PerFrameTask(
         frames=frames,
         reference=condition,
-        image=Bank(torch.cat((torch.zeros_like(image), image)), keep=True),
-        emotion=Bank(torch.cat((given["in.uncond_emo_prompts"][:1], given["in.emo_prompts"][:1])), keep=True),
+        image=Bank(torch.cat((torch.zeros_like(image), image)), cache=True),
+        emotion=Bank(torch.cat((given["in.uncond_emo_prompts"][:1], given["in.emo_prompts"][:1])), cache=True),
         audio=lambda window: (speech, torch.where(window < frames, window + 1, 0)),
         pose=poses[:1],
         masks=face_mask_levels(masks[:1, :1], *condition.shape[2:]),
@@ -100,14 +100,15 @@ def make_task(given: Case, modules: dict[str, Any], condition: Tensor) -> PerFra
     return task
 
 
-def ramp(call: dict[str, Any], schedule: Schedule, modules: dict[str, Any], task: Task) -> Predict:
+def ramp(call: dict[str, Any], schedule: Schedule, modules: dict[str, Any], task: Conditioning) -> Predict:
     """Published calls may let both scales grow from step to step; ours are constant."""
     scales = [
         torch.linspace(call[f"min_guidance_scale{which}"], call[f"max_guidance_scale{which}"], len(schedule)).tolist()
         for which in (1, 2)
     ]
     predicts = [
-        Guided(modules["unet"], task, Guidance(*pair), schedule, Portion(3)) for pair in zip(*scales, strict=True)
+        GuidedPredictor(modules["unet"], task, Guidance(*pair), schedule, BatchSize(3))
+        for pair in zip(*scales, strict=True)
     ]
     return lambda latents, step, frames: predicts[step](latents, step, frames)
 
@@ -148,5 +149,5 @@ def test_sampler(case: Read, modules: dict[str, Any], name: str, monkeypatch: py
         assert [frames.tolist() for frames in windows.at(step, total)] == schedule_of_step
     assert deviation(torch.stack(stepped), given["out.window_latents"].flatten(0, 1)) < TIGHT
     assert deviation(latents, given["out.latents"]) < TIGHT
-    frames = decode(modules["vae"], latents, call["num_frames"], Portion(call["decode_chunk_size"]))
+    frames = decode(modules["vae"], latents, call["num_frames"], BatchSize(call["decode_chunk_size"]))
     assert deviation(torch.stack(list(frames), 1)[None] * 2 - 1, given["out.frames"]) < TIGHT

@@ -16,13 +16,13 @@ from torch import Tensor
 from benchmarks.plain import materialised, plain_attention, plain_denoise
 from dice_talk.diffusion import attention, condition
 from dice_talk.diffusion.attention import AdapterAttention, Bank, Conditions, Tokens
-from dice_talk.diffusion.condition import audio_rows, prepare_task
+from dice_talk.diffusion.condition import audio_rows, prepare_conditioning
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import LATENT_SCALE, Guidance, Windows, denoise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
-from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.guide import GuidedPredictor
 from dice_talk.diffusion.layers import PoseGuider
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.preprocess import Picture, prepare_picture
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.emotions import Emotion
@@ -37,7 +37,9 @@ FRAMES = 7
 
 @pytest.fixture(scope="module")
 def engine(engine: DiffusionEngine) -> DiffusionEngine:
-    return replace(engine, models=replace(engine.models, unet=make_unet(WIDE).streamline(), pose_guider=pose_guider()))
+    return replace(
+        engine, models=replace(engine.models, unet=make_unet(WIDE).optimise_for_inference(), pose_guider=pose_guider())
+    )
 
 
 def pose_guider() -> PoseGuider:
@@ -53,14 +55,14 @@ def picture() -> Picture:
 
 
 @pytest.fixture(scope="module")
-def task(engine: DiffusionEngine, picture: Picture) -> condition.Task:
+def task(engine: DiffusionEngine, picture: Picture) -> condition.Conditioning:
     return make_task(engine, picture)
 
 
-def make_task(engine: DiffusionEngine, picture: Picture) -> condition.Task:
+def make_task(engine: DiffusionEngine, picture: Picture) -> condition.Conditioning:
     sound = torch.randn(FRAMES * 1280, generator=torch.Generator().manual_seed(1)).numpy() / 4
     with torch.inference_mode():
-        return prepare_task(engine.models, picture, sound, Emotion.SAD, 1.0, lambda share: None)
+        return prepare_conditioning(engine.models, picture, sound, Emotion.SAD, 1.0, lambda share: None)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -80,7 +82,7 @@ def plain(engine: DiffusionEngine) -> DiffusionEngine:
 
 
 def test_attention(
-    engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
+    engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Conditioning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One image token is `to_v` of it; temporal K and V once per window; attention not materialised."""
     conditions = task.at(torch.arange(-3, 22) % (FRAMES + 25))
@@ -90,18 +92,18 @@ def test_attention(
 
 
 def test_all_savings_together(
-    engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
+    engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Conditioning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sampler of two steps against one that saves nothing; both start from the same noise."""
     schedule = karras_schedule(2)
     start = initial_latents(task.reference, random(1, FRAMES + 25, 4, 8, 16, seed=3), schedule)
-    fast = sample(engine, task, Portion(3), latents=start.clone())
+    fast = sample(engine, task, BatchSize(3), latents=start.clone())
     monkeypatch.setattr(AdapterAttention, "forward", plain_attention(materialised))
     slow = plain_denoise(plain.models.unet, task, Guidance(3, 6), schedule, start)
     assert deviation(fast, slow) < SAMPLED_ROUNDING
 
 
-def test_rearranged_weights(engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Task) -> None:
+def test_rearranged_weights(engine: DiffusionEngine, plain: DiffusionEngine, task: condition.Conditioning) -> None:
     """Query, key and value as one product, frames that attend to each other where they lie, and what guidance branches
     have in common made once.
     """
@@ -122,14 +124,14 @@ def test_rearranged_weights(engine: DiffusionEngine, plain: DiffusionEngine, tas
 
 
 def test_many_heads_go_in_portions(
-    engine: DiffusionEngine, task: condition.Task, monkeypatch: pytest.MonkeyPatch
+    engine: DiffusionEngine, task: condition.Conditioning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = predicted(engine, task.at(torch.arange(25)))
     monkeypatch.setattr(attention, "MAX_HEADS", 48)
     assert deviation(predicted(engine, task.at(torch.arange(25))), whole) < ROUNDING
 
 
-def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: condition.Task) -> None:
+def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: condition.Conditioning) -> None:
     """Emotion, silence, image and pose are computed and projected once, not per frame and branch."""
     conditions = task.at(torch.arange(25))
 
@@ -143,9 +145,9 @@ def test_tokens_of_their_own_for_every_frame(engine: DiffusionEngine, task: cond
     assert deviation(predicted(engine, conditions), predicted(engine, plain)) < ROUNDING
 
 
-def test_kept_projections_are_those_computed_anew(engine: DiffusionEngine, task: condition.Task) -> None:
+def test_kept_projections_are_those_computed_anew(engine: DiffusionEngine, task: condition.Conditioning) -> None:
     layer = torch.nn.Linear(task.emotion.rows.shape[-1], 8, bias=False)
-    kept, anew = Bank(task.emotion.rows, keep=True), Bank(task.emotion.rows)
+    kept, anew = Bank(task.emotion.rows, cache=True), Bank(task.emotion.rows)
     assert kept.project(layer) is kept.project(layer)
     assert anew.project(layer) is not anew.project(layer)
     assert torch.equal(kept.project(layer), anew.project(layer))
@@ -165,12 +167,12 @@ def test_k_and_v_are_computed_once_for_all_steps(
         for layer in (attn.to_v, *attn.processor.to_k_ip, *attn.processor.to_v_ip)
     ]
     hooks = [layer.register_forward_hook(lambda module, *_: calls.update([module])) for layer in layers]
-    kept = sample(engine, make_task(engine, picture), Portion(3))
+    kept = sample(engine, make_task(engine, picture), BatchSize(3))
     for hook in hooks:
         hook.remove()
     assert layers and all(calls[layer] == 1 for layer in layers)
     monkeypatch.setattr(Bank, "project", lambda bank, layer: layer(bank.rows))
-    assert torch.equal(kept, sample(engine, make_task(engine, picture), Portion(3)))
+    assert torch.equal(kept, sample(engine, make_task(engine, picture), BatchSize(3)))
 
 
 def test_audio_of_long_and_short_recordings(engine: DiffusionEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,33 +185,33 @@ def test_audio_of_long_and_short_recordings(engine: DiffusionEngine, monkeypatch
     on_demand = audio_rows(net, heard, silence)
     for window in Windows().at(1, FRAMES + 25):
         (bank, rows), (other, other_rows) = kept(window), on_demand(window)
-        assert bank.keep and not other.keep
+        assert bank.cache and not other.cache
         assert deviation(other.rows[other_rows], bank.rows[rows]) < ROUNDING
         padding = window >= FRAMES
         assert torch.equal(bank.rows[rows][padding], silence.expand(int(padding.sum()), -1, -1))
 
 
 def sample(
-    engine: DiffusionEngine, task: condition.Task, at_once: Portion, first_step: int = 0, **start: Any
+    engine: DiffusionEngine, task: condition.Conditioning, batch: BatchSize, first_step: int = 0, **start: Any
 ) -> Tensor:
     schedule = karras_schedule(2)
     noise = random(1, FRAMES + 25, 4, 8, 16, seed=3)
     latents = start.get("latents", initial_latents(task.reference, noise, schedule))
-    predict = Guided(engine.models.unet, task, Guidance(3, 6), schedule, at_once)
+    predict = GuidedPredictor(engine.models.unet, task, Guidance(3, 6), schedule, batch)
     on_step = start.get("on_step", lambda step, latents: None)
     return denoise(predict, latents, schedule, Windows(), on_step, first_step)
 
 
-def test_one_branch_at_a_time(engine: DiffusionEngine, task: condition.Task) -> None:
-    whole = sample(engine, task, Portion(3))
-    assert deviation(sample(engine, task, Portion(1)), whole) < SAMPLED_ROUNDING
+def test_one_branch_at_a_time(engine: DiffusionEngine, task: condition.Conditioning) -> None:
+    whole = sample(engine, task, BatchSize(3))
+    assert deviation(sample(engine, task, BatchSize(1)), whole) < SAMPLED_ROUNDING
 
 
-def test_sampling_resumes_from_any_step(engine: DiffusionEngine, task: condition.Task) -> None:
+def test_sampling_resumes_from_any_step(engine: DiffusionEngine, task: condition.Conditioning) -> None:
     saved: dict[int, Tensor] = {}
-    whole = sample(engine, task, Portion(3), on_step=saved.__setitem__)
+    whole = sample(engine, task, BatchSize(3), on_step=saved.__setitem__)
     assert list(saved) == [1, 2] and torch.equal(saved[2], whole)
-    assert torch.equal(sample(engine, task, Portion(3), first_step=1, latents=saved[1]), whole)
+    assert torch.equal(sample(engine, task, BatchSize(3), first_step=1, latents=saved[1]), whole)
 
 
 def test_sampling_takes_two_buffers_in_turns() -> None:
@@ -229,22 +231,22 @@ def test_the_start_is_built_in_the_noise() -> None:
     assert torch.equal(start, wanted)
 
 
-def test_sampling_ends_when_the_step_callback_raises(engine: DiffusionEngine, task: condition.Task) -> None:
+def test_sampling_ends_when_the_step_callback_raises(engine: DiffusionEngine, task: condition.Conditioning) -> None:
     def stop(step: int, latents: Tensor) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample(engine, task, Portion(3), on_step=stop)
+        sample(engine, task, BatchSize(3), on_step=stop)
 
 
 def test_padding_is_not_decoded(engine: DiffusionEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     latents = random(1, 12 + 25, 4, 8, 8)
     vae = engine.models.vae
-    everything = list(decode(vae, latents, 37, Portion(10)))
+    everything = list(decode(vae, latents, 37, BatchSize(10)))
     decoded: list[int] = []
     plain: Callable[..., Any] = vae.decode
     monkeypatch.setattr(vae, "decode", lambda z, num_frames: (decoded.append(num_frames), plain(z, num_frames))[1])
-    needed = list(decode(vae, latents, 12, Portion(10)))
+    needed = list(decode(vae, latents, 12, BatchSize(10)))
     assert decoded == [10, 10]
     assert len(needed) == 12
     assert all(torch.equal(a, b) for a, b in zip(needed, everything, strict=False))

@@ -85,7 +85,7 @@ def whole(engine: DiffusionEngine, portrait: Path, speech: Path) -> Frames:
 def test_the_rest_gives_the_same_frames(
     engine: DiffusionEngine, cut_off: RenderJob, whole: Frames, tmp_path: Path
 ) -> None:
-    (tmp_path / "state.part").touch()  # it was being saved again
+    (tmp_path / ".state.0123456789abcdef.part").touch()  # it was being saved again
     first, frames = rendered(engine, cut_off)
     assert first == CUT_AT
     assert np.array_equal(frames, whole)
@@ -122,7 +122,7 @@ def test_a_state_that_is_no_use_is_passed_over(
     damage(cut_off.state)
     first, frames = rendered(engine, cut_off)
     assert first == 0
-    assert "starts anew" in caplog.text
+    assert "starts over" in caplog.text
     assert np.array_equal(frames, whole)
 
 
@@ -139,23 +139,23 @@ def test_it_fits_no_other_render(engine: DiffusionEngine, cut_off: RenderJob, tm
 
 
 def test_a_state_that_cannot_be_saved_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    State(tmp_path / "gone" / "state", "", _saved=-1e9).note(1, torch.zeros(1, 1, 4, 2, 2))
+    State(tmp_path / "gone" / "state", "", _saved=-1e9).update(1, torch.zeros(1, 1, 4, 2, 2))
     assert "can't be saved" in caplog.text
 
 
 def test_half_a_first_state_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "state.part").write_bytes(b"half")
+    (tmp_path / ".state.0123456789abcdef.part").write_bytes(b"half")
     assert State(tmp_path / "state", "").load() is None
     assert not list(tmp_path.iterdir())
 
 
 def test_it_is_saved_now_and_then(tmp_path: Path) -> None:
     state = State(tmp_path / "state", "")
-    state.note(1, torch.zeros(1, 1, 4, 2, 2))
+    state.update(1, torch.zeros(1, 1, 4, 2, 2))
     assert state.load() is None
     state._saved -= states.SAVE_SECONDS
-    state.note(2, torch.ones(1, 1, 4, 2, 2))
-    state.note(3, torch.zeros(1, 1, 4, 2, 2))
+    state.update(2, torch.ones(1, 1, 4, 2, 2))
+    state.update(3, torch.zeros(1, 1, 4, 2, 2))
     step, latents = state.load() or (0, None)
     assert step == 2 and torch.equal(latents, torch.ones(1, 1, 4, 2, 2))
 

@@ -19,12 +19,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dice_talk.diffusion import checkpoints
 from dice_talk.diffusion.checkpoints import Models, load_strictly
-from dice_talk.diffusion.condition import prepare_task
+from dice_talk.diffusion.condition import prepare_conditioning
 from dice_talk.diffusion.decode import decode
 from dice_talk.diffusion.denoise import Guidance, Windows, denoise, draw_noise, initial_latents
-from dice_talk.diffusion.guide import Guided
+from dice_talk.diffusion.guide import GuidedPredictor
 from dice_talk.diffusion.interpolate import resample
-from dice_talk.diffusion.memory import Portion
+from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.preprocess import prepare_picture
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.emotions import Emotion
@@ -66,7 +66,7 @@ def test_process(case: Callable[[str], Case]) -> None:
     assert deviation(picture.mask[0], given["mid.face_mask"]) < TIGHT
     assert deviation(picture.reference[0], given["mid.ref_img"]) < TIGHT
 
-    task = prepare_task(
+    task = prepare_conditioning(
         models, picture, given["in.audio_i16"].float().numpy() / 32768, Emotion.HAPPY, 1.0, lambda share: None
     )
     assert task.frames == given.about["pipe_kwargs"]["num_frames"]
@@ -81,11 +81,11 @@ def test_process(case: Callable[[str], Case]) -> None:
     schedule = karras_schedule(call["inference_steps"])
     total = task.frames + settings["n_sample_frames"]
     noise = draw_noise(call["seed"], total, tuple(picture.reference.shape), models.device, models.dtype)
-    predict = Guided(models.unet, task, Guidance(call["ref_scale"], call["emo_scale"]), schedule, Portion(3))
+    predict = GuidedPredictor(models.unet, task, Guidance(call["ref_scale"], call["emo_scale"]), schedule, BatchSize(3))
     windows = Windows(settings["n_sample_frames"], shift=settings["shift_offset"])
     start = initial_latents(task.reference, noise, schedule)
     latents = denoise(predict, start, schedule, windows, lambda step, latents: None)
-    frames = list(decode(models.vae, latents, task.frames, Portion(settings["decode_chunk_size"])))
+    frames = list(decode(models.vae, latents, task.frames, BatchSize(settings["decode_chunk_size"])))
     assert deviation(torch.stack(frames, 1)[None].clamp(0, 1), given["out.video_raw"].clamp(0, 1)) < TIGHT
 
     wanted = given["out.video_interpolated"]

@@ -48,7 +48,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(latents=latents.clone(), steps=len(schedule), windows=windows)
         return latents
 
-    monkeypatch.setattr(wiring, "Guided", guided)
+    monkeypatch.setattr(wiring, "GuidedPredictor", guided)
     monkeypatch.setattr(wiring, "denoise", denoise)
     models: Any = SimpleNamespace(unet=None, device=torch.device("cpu"), dtype=torch.float32)
     engine = DiffusionEngine(models, lambda picture: [], "none")
@@ -95,9 +95,9 @@ def test_pixels_are_rounded() -> None:
     ("asked", "advised"), [(2048, "to 1408."), (512, "to 320."), (256, "to 128."), (192, "to 128."), (161, "to 128.")]
 )
 def test_less_memory_is_advised(asked: int, advised: str) -> None:
-    assert advised in wiring._less_memory(asked)
+    assert advised in wiring._memory_advice(asked)
 
 
 @pytest.mark.parametrize("asked", [128, 150])
 def test_at_the_smallest_size_nothing_smaller_is_advised(asked: int) -> None:
-    assert "too small" in wiring._less_memory(asked) and "Lower" not in wiring._less_memory(asked)
+    assert "too small" in wiring._memory_advice(asked) and "Lower" not in wiring._memory_advice(asked)

@@ -68,5 +68,5 @@ def test_the_video_is_that_of_an_unbroken_run(
             assert np.array_equal(frames(service, task), unbroken)
             assert service.status(task)["attempts"] == attempts
             service.check_files()
-    (went_on,) = re.findall(r"goes on after step (\d+)", (tmp_path / "output").read_text())
+    (went_on,) = re.findall(r"resumes after step (\d+)", (tmp_path / "output").read_text())
     assert 0 < int(went_on) < FIELDS["inference_steps"]

@@ -30,7 +30,7 @@ class Ahead(Clock):
         return super().__call__() + self.by
 
 
-def labels_of(service: Service, task: str, folder: Path) -> reading.Found:
+def labels_of(service: Service, task: str, folder: Path) -> reading.FileLabels:
     service.wait(task)
     path = folder / f"{task}.mp4"
     path.write_bytes(service.download(task).content)
@@ -41,7 +41,7 @@ def ask(service: Service, video: bytes, **headers: str) -> requests.Response:
     return requests.post(f"{service.url}/api/v1/verify", files={"video": video}, headers=headers, timeout=60)
 
 
-def produce_id(found: reading.Found) -> str:
+def produce_id(found: reading.FileLabels) -> str:
     assert isinstance(found.aigc, dict)
     return found.aigc["ProduceID"]
 

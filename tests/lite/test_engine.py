@@ -65,10 +65,10 @@ def test_cancelling_stops_at_once_and_leaves_no_file_open(render: Render, tmp_pa
 
 def test_lips_follow_the_sound(render: Render, speech: Path) -> None:
     from dice_talk.audio import load_speech
-    from dice_talk.measure import correlation, look, loudness_per_frame
+    from dice_talk.measure import correlation, loudness_per_frame, track_face
 
     result, video = render(crop=True, min_resolution=256, duration=4.0, fps=25, emotion="neutral")
-    seen = look(video)
+    seen = track_face(video)
     r, lag = correlation(seen.gap, loudness_per_frame(load_speech(speech, 4).samples, 25, result.frames))
     assert seen.found == 1
     assert r >= 0.7 and abs(lag) <= 1

@@ -1,11 +1,15 @@
+from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from dice_talk.face import Box
-from dice_talk.image import Pixels
+from dice_talk.errors import InvalidOptions
+from dice_talk.face import Box, iou
+from dice_talk.image import Pixels, load_portrait
 from dice_talk.lite.engine import LiteEngine
-from dice_talk.lite.models import landmarks, window
+from dice_talk.lite.models import find_face, landmarks, window
 
 
 def drawing() -> Pixels:
@@ -29,3 +33,18 @@ def test_a_window_repeats_the_edge_wherever_it_lies(top: int, left: int) -> None
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     rows, columns = np.arange(top, top + 20).clip(0, 49), np.arange(left, left + 20).clip(0, 69)
     assert np.array_equal(window(picture, left, top, 20), picture[rows[:, None], columns])
+
+
+def test_a_face_that_two_boxes_show_is_one_face_and_moves(engine: LiteEngine, portrait: Path) -> None:
+    """A detector may give the same face twice, or a box around several people."""
+    picture = load_portrait(portrait)
+    found = find_face(engine.models, picture, 0)
+    middle, (height, width) = found.box.middle, picture.shape[:2]
+    small = Box(middle[0] - 20, middle[1] - 20, middle[0] + 20, middle[1] + 20)
+    around = Box(0, 0, width, height)
+    seeing = replace(engine.models, detector=lambda _: [around, found.box, small])
+    again = find_face(seeing, picture, 0)
+    assert again.others == []
+    assert iou(again.box, found.box) > 0.5
+    with pytest.raises(InvalidOptions, match="1 face can be used"):
+        find_face(seeing, picture, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dice_talk.lite.motion import blinks, ease, glances, head_motion, lids
+from dice_talk.lite.motion import blinks, ease, glances, head_motion, lid_positions
 
 
 def times(seconds: float, fps: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_rate_makes_blinks_more_or_less_frequent() -> None:
 def test_every_blink_shows_closed_eyes_at_any_frame_rate(fps: int) -> None:
     at = times(30, fps)
     starts = blinks(30, 1.0, generator())
-    shut = lids(at, starts)
+    shut = lid_positions(at, starts)
     for start in starts:
         near = shut[(at > start - 0.15) & (at < start + 0.45)]
         assert near.max() > 0.97

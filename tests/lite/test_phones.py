@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +5,7 @@ import numpy as np
 import pytest
 
 from dice_talk.audio import SAMPLE_RATE, load_speech
-from dice_talk.lite import phones, sphinx
+from dice_talk.lite import phones
 from dice_talk.lite.phones import recognise
 
 
@@ -41,20 +38,18 @@ def test_the_shortest_sound_and_silence_are_no_error() -> None:
         assert shares == [1.0]
 
 
-def test_without_its_extension_the_same_library_hears_the_same(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = load_speech(speech, 10).samples
-    heard = recognise(samples, lambda share: None)
-    monkeypatch.setattr(phones, "Decoder", sphinx.Decoder)
-    monkeypatch.setattr(phones, "get_model_path", sphinx.get_model_path)
-    assert recognise(samples, lambda share: None) == heard
+@pytest.mark.parametrize("seconds", [0.01, 8, 14, 14.01, 40])
+def test_chunks_cover_a_recording_without_gaps_and_are_not_too_long(seconds: float) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    chunks = list(phones._chunks(samples))
+    assert chunks[0][0] == 0 and chunks[-1][1] == len(samples)
+    assert all(before[1] == after[0] for before, after in pairwise(chunks))
+    lengths = [(stop - start) / SAMPLE_RATE for start, stop in chunks]
+    assert max(lengths) <= 14 and all(length >= 8 for length in lengths[:-1])
 
 
-def test_a_model_that_is_not_there_is_told() -> None:
-    with pytest.raises(RuntimeError, match="could not be set up"):
-        sphinx.Decoder(hmm="/nowhere", allphone="/nowhere", loglevel="FATAL")
-
-
-def test_nothing_is_fetched_where_pocketsphinx_is() -> None:
-    offline = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"}
-    command = [sys.executable, "-m", "dice_talk.lite.sphinx"]
-    assert subprocess.run(command, env=offline, capture_output=True, timeout=60).returncode == 0
+def test_a_recording_is_cut_where_it_is_quiet() -> None:
+    samples = np.full(16 * SAMPLE_RATE, 0.5, np.float32)
+    samples[11 * SAMPLE_RATE : round(11.2 * SAMPLE_RATE)] = 0
+    (_, stop), _ = phones._chunks(samples)
+    assert 11 < stop / SAMPLE_RATE < 11.2

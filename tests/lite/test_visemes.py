@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dice_talk.lite.phones import RATE, Phone
+from dice_talk.lite.arrays import RATE
+from dice_talk.lite.phones import Phone
 from dice_talk.lite.visemes import Speaking, speak
 
 

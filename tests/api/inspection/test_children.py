@@ -47,7 +47,7 @@ def test_nothing_is_left_when_the_loop_ends_at_once(monkeypatch: pytest.MonkeyPa
 
 def test_a_child_ends_soon_after_whoever_started_it(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    child = f"from dice_talk.child import end_with_parent as e; e(); open({str(ready)!r}, 'w').write('1')"
+    child = f"from dice_talk.child import exit_with_parent as e; e(); open({str(ready)!r}, 'w').write('1')"
     code = f"""
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {child + "; import time; time.sleep(600)"!r}])

@@ -3,9 +3,6 @@ DICE_TALK_FACE_REFERENCE (a folder with reference.npz and the pictures it names)
 """
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,10 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from dice_talk import face_models
-from dice_talk.errors import EngineUnavailable
-from dice_talk.face_models import Detection, FaceDetector, FaceMesh, PersonSegmenter, networks
+from dice_talk.face_models import Detection, FaceDetector, FaceMesh, PersonSegmenter
 from dice_talk.image import Pixels
-from tests.dice_talk.face_pictures import picture_in, variants
+from tests.face_models.pictures import picture_in, variants
 
 Reference = dict[str, NDArray[np.float32]]
 
@@ -115,38 +111,3 @@ def from_left(faces: NDArray[np.float32]) -> NDArray[np.float32]:
 def test_a_name_without_a_picture_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"'nobody', and .* holds no such picture"):
         picture_in(tmp_path, "nobody")
-
-
-@pytest.mark.parametrize("file", sorted(networks.SHA256))
-def test_a_damaged_file_is_named_and_what_to_do(tmp_path: Path, file: str) -> None:
-    shutil.copy(networks.FOLDER / file, tmp_path)
-    assert networks.read(file, tmp_path) == (networks.FOLDER / file).read_bytes()
-    content = bytearray((tmp_path / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (tmp_path / file).write_bytes(content)
-    with pytest.raises(EngineUnavailable) as raised:
-        networks.read(file, tmp_path)
-    assert file in str(raised.value)
-    assert "git checkout dice_talk/face_models" in str(raised.value.detail)
-
-
-def test_every_file_of_the_folder_is_checked() -> None:
-    models = {file.name for file in networks.FOLDER.iterdir() if file.suffix in (".tflite", ".json")}
-    assert models == set(networks.SHA256)
-
-
-def test_looking_at_a_picture_says_nothing_and_starts_no_threads(portrait: Path) -> None:
-    code = """
-import sys, threading
-from pathlib import Path
-from dice_talk.image import load_portrait
-from dice_talk.lite.models import load_models, find_face, person_mask
-models, picture = load_models(), load_portrait(Path(sys.argv[1]))
-find_face(models, picture, 0), person_mask(models, picture)
-print(len(list(Path("/proc/self/task").iterdir())) if Path("/proc/self/task").exists() else 1)
-"""
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(portrait)], capture_output=True, text=True, check=True, env=variables
-    )
-    assert (done.stdout.strip(), done.stderr) == ("1", "")
