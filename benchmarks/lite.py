@@ -56,7 +56,7 @@ class Figures:
 
 
 def measure(engine: LiteEngine, portrait: Path, speech: Path, other: Path, folder: Path) -> Figures:
-    """Renders one video and looks at it."""
+    """Render one video and look at it."""
     options = RenderOptions(emotion="neutral", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED)
     video = folder / f"{portrait.name}-{speech.stem}.mp4"
     engine.render(RenderJob(portrait, speech, video, options), lambda _: None)

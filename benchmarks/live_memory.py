@@ -76,7 +76,7 @@ def never_materialised(query: Tensor, key: Tensor, value: Tensor, *_rest: Any, *
 
 @contextmanager
 def counted(weights: Iterable[Tensor]) -> Iterator[Live]:
-    """Counts what is made meanwhile."""
+    """Count what is made meanwhile."""
     with (
         mock.patch.object(functional, "scaled_dot_product_attention", never_materialised),
         torch.inference_mode(),

@@ -115,7 +115,7 @@ def print_table(found: list[list[Figure]]) -> None:
 
 
 def measure(checkout: Path, seconds: float) -> list[Figure]:
-    """Prints what happens in each phase of one checkout, and gives its figures."""
+    """Print what happens in each phase of one checkout, and give its figures."""
     print(f"\n{checkout.resolve()}")
     with tempfile.TemporaryDirectory() as folder:
         with running(checkout, folder, queue_size=QUEUE) as server:

@@ -33,7 +33,7 @@ def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def begin_peak(device: torch.device) -> None:
-    """Lets go what nobody uses, and forgets the peak so far where that can be done."""
+    """Let go what nobody uses, and forget the peak so far where that can be done."""
     gc.collect()  # a UNet's hooks refer to it
     free_unused(device)
     if device.type == "cuda":

@@ -168,7 +168,7 @@ def _at(point: np.ndarray) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Write all pictures."""
     OUT.mkdir(parents=True, exist_ok=True)
     engine = LiteEngine(load_face_models())
     rig = prepare(engine.models, PORTRAIT, RenderOptions(emotion="neutral", crop=True, min_resolution=512))

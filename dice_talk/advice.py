@@ -15,5 +15,5 @@ class Advice:
 
     @classmethod
     def of(cls, code: str, error: DiceTalkError) -> "Advice":
-        """Makes blocking advice of an error that rendering would raise."""
+        """Make blocking advice of an error that rendering would raise."""
         return cls(code, f"{error}. {error.detail}", blocking=True)

@@ -13,7 +13,7 @@ _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 @contextmanager
 def atomic_path(target: Path, *, overwrite: bool = True, mode: int | None = None) -> Iterator[Path]:
-    """Yields a temporary path beside `target`. The file written there becomes `target` when the block succeeds.
+    """Yield a temporary path beside `target`. The file written there becomes `target` when the block succeeds.
 
     It is removed when the block raises. `mode`: permissions of the file, from the moment it is created. Raises
     `FileExistsError` when `target` exists and `overwrite` is false.
@@ -31,20 +31,20 @@ def atomic_path(target: Path, *, overwrite: bool = True, mode: int | None = None
 
 
 def atomic_write(target: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Replaces the content of `target` in one step. `mode`: see `atomic_path`."""
+    """Replace the content of `target` in one step. `mode`: see `atomic_path`."""
     with atomic_path(target, mode=mode) as part:
         part.write_bytes(data)
 
 
 def commit(source: Path, target: Path) -> None:
-    """Flushes a file or folder to the disk, renames it to `target`, and flushes the renaming too."""
+    """Flush a file or folder to the disk, rename it to `target`, and flush the renaming too."""
     _sync(source)
     source.replace(target)
     _sync(target.parent)
 
 
 def discard_partial(target: Path) -> None:
-    """Removes the temporary files that interrupted writes of `target` left behind."""
+    """Remove the temporary files that interrupted writes of `target` left behind."""
     for part in target.parent.glob(f".{target.name}.*.part"):
         part.unlink(missing_ok=True)
 

@@ -102,7 +102,7 @@ class Recording:
 
 
 def load_speech(path: Path, max_seconds: float) -> Speech:
-    """Returns the first `max_seconds` of a WAV or MP3 file. Raises `InvalidAudio`.
+    """Return the first `max_seconds` of a WAV or MP3 file. Raises `InvalidAudio`.
 
     Decodes frame by frame, so an hour of silence in a small file costs no more than `max_seconds` of it.
     """
@@ -120,7 +120,7 @@ def load_speech(path: Path, max_seconds: float) -> Speech:
 
 
 def describe(path: Path) -> Recording:
-    """Decodes the usable part of a WAV or MP3 file and measures the rest. Raises `InvalidAudio`."""
+    """Decode the usable part of a WAV or MP3 file and measure the rest. Raises `InvalidAudio`."""
     with _opened(path) as (container, stream, _):
         seconds, rate, channels = 0.0, stream.rate, stream.channels
         for frame in _frames(container, stream):
@@ -136,7 +136,7 @@ def describe(path: Path) -> Recording:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
-    """Opens a WAV or MP3 file and checks its rate and channels. Translates FFmpeg's errors within the block."""
+    """Open a WAV or MP3 file and check its rate and channels. Translates FFmpeg's errors within the block."""
     with path.open("rb") as file:
         start = find_sound(file)
         options = {
@@ -154,7 +154,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream, Start]]:
 
 
 def _checked(container: InputContainer) -> AudioStream:
-    """Returns the audio stream of a file after checking it, before anything is decoded."""
+    """Return the audio stream of a file after checking it, before anything is decoded."""
     if not container.streams.audio:
         raise InvalidAudio(*_DAMAGED)
     stream = container.streams.audio[0]
@@ -188,7 +188,7 @@ def _check_format(stream: AudioStream) -> None:
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
-    """Yields packets up to the end, or up to the first one that cannot be read."""
+    """Yield packets up to the end, or up to the first one that cannot be read."""
     packets = container.demux(stream)
     while True:
         try:
@@ -198,7 +198,7 @@ def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Yields all frames that can be decoded. Raises `InvalidAudio` if there is data but none of it can be decoded."""
+    """Yield all frames that can be decoded. Raises `InvalidAudio` if there is data but none of it can be decoded."""
     decoded = failed = False
     for packet in _packets(container, stream):
         try:
@@ -243,13 +243,13 @@ class _Pieces:
             self._convert()
 
     def _convert(self, last: bool = False) -> None:
-        """Converts all waiting frames in one go: MP3 frames are too short to be worth a call each."""
+        """Convert all waiting frames in one go: MP3 frames are too short to be worth a call each."""
         sound = _floats(np.concatenate(self._waiting)) if self._waiting else np.zeros((0, self._shape[1]), np.float32)
         self._waiting.clear()
         self._done.append(self._stream.resample_chunk(sound, last) if self._stream else sound)
 
     def joined(self) -> Samples:
-        """Returns `(n, channels)` in [-1, 1]. Mono parts go to all channels, as loud as FFmpeg makes them."""
+        """Return `(n, channels)` in [-1, 1]. Mono parts go to all channels, as loud as FFmpeg makes them."""
         self._convert(last=True)
         done = [piece for piece in self._done if len(piece)]
         channels = max((piece.shape[1] for piece in done), default=1)
@@ -260,7 +260,7 @@ class _Pieces:
 
 
 def _floats(sound: NDArray[Any]) -> Samples:
-    """Scales samples to [-1, 1]. In float files, NaN becomes silence and infinity becomes full scale."""
+    """Scale samples to [-1, 1]. In float files, NaN becomes silence and infinity becomes full scale."""
     if np.issubdtype(sound.dtype, np.floating):
         finite: Samples = np.nan_to_num(sound, posinf=1, neginf=-1).astype(np.float32, copy=False)
         return finite

@@ -60,7 +60,7 @@ class Start:
 
 
 def find_sound(file: BinaryIO) -> Start:
-    """Finds the start of the sound. Raises `InvalidAudio`, which names the actual type, for other kinds of files."""
+    """Find the start of the sound. Raises `InvalidAudio`, which names the actual type, for other kinds of files."""
     position = 0
     for _ in range(_MOST_TAGS):
         head = _read(file, position, HEAD_BYTES)
@@ -82,7 +82,7 @@ def unsupported_type(kind: Kind) -> InvalidAudio:
 
 
 def _is_unfinished(head: bytes) -> bool:
-    """Returns whether an RF64 or BW64 file states a length of 0, which keeps FFmpeg from reading it to its end."""
+    """Return whether an RF64 or BW64 file states a length of 0, which keeps FFmpeg from reading it to its end."""
     return head[12:16] == b"ds64" and head[28:36] == bytes(8)
 
 
@@ -92,7 +92,7 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tag_size(head: bytes) -> int:
-    """Returns the size in bytes of the tag at the start of `head`, or 0 if there is none."""
+    """Return the size in bytes of the tag at the start of `head`, or 0 if there is none."""
     if head[:3] == b"ID3" and len(head) >= _ID3_HEADER and max(head[6:10]) < 0x80:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
         return _ID3_HEADER + size + (_ID3_HEADER if head[5] & _ID3_FOOTER_FLAG else 0)
@@ -104,7 +104,7 @@ def _tag_size(head: bytes) -> int:
 
 
 def _zeros(file: BinaryIO, position: int) -> int:
-    """Returns how many zero bytes follow from `position` on."""
+    """Return how many zero bytes follow from `position` on."""
     file.seek(position)
     count = 0
     while block := file.read(SCANNED_BYTES):
@@ -116,7 +116,7 @@ def _zeros(file: BinaryIO, position: int) -> int:
 
 
 def _first_frame(data: bytes) -> int:
-    """Returns the position of the first layer III frame. Raises `InvalidAudio` if there is none."""
+    """Return the position of the first layer III frame. Raises `InvalidAudio` if there is none."""
     if _is_adts(data):
         raise unsupported_type(AAC)
     for match in _FRAME.finditer(data):
@@ -132,7 +132,7 @@ def _first_frame(data: bytes) -> int:
 
 
 def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:
-    """Parses the MPEG frame header at `position`: layer, size in bytes, and the bits that stay the same in all frames.
+    """Parse the MPEG frame header at `position`: layer, size in bytes, and the bits that stay the same in all frames.
 
     Returns None if there is no valid header.
     """
@@ -153,7 +153,7 @@ def _parse(data: bytes, position: int) -> tuple[int, int, bytes] | None:
 
 
 def _is_chain(data: bytes, position: int) -> bool:
-    """Returns whether frames of one kind follow one another from `position` on."""
+    """Return whether frames of one kind follow one another from `position` on."""
     first = frame = _parse(data, position)
     for _ in range(_FRAMES_IN_A_ROW - 1):
         if first is None or frame is None or frame[::2] != first[::2]:
@@ -164,7 +164,7 @@ def _is_chain(data: bytes, position: int) -> bool:
 
 
 def _is_adts(data: bytes) -> bool:
-    """Returns whether the data starts with two consecutive AAC frames."""
+    """Return whether the data starts with two consecutive AAC frames."""
     position = 0
     for _ in range(2):
         header = data[position : position + 7]

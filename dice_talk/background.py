@@ -25,7 +25,7 @@ class Background(Generic[T]):
         self._failed = False
 
     def __call__(self, item: T) -> None:
-        """Hands over an item. Blocks while the queue is full."""
+        """Hand over an item. Blocks while the queue is full."""
         if len(self._waiting) == WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._do, item))

@@ -47,7 +47,7 @@ _LEAD = 0.25
 
 
 def downmix(sound: Samples, places: Sequence[str]) -> Samples:
-    """Mixes `(n, channels)` down to at most two with the standard matrix. Lowers the level only if the mix would clip.
+    """Mix `(n, channels)` down to at most two with the standard matrix. Lowers the level only if the mix would clip.
 
     `places`: the position of each channel, such as "FL".
     """
@@ -65,7 +65,7 @@ def downmix(sound: Samples, places: Sequence[str]) -> Samples:
 
 
 def to_mono(sound: Samples) -> Samples:
-    """Mixes `(n, channels)` at 16 kHz to `(n,)` so that everything said in any channel is heard, whatever the phases.
+    """Mix `(n, channels)` at 16 kHz to `(n,)` so that everything said in any channel is heard, whatever the phases.
 
     A single channel, or several identical ones, are returned unchanged.
     """
@@ -81,7 +81,7 @@ def to_mono(sound: Samples) -> Samples:
 
 
 def _in_phase(sound: Samples) -> Samples:
-    """Mixes with the loudest channel's amplitude in each band and frame, and the leading channel's phase."""
+    """Mix with the loudest channel's amplitude in each band and frame, and the leading channel's phase."""
     leader = int(np.argmax(np.square(sound).sum(axis=0)))
     count = -(-len(sound) // _HOP) + 1
     padded = np.pad(sound, ((_HOP, (count + 1) * _HOP - _HOP - len(sound)), (0, 0)))
@@ -98,7 +98,7 @@ def _in_phase(sound: Samples) -> Samples:
 
 
 def _loudest(spectra: Spectra, leader: int) -> Spectra:
-    """Combines `(frames, channels, bands)` to `(frames, bands)`."""
+    """Combine `(frames, channels, bands)` to `(frames, bands)`."""
     amplitudes = np.abs(spectra)
     chosen = amplitudes.argmax(axis=1, keepdims=True)
     loudest = np.take_along_axis(spectra, chosen, axis=1)[:, 0]

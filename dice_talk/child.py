@@ -29,7 +29,7 @@ class End(StrEnum):
 
 
 def confine() -> None:
-    """Limits the resources of this process. Call before opening a file that may be hostile."""
+    """Limit the resources of this process. Call before opening a file that may be hostile."""
     exit_with_parent()
     limit(resource.RLIMIT_AS, MEMORY_BYTES)
     limit(resource.RLIMIT_CPU, CPU_SECONDS)
@@ -37,7 +37,7 @@ def confine() -> None:
 
 
 def exit_with_parent() -> None:
-    """Makes this process exit soon after its parent, because nobody would read its output any more."""
+    """Make this process exit soon after its parent, because nobody would read its output any more."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -49,7 +49,7 @@ def exit_with_parent() -> None:
 
 
 def limit(kind: int, value: int) -> None:
-    """Lowers a limit of this process, if the system allows it: macOS has no limit on the address space."""
+    """Lower a limit of this process, if the system allows it: macOS has no limit on the address space."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -58,14 +58,14 @@ def limit(kind: int, value: int) -> None:
 
 
 def say(**facts: object) -> None:
-    """Writes one JSON line to standard output and flushes it, because later work may not get to its end."""
+    """Write one JSON line to standard output and flush it, because later work may not get to its end."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def report_missing_files() -> Iterator[None]:
-    """Reports the file if it is missing: the server may have removed it in the meantime."""
+    """Report the file if it is missing: the server may have removed it in the meantime."""
     try:
         yield
     except FileNotFoundError as error:

@@ -199,15 +199,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._session.close()
 
     def health(self) -> Health:
-        """Returns the health of the service."""
+        """Return the health of the service."""
         return _filled(Health, self._call("GET", "/api/health"))
 
     def submit(self, portrait: File, speech: File, emotion: str = "happy", **options: object) -> TaskCreated:
-        """Starts a task. `options`: further form fields, such as `fps=30`; None is left out."""
+        """Start a task. `options`: further form fields, such as `fps=30`; None is left out."""
         given = {name: _field(value) for name, value in options.items() if value is not None}
         answer = self._call(
             "POST",
@@ -219,15 +219,15 @@ class Client:
         return _filled(TaskCreated, answer)
 
     def status(self, task_id: str) -> TaskState:
-        """Returns the state of a task."""
+        """Return the state of a task."""
         return _filled(TaskState, self._call("GET", _path(task_id, "status")))
 
     def cancel(self, task_id: str) -> TaskState:
-        """Cancels a task that is waiting or running."""
+        """Cancel a task that is waiting or running."""
         return _filled(TaskState, self._call("POST", _path(task_id, "cancel")))
 
     def follow(self, *task_ids: str, timeout: float | None = None) -> Iterator[TaskState]:
-        """Yields each new state of each task until all have ended. `timeout`: seconds for all tasks together."""
+        """Yield each new state of each task until all have ended. `timeout`: seconds for all tasks together."""
         end = time.monotonic() + timeout if timeout is not None else float("inf")
         waiting: dict[str, TaskState | None] = dict.fromkeys(task_ids)
         pause = _FIRST_PAUSE_S
@@ -253,7 +253,7 @@ class Client:
     def wait(
         self, task_id: str, progress: Callable[[TaskState], None] | None = None, *, timeout: float | None = None
     ) -> TaskState:
-        """Waits until a task is completed. Calls `progress` with each new state.
+        """Wait until a task is completed. Calls `progress` with each new state.
 
         Raises `TaskFailed`, or `NotInTime` after `timeout` seconds.
         """
@@ -265,7 +265,7 @@ class Client:
         return state
 
     def download(self, task_id: str, output: Path | str) -> Path:
-        """Downloads a finished video. An existing file is replaced once the download is complete."""
+        """Download a finished video. An existing file is replaced once the download is complete."""
         path = Path(output)
         with atomic_path(path) as part:
             for left in reversed(range(_DOWNLOADS)):
@@ -288,7 +288,7 @@ class Client:
         timeout: float | None = None,
         **options: object,
     ) -> TaskState:
-        """Submits a task, waits for it and downloads the video."""
+        """Submit a task, wait for it and download the video."""
         task = self.submit(portrait, speech, emotion, **options)
         state = self.wait(task.task_id, progress, timeout=timeout)
         self.download(task.task_id, output)
@@ -354,7 +354,7 @@ def _refusal(answer: requests.Response) -> Refused:
 
 
 def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
-    """Fills a dataclass from a response. Ignores fields that the dataclass does not have."""
+    """Fill a dataclass from a response. Ignores fields that the dataclass does not have."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:
         return kind(**{name: value for name, value in body.items() if name in known})

@@ -75,7 +75,7 @@ _TRANSFERS: Mapping[int, Transfer] = {
 
 
 def profile_of(info: Mapping[Any, Any], cicp: bytes) -> bytes | None:
-    """Returns the ICC profile of a picture's colours, or None if they are sRGB or unknown.
+    """Return the ICC profile of a picture's colours, or None if they are sRGB or unknown.
 
     A PNG's code points take precedence over its profile, and the profile over gamma and chromaticities, as its
     specification says.
@@ -96,7 +96,7 @@ def profile_of(info: Mapping[Any, Any], cicp: bytes) -> bytes | None:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Converts to sRGB through the profile. Uses Pillow's formulas if there is none or it cannot be used.
+    """Convert to sRGB through the profile. Uses Pillow's formulas if there is none or it cannot be used.
 
     The intent is relative colorimetric with black point compensation: colours within sRGB stay as they are, as in
     browsers.
@@ -127,7 +127,7 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _to_xyz(primaries: Chromaticities) -> Matrix:
-    """Returns the matrix from linear RGB to XYZ under D50, the white of ICC profiles, `(3, 3)`.
+    """Return the matrix from linear RGB to XYZ under D50, the white of ICC profiles, `(3, 3)`.
 
     Raises `ValueError` for impossible primaries.
     """
@@ -142,7 +142,7 @@ def _to_xyz(primaries: Chromaticities) -> Matrix:
 
 
 def _profile(primaries: Chromaticities, transfer: Transfer) -> bytes | None:
-    """Returns a matrix profile (ICC 2.4) of these colours, or None if the primaries are impossible."""
+    """Return a matrix profile (ICC 2.4) of these colours, or None if the primaries are impossible."""
     try:
         matrix = _to_xyz(primaries)
     except (ValueError, np.linalg.LinAlgError):
@@ -165,7 +165,7 @@ def _xyz(values: Matrix) -> bytes:
 
 
 def _assembled(tags: Mapping[bytes, bytes]) -> bytes:
-    """Returns the header, the tag table and the data of all tags, storing equal data once."""
+    """Return the header, the tag table and the data of all tags, storing equal data once."""
     places: dict[bytes, int] = {}
     at, body = 128 + 4 + 12 * len(tags), b""
     for data in tags.values():

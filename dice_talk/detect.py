@@ -25,7 +25,7 @@ _MARGIN = 0.5
 
 
 def load_detector() -> Detector:
-    """Loads the networks for near and for far faces. The detector must not be shared between threads."""
+    """Load the networks for near and for far faces. The detector must not be shared between threads."""
     networks = face_models.near(_CONFIDENCE), face_models.far()
 
     def look(picture: Pixels) -> list[Box]:
@@ -35,7 +35,7 @@ def load_detector() -> Detector:
 
 
 def find_faces(picture: Pixels, look: Callable[[Pixels], list[Box]]) -> list[Box]:
-    """Returns the faces in an RGB picture.
+    """Return the faces in an RGB picture.
 
     `look` is shown the whole picture, then the picture with margins, then enlarged tiles, until it finds a face.
     """
@@ -86,7 +86,7 @@ def _found(views: Iterator[View], look: Callable[[Pixels], list[Box]]) -> list[B
 
 
 def _distinct(boxes: list[Box]) -> list[Box]:
-    """Keeps the first of all boxes that show the same face: `look` returns the most certain network's first."""
+    """Keep the first of all boxes that show the same face: `look` returns the most certain network's first."""
     kept: list[Box] = []
     for box in boxes:
         if all(iou(box, other) < _SAME_FACE_IOU for other in kept):

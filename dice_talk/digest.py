@@ -16,7 +16,7 @@ from dice_talk.labels import reading
 
 
 def digest(path: Path) -> dict[str, str | int]:
-    """Returns the SHA-256 in hex and the size in bytes."""
+    """Return the SHA-256 in hex and the size in bytes."""
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 

@@ -45,7 +45,7 @@ class Box:
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
     def contains(self, point: tuple[float, float]) -> bool:
-        """Returns whether `point` (column, row) lies inside."""
+        """Return whether `point` (column, row) lies inside."""
         return self.left <= point[0] < self.right and self.top <= point[1] < self.bottom
 
 
@@ -57,12 +57,12 @@ Face = TypeVar("Face")
 
 
 def largest(faces: list[Box]) -> list[Box]:
-    """Sorts faces by area, largest first."""
+    """Sort faces by area, largest first."""
     return sorted(faces, key=lambda box: box.area, reverse=True)
 
 
 def iou(a: Box, b: Box) -> float:
-    """Returns the intersection over union, 0 to 1."""
+    """Return the intersection over union, 0 to 1."""
     width = min(a.right, b.right) - max(a.left, b.left)
     height = min(a.bottom, b.bottom) - max(a.top, b.top)
     shared = max(width, 0) * max(height, 0)
@@ -70,7 +70,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def choose(faces: Sequence[Face], index: int) -> Face:
-    """Returns the face with this `face_index` from `faces`, sorted by size and not empty. Raises `InvalidOptions`."""
+    """Return the face with this `face_index` from `faces`, sorted by size and not empty. Raises `InvalidOptions`."""
     if index < len(faces):
         return faces[index]
     count, last = ("1 face", "0") if len(faces) == 1 else (f"{len(faces)} faces", f"0 to {len(faces) - 1}")
@@ -86,7 +86,7 @@ def choose(faces: Sequence[Face], index: int) -> Face:
 
 
 def crop_square(face: Box, expand_ratio: float, width: int, height: int) -> tuple[int, int, int, int]:
-    """Returns the square (left, top, right, bottom) to cut around `face` from a picture of `width` x `height`.
+    """Return the square (left, top, right, bottom) to cut around `face` from a picture of `width` x `height`.
 
     The face box grows by `expand_ratio` of its size on every side and is clamped to the picture. The largest square in
     it is moved along the longer side towards the centre of the face as far as the box allows.
@@ -102,12 +102,12 @@ def crop_square(face: Box, expand_ratio: float, width: int, height: int) -> tupl
 
 
 def _slide(start: float, stop: float, side: float, centre: float) -> float:
-    """Returns the start of the interval of length `side` in [start, stop] whose middle is nearest to `centre`."""
+    """Return the start of the interval of length `side` in [start, stop] whose middle is nearest to `centre`."""
     return min(max(centre - side / 2, start), stop - side)
 
 
 def output_size(width: int, height: int, min_resolution: int) -> tuple[int, int]:
-    """Returns width and height of the video for a picture of `width` x `height`.
+    """Return width and height of the video for a picture of `width` x `height`.
 
     The shorter side becomes `min_resolution`, then both are rounded to multiples of 64 (half to even, as in the
     published code). Raises `InvalidOptions` if a side exceeds 4096 pixels.

@@ -58,7 +58,7 @@ class ForkServerProcess:
         signal.set_wakeup_fd(self._waker.fileno())
 
     def serve(self) -> None:
-        """Serves requests until the control socket is closed."""
+        """Serve requests until the control socket is closed."""
         while True:
             waiting = [self._control, self._woken, *self._children.values()]
             ready = select.select(waiting, [], [])[0]
@@ -75,7 +75,7 @@ class ForkServerProcess:
             os.waitpid(pid, 0)
 
     def _accept(self) -> bool:
-        """Starts the inspection that the control socket brings. Returns False at its end."""
+        """Start the inspection that the control socket brings. Returns False at its end."""
         byte, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
         if not byte:
             return False
@@ -97,7 +97,7 @@ class ForkServerProcess:
         return True
 
     def _become_child(self, request: bytes, connection: socket.socket) -> NoReturn:
-        """Turns the forked process into a child that keeps nothing but the modules and standard error."""
+        """Turn the forked process into a child that keeps nothing but the modules and standard error."""
         code = 1
         try:
             os.setsid()  # its own process group, so that it can be killed as one
@@ -123,7 +123,7 @@ class ForkServerProcess:
 
 
 def classify_end(code: int, seconds: float) -> End:
-    """Returns how a child ended, from its exit code (negative: a signal) and the CPU time it used."""
+    """Return how a child ended, from its exit code (negative: a signal) and the CPU time it used."""
     if code == 0:
         return End.DONE
     if code > 0:
@@ -134,14 +134,14 @@ def classify_end(code: int, seconds: float) -> End:
 
 
 def kill(pid: int) -> None:
-    """Kills a child that has not been reaped, and its process group, if it has created one already."""
+    """Kill a child that has not been reaped, and its process group, if it has created one already."""
     for end in (os.kill, os.killpg):
         with suppress(ProcessLookupError):
             end(pid, signal.SIGKILL)
 
 
 def _receive_line(connection: socket.socket) -> bytes:
-    """Reads a line. Returns an empty one if the client closed the connection first."""
+    """Read a line. Returns an empty one if the client closed the connection first."""
     line = b""
     while not line.endswith(b"\n"):
         chunk = connection.recv(65536)
@@ -152,7 +152,7 @@ def _receive_line(connection: socket.socket) -> bytes:
 
 
 def _run(module: str, *arguments: str) -> int:
-    """Runs a module like `python -m module arguments` and returns the exit code."""
+    """Run a module like `python -m module arguments` and return the exit code."""
     sys.argv = [module, *arguments]
     try:
         sys.modules[module].main()
@@ -166,7 +166,7 @@ def _run(module: str, *arguments: str) -> int:
 
 
 def load(modules: Iterable[str]) -> None:
-    """Imports everything that inspections need."""
+    """Import everything that inspections need."""
     for module in (*modules, *WITH_A_FILE):
         importlib.import_module(module)
 

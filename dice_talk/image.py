@@ -56,7 +56,7 @@ Pixels = NDArray[np.uint8]
 
 
 def load_portrait(path: Path) -> Pixels:
-    """Returns RGB pixels `(H, W, 3)` of a JPEG or PNG: upright, in sRGB, alpha blended with white, 16 bits scaled to 8.
+    """Return RGB pixels `(H, W, 3)` of a JPEG or PNG: upright, in sRGB, alpha blended with white, 16 bits scaled to 8.
 
     Raises `InvalidImage` or `FileNotFoundError`. Size and decoding effort are checked before anything is decoded.
     """
@@ -94,7 +94,7 @@ def _decode(data: bytes) -> Image.Image:
 
 
 def _complete(image: Image.Image, source: StrippedImage) -> bool:
-    """Returns whether a JPEG without an end marker has all its pixels: then data appended to them changes none."""
+    """Return whether a JPEG without an end marker has all its pixels: then data appended to them changes none."""
     other = _decode(source.data[: -len(JPEG_END)] + _NO_PIXELS + JPEG_END)
     return bool(ImageChops.difference(image, other).getbbox() is None)
 
@@ -147,7 +147,7 @@ def _check_scans(source: StrippedImage) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turns the picture upright. `ImageOps.exif_transpose` would also rewrite EXIF data, and fail on broken ones."""
+    """Turn the picture upright. `ImageOps.exif_transpose` would also rewrite EXIF data, and fail on broken ones."""
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - the pixels are good even if the EXIF data are broken

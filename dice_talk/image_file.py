@@ -53,7 +53,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def read_png(data: bytes) -> StrippedImage:
-    """Keeps the chunks of the still picture. Raises `InvalidImage` if the header makes no sense."""
+    """Keep the chunks of the still picture. Raises `InvalidImage` if the header makes no sense."""
     size, about, texts, pixels, ended = (0, 0), dict[bytes, bytes](), list[bytes](), list[bytes](), False
     for number, (kind, body, whole) in enumerate(_chunks(data)):
         if number == 0:
@@ -78,7 +78,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yields type, body and whether the checksum is right. A chunk that is cut off is yielded as it is."""
+    """Yield type, body and whether the checksum is right. A chunk that is cut off is yielded as it is."""
     at = len(PNG)
     while at + 8 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -109,7 +109,7 @@ _NOT_READ = {0xC3: "lossless JPEG", **dict.fromkeys((0xC5, 0xC6, 0xC7), _HIERARC
 
 
 def read_jpeg(data: bytes) -> StrippedImage:
-    """Keeps tables, frame and scans, and the EXIF, ICC and Adobe segments.
+    """Keep tables, frame and scans, and the EXIF, ICC and Adobe segments.
 
     Raises `InvalidImage` if the header makes no sense.
     """
@@ -134,7 +134,7 @@ def read_jpeg(data: bytes) -> StrippedImage:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields each marker with the bytes that follow it up to the next one, including the length and a scan's pixels."""
+    """Yield each marker with the bytes that follow it up to the next one, including the length and a scan's pixels."""
     at = 2
     while found := _NEXT_MARKER.search(data, at):
         marker, start = data[found.end() - 1], found.end()
@@ -161,6 +161,6 @@ def _jpeg_size(marker: int, body: bytes) -> tuple[int, int]:
 
 
 def _affects_pixels(marker: int, body: bytes) -> bool:
-    """Returns whether a segment affects colours or orientation."""
+    """Return whether a segment affects colours or orientation."""
     starts = {0xE0: b"JFIF\0", 0xE1: b"Exif\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
     return marker in starts and body.startswith(starts[marker], 2)

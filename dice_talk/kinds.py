@@ -256,7 +256,7 @@ _MOSTLY = 0.9
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """Returns the kind of a file that starts with `head` (its first `HEAD_BYTES`), or None if it is unknown."""
+    """Return the kind of a file that starts with `head` (its first `HEAD_BYTES`), or None if it is unknown."""
     if not head:
         return EMPTY
     text = _decoded(head)
@@ -269,7 +269,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _container(head: bytes) -> Kind | None:
-    """Recognises container formats, which may hold one of several codecs."""
+    """Recognise container formats, which may hold one of several codecs."""
     if head[:4] in (b"II*\0", b"MM\0*"):
         return _RAW if any(tag in head for tag in _DNG_VERSION) else _TIFF
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
@@ -284,7 +284,7 @@ def _container(head: bytes) -> Kind | None:
 
 
 def _branded(head: bytes) -> Kind:
-    """Tells MP4 and its relatives apart by the brand, or by the compatible brands if it only says "pictures"."""
+    """Tell MP4 and its relatives apart by the brand, or by the compatible brands if it only says "pictures"."""
     brand, end = head[8:12], min(int.from_bytes(head[:4], "big"), 256)
     others = [head[at : at + 4] for at in range(16, end, 4)]
     if brand in (b"mif1", b"msf1", b"miaf"):
@@ -299,7 +299,7 @@ def _matroska(head: bytes) -> Kind:
 
 
 def _decoded(head: bytes) -> str | None:
-    """Decodes text in any encoding. Returns None for binary data."""
+    """Decode text in any encoding. Returns None for binary data."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = head[: len(head) // 2 * 2].decode("utf-16", errors="replace")
         return None if "\ufffd" in text[:-1] or any(ord(c) < 32 and not c.isspace() for c in text) else text.lstrip()

@@ -64,7 +64,7 @@ class FaceTrack:
 
 
 def track_face(video: Path, most: int | None = None, parts: Sequence[str] = ALL_PARTS) -> FaceTrack:
-    """Tracks the face through the first `most` frames, or all. `parts`: the parts that the mesh refines."""
+    """Track the face through the first `most` frames, or all. `parts`: the parts that the mesh refines."""
     with av.open(str(video)) as container:
         frames = islice(container.decode(video=0), most)
         points = np.stack(list(track_landmarks((_pixels(frame) for frame in frames), _mesh(parts))))
@@ -74,12 +74,12 @@ def track_face(video: Path, most: int | None = None, parts: Sequence[str] = ALL_
 
 
 def _pixels(frame: av.VideoFrame) -> Pixels:
-    """Returns RGB `(H, W, 3)`."""
+    """Return RGB `(H, W, 3)`."""
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def track_landmarks(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDArray[np.float32]]:
-    """Yields the landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` if there is no face.
+    """Yield the landmarks `(478, 2)` in each RGB picture of a video, in pixels; `nan` if there is no face.
 
     The mesh treats each picture on its own, at the place where the detector last saw the face, at most `DETECT_EVERY`
     pictures ago.
@@ -94,7 +94,7 @@ def track_landmarks(pictures: Iterable[Pixels], mesh: FaceMesh) -> Iterator[NDAr
 
 
 def landmarks(picture: Pixels) -> NDArray[np.float32]:
-    """Returns the landmarks in an RGB picture, `(478, 2)` in pixels; `nan` if there is no face."""
+    """Return the landmarks in an RGB picture, `(478, 2)` in pixels; `nan` if there is no face."""
     return next(track_landmarks([picture], _mesh(ALL_PARTS)))
 
 
@@ -104,7 +104,7 @@ def _mesh(parts: Sequence[str]) -> FaceMesh:
 
 
 def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns height over width of the eye openings, averaged over both eyes: `(...)` for `points (..., 478, 2)`."""
+    """Return height over width of the eye openings, averaged over both eyes: `(...)` for `points (..., 478, 2)`."""
     ratios = []
     for eye in _EYES:
         top, bottom, left, right = (points[..., i, :] for i in eye)
@@ -114,7 +114,7 @@ def eye_openness(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def read_sound(video: Path, seconds: float) -> Samples:
-    """Returns the first `seconds` of a video's sound, mixed and resampled as for the engines."""
+    """Return the first `seconds` of a video's sound, mixed and resampled as for the engines."""
     resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
     with av.open(str(video)) as container:
@@ -126,7 +126,7 @@ def read_sound(video: Path, seconds: float) -> Samples:
 
 
 def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
-    """Returns the loudness of the sound under each frame, in sones up to a factor: amplitude to the power of 0.6."""
+    """Return the loudness of the sound under each frame, in sones up to a factor: amplitude to the power of 0.6."""
     edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
     padded = np.pad(samples.astype(np.float64), (0, max(0, edges[-1] - len(samples))))
     energy = [float(np.mean(padded[a:b] ** 2)) for a, b in pairwise(edges)]
@@ -135,7 +135,7 @@ def loudness_per_frame(samples: Samples, fps: int, frames: int) -> Track:
 
 
 def correlation(gap: Track, loudness: Track) -> tuple[float, int]:
-    """Returns the best correlation of smoothed lip gap and loudness, and its lag in frames (positive: lips late)."""
+    """Return the best correlation of smoothed lip gap and loudness, and its lag in frames (positive: lips late)."""
     count = min(len(gap), len(loudness))
     lips = _smooth(np.nan_to_num(gap[:count], nan=float(np.nanmean(gap))))
     sound = _smooth(loudness[:count])
@@ -164,7 +164,7 @@ class Measurements:
 
 
 def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -> Measurements:
-    """Measures the first frames of a video that was made from an RGB portrait."""
+    """Measure the first frames of a video that was made from an RGB portrait."""
     seen = track_face(video, MOST_FRAMES, LIPS)
     sync, no_sync = _lip_sync(video, seen)
     similarity, no_similarity = _similarity(video, portrait, face_index, checkpoints, len(seen.gap))
@@ -179,7 +179,7 @@ def measure(video: Path, portrait: Pixels, face_index: int, checkpoints: Path) -
 
 
 def _lip_sync(video: Path, seen: FaceTrack) -> tuple[tuple[float, int] | None, str | None]:
-    """Returns correlation and lag, or the reason why there are none."""
+    """Return correlation and lag, or the reason why there are none."""
     count = len(seen.gap)
     if count <= 2 * (SMOOTHING + MAX_LAG):
         return None, f"Lips and sound can't be compared in {count} frames"
@@ -196,7 +196,7 @@ def _lip_sync(video: Path, seen: FaceTrack) -> tuple[tuple[float, int] | None, s
 def _similarity(
     video: Path, portrait: Pixels, face_index: int, checkpoints: Path, count: int
 ) -> tuple[float | None, str | None]:
-    """Returns the mean cosine of the embeddings of the portrait and of the video, or the reason why there is none."""
+    """Return the mean cosine of the embeddings of the portrait and of the video, or the reason why there is none."""
     models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
     if not models or not find_spec("insightface"):
         return None, "Identity can't be compared: this server has no insightface models"
@@ -222,7 +222,7 @@ def _similarity(
 
 
 def _embedding(app: Any, picture: Pixels, index: int) -> NDArray[np.float32] | None:
-    """Returns the unit embedding of face number `index` by size in an RGB picture, or None if it is not found."""
+    """Return the unit embedding of face number `index` by size in an RGB picture, or None if it is not found."""
     faces = {Box(*map(float, face.bbox)): face for face in app.get(np.ascontiguousarray(picture[..., ::-1]))}
     by_size = largest(list(faces))
     return faces[by_size[index]].normed_embedding if index < len(by_size) else None

@@ -16,7 +16,7 @@ MAX_SEED = 2**31 - 1
 
 
 def _strict_bool(value: object) -> object:
-    """Accepts only true, false, 1 and 0 (in any case) as booleans. Pydantic alone would also accept "yes" or "off"."""
+    """Accept only true, false, 1 and 0 (in any case) as booleans. Pydantic alone would also accept "yes" or "off"."""
     if isinstance(value, str):
         words: dict[str, object] = {"true": True, "1": True, "false": False, "0": False}
         return words.get(value.strip().lower(), value if value.strip() == "" else "not a boolean")
@@ -24,7 +24,7 @@ def _strict_bool(value: object) -> object:
 
 
 def _plain_number(value: object) -> object:
-    """Rejects Python's own number format, such as 2_4 for 24."""
+    """Reject Python's own number format, such as 2_4 for 24."""
     return "not a number" if isinstance(value, str) and "_" in value else value
 
 

@@ -12,7 +12,7 @@ MEASURE = 19
 
 
 def lower_priority(niceness: int) -> None:
-    """Lowers the priority of this process for good."""
+    """Lower the priority of this process for good."""
     os.nice(niceness)
     if os.getsid(0) == os.getpid():
         # Linux may divide the CPU between sessions first. Niceness then counts only within a session, so lower its own

@@ -52,7 +52,7 @@ _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix
 
 
 def frame_count(seconds: float, fps: int) -> int:
-    """Returns the number of frames that show `seconds` of video. Even the shortest sound gets one."""
+    """Return the number of frames that show `seconds` of video. Even the shortest sound gets one."""
     return max(1, round(seconds * fps))
 
 
@@ -115,7 +115,7 @@ class VideoWriter:
             xmp.append(self._path, self._labels.source_type)
 
     def write(self, frame: Pixels) -> None:
-        """Appends one RGB frame `(H, W, 3)`, with the visible label if there is to be one."""
+        """Append one RGB frame `(H, W, 3)`, with the visible label if there is to be one."""
         frame = self._stamp.on(frame, self._written)
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(frame, format="rgb24"),
@@ -139,7 +139,7 @@ class VideoWriter:
 
 
 def _sound_length(frames: int, fps: int) -> int:
-    """Returns the number of samples at 48 kHz for so many frames: the same length, or up to 5 ms less.
+    """Return the number of samples at 48 kHz for so many frames: the same length, or up to 5 ms less.
 
     The last AAC frame is filled up with silence. The file says so, but some readers decode all of it. From 47 frames
     per second on, this silence could be longer than a frame; then the sound ends with the AAC frame before.
@@ -151,7 +151,7 @@ def _sound_length(frames: int, fps: int) -> int:
 
 
 def _pieces(sound: Samples, rate: int, length: int) -> Iterator[Samples]:
-    """Yields `sound` at 48 kHz in pieces for the encoder, `length` samples in total: cut, or padded with silence."""
+    """Yield `sound` at 48 kHz in pieces for the encoder, `length` samples in total: cut, or padded with silence."""
     stream = soxr.ResampleStream(rate, AUDIO_RATE, sound.shape[1], dtype="float32", quality="HQ")
     waiting = sound[:0]
     for start in range(0, length, _AAC_FRAME):
@@ -183,14 +183,14 @@ class VideoInfo:
 
 
 def finish(job: RenderJob, result: RenderResult, engine: str) -> None:
-    """Finishes what an engine has rendered: signs the file if required, and verifies it. Raises `RenderFailed`."""
+    """Finish what an engine has rendered: sign the file if required, and verify it. Raises `RenderFailed`."""
     if job.labels.signed:
         signature.sign(job.output, job.labels, job.image, engine, result.versions.get(f"{engine}-engine", ""))
     verify(job.output, result, job.labels)
 
 
 def probe(path: Path) -> VideoInfo:
-    """Reads streams and packets without decoding. Raises `RenderFailed` if the file is not a video with sound."""
+    """Read streams and packets without decoding. Raises `RenderFailed` if the file is not a video with sound."""
     try:
         with av.open(str(path)) as container:
             video, audio = container.streams.video[0], container.streams.audio[0]
@@ -238,7 +238,7 @@ def verify(path: Path, promised: RenderResult, labels: Labels = UNNAMED) -> None
 
 
 def poster(path: Path) -> bytes:
-    """Returns the middle frame of a video as a JPEG. At the start, every face still looks like its portrait."""
+    """Return the middle frame of a video as a JPEG. At the start, every face still looks like its portrait."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         middle = (stream.duration or 0) // 2

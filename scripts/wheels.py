@@ -57,7 +57,7 @@ def named(lock: str) -> str:
 
 
 def missing(python: str, platform: str, what: str) -> str:
-    """Says "no NAME" for a package, of the lock or the one named, without a wheel there; empty when all have one."""
+    """Say "no NAME" for a package, of the lock or the one named, without a wheel there; empty when all have one."""
     command = ["uv", "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:"]
     where = [f"--python-version={python}", f"--python-platform={PLATFORMS[platform]}"]
     environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0", "NO_COLOR": "1"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def make_chain(folder: Path, days: float = 30) -> Path:
-    """Puts chain.pem, its key.pem (of the first certificate), root.pem and other.pem (another key) into `folder`.
+    """Put chain.pem, its key.pem (of the first certificate), root.pem and other.pem (another key) into `folder`.
 
     `days`: until it expires.
     """

@@ -49,7 +49,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of the longest files as slow, and puts them first: else, where several processes share the work,
+    """Mark the tests of the longest files as slow, and put them first: else, where several processes share the work,
     one of them ends long after the others.
     """
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
@@ -90,7 +90,7 @@ class Service:
     app: FastAPI | None = None  # out of reach where it runs in another process
 
     def start(self, portrait: Any, speech: Any, **fields: Any) -> requests.Response:
-        """Submits like the documented client: files without names or types."""
+        """Submit like the documented client: files without names or types."""
         image = portrait.read_bytes() if isinstance(portrait, Path) else portrait
         audio = speech.read_bytes() if isinstance(speech, Path) else speech
         data = {"emotion": "happy", "duration": 0.5, **fields}
@@ -156,7 +156,7 @@ def running(
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Starts servers that are stopped when the test ends: serve(kind="quick", **settings).
+    """Start servers that are stopped when the test ends: serve(kind="quick", **settings).
 
     `kind`: see fake_worker; None for the real engines. `gate`: the file that "gated" waits for.
     """

@@ -44,7 +44,7 @@ def broken_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(packages: Path, *command: object) -> Finished:
-    """Runs a module of Python's with those packages on its path."""
+    """Run a module of Python's with those packages on its path."""
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     words = [sys.executable, "-m", *map(str, command)]
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)

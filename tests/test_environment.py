@@ -97,7 +97,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def index(tmp_path: Path, machine: Machine) -> Iterator[Callable[..., str]]:
-    """Serves a package index with one wheel of uv, whole or tampered with, and returns its address."""
+    """Serve a package index with one wheel of uv, whole or tampered with, and return its address."""
     pages = tmp_path / "index"
     (pages / "simple" / "uv").mkdir(parents=True)
     needed: list[str] = []

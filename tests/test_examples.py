@@ -26,7 +26,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(params=PROGRAMS)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
-    """Runs an example against a server, in an empty folder."""
+    """Run an example against a server, in an empty folder."""
     if request.param == "curl" and not shutil.which("curl"):
         pytest.skip("this machine has no curl")
     folder = tmp_path / "here"

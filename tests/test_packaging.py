@@ -52,7 +52,7 @@ def valid(requirements: list[Requirement], environment: dict[str, str]) -> list[
 
 
 def pins(text: str, environment: dict[str, str]) -> dict[str, str]:
-    """Releases that a lock asks for there, by canonical name."""
+    """Release that a lock asks for there, by canonical name."""
     found: dict[str, str] = {}
     for one in valid(lines(text), environment):
         exact = re.fullmatch(r"==([^*]+)", str(one.specifier))

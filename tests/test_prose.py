@@ -1,5 +1,6 @@
 """What is written for people keeps to one form: widths, tables and punctuation."""
 
+import ast
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -84,3 +85,22 @@ def test_what_is_measured() -> None:
     assert outline("# Head\n\nTwo\nlines\n\n- item\n  goes on\n| cell |") == ["#", "", "-", "|"]
     assert HALF_WIDTH.search("汉字,汉字")
     assert not HALF_WIDTH.search("汉字，汉字 a, b")
+
+
+DOCSTRINGS = sorted(
+    file
+    for folder in ("api", "benchmarks", "dice_talk", "examples", "scripts", "tests")
+    for file in (ROOT / folder).rglob("*.py")
+)
+
+
+def test_no_docstring_begins_with_of() -> None:
+    """Below a constant or a field, too."""
+    texts = {
+        (str(file.relative_to(ROOT)), node.lineno): node.value.value
+        for file in DOCSTRINGS
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+    assert len(texts) > 1000
+    assert [place for place, text in texts.items() if text.lstrip().startswith("Of ")] == []

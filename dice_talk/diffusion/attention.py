@@ -37,7 +37,7 @@ class Bank:
     _projected: dict[nn.Linear, Tensor] = field(default_factory=dict, repr=False)
 
     def project(self, layer: nn.Linear) -> Tensor:
-        """Applies `layer` to every row: (M, T, C)."""
+        """Apply `layer` to every row: (M, T, C)."""
         if layer in self._projected:
             return self._projected[layer]
         projected: Tensor = layer(self.rows)
@@ -54,7 +54,7 @@ class Tokens:
     index: Tensor
 
     def per_frame(self, layer: nn.Linear) -> Tensor:
-        """Returns the tokens projected by `layer`: (B*F, T, C)."""
+        """Return the tokens projected by `layer`: (B*F, T, C)."""
         return self.bank.project(layer)[self.index.flatten()]
 
     @cached_property
@@ -63,7 +63,7 @@ class Tokens:
         return self.bank.rows[self.index].mean(1)
 
     def of(self, branches: slice) -> "Tokens":
-        """Returns the tokens of some branches."""
+        """Return the tokens of some branches."""
         return Tokens(self.bank, self.index[branches])
 
 
@@ -83,7 +83,7 @@ class Conditions:
     twins: bool = False
 
     def of(self, branches: slice) -> "Conditions":
-        """Returns the conditions of some guidance branches."""
+        """Return the conditions of some guidance branches."""
         audio, emotion = self.adapters
         image, adapters = self.image.of(branches), (audio.of(branches), emotion.of(branches))
         return replace(
@@ -95,13 +95,13 @@ _conditions: ContextVar[Conditions] = ContextVar("conditions")
 
 
 def current() -> Conditions:
-    """Returns the conditions of this thread's forward pass."""
+    """Return the conditions of this thread's forward pass."""
     return _conditions.get()
 
 
 @contextmanager
 def active(conditions: Conditions) -> Iterator[None]:
-    """Activates conditions for this thread within the block."""
+    """Activate conditions for this thread within the block."""
     token = _conditions.set(conditions)
     try:
         yield
@@ -110,7 +110,7 @@ def active(conditions: Conditions) -> Iterator[None]:
 
 
 def face_mask_levels(mask: Tensor, height: int, width: int) -> dict[int, Tensor]:
-    """Returns the face mask (1, 1, H, W) at the token grid of every level: {h*w: (1, h*w, 1)}.
+    """Return the face mask (1, 1, H, W) at the token grid of every level: {h*w: (1, h*w, 1)}.
 
     `height` and `width` are those of the latents. As in the published code, each level is scaled bicubically from full
     size without antialiasing, and the overshoot beyond [0, 1] is kept.
@@ -138,7 +138,7 @@ class AdapterAttention(nn.Module):
         self.to_v_ip = nn.ModuleList(nn.Linear(context_width, width, bias=False) for _ in range(ADAPTERS))
 
     def forward(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """Returns the attention output in the shape of `hidden_states`.
+        """Return the attention output in the shape of `hidden_states`.
 
         `hidden_states` is (B*F, h*w, C) in spatial layers, and (B*F, h*w, C) or (B*h*w, F, C) in temporal ones. The
         keyword arguments from diffusers (its own context and mask) are ignored.
@@ -146,7 +146,7 @@ class AdapterAttention(nn.Module):
         return attend_to(attn, hidden_states, self.gather(attn, hidden_states.shape[1]))
 
     def gather(self, attn: Attention, positions: int) -> "AttentionInputs":
-        """Collects what the active conditions hold for this layer."""
+        """Collect what the active conditions hold for this layer."""
         conditions = current()
         if self.temporal:
             pairs = [
@@ -173,7 +173,7 @@ class AttentionInputs(NamedTuple):
 
 
 def attend_to(attn: Attention, hidden: Tensor, given: AttentionInputs) -> Tensor:
-    """Returns the output of an `attn2` for `hidden`, in the same shape."""
+    """Return the output of an `attn2` for `hidden`, in the same shape."""
     query = attn.to_q(hidden).view(len(given.image), -1, hidden.shape[-1])  # (N, positions, C)
     total = given.image
     for key, value in given.adapters:
@@ -184,7 +184,7 @@ def attend_to(attn: Attention, hidden: Tensor, given: AttentionInputs) -> Tensor
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Returns the attention of `query` (B, N, C) to `key` and `value` (B, T, C) without materialising the weights."""
+    """Return the attention of `query` (B, N, C) to `key` and `value` (B, T, C) without materialising the weights."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
@@ -193,7 +193,7 @@ class SelfAttention:
     """The processor of every `attn1` after its three projections have been fused; see `fuse_qkv`."""
 
     def __call__(self, attn: Attention, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """Lets the positions of each frame attend to each other. `hidden_states` (B*F, h*w, C) keeps its shape."""
+        """Let the positions of each frame attend to each other. `hidden_states` (B*F, h*w, C) keeps its shape."""
         return _attend_along(attn, hidden_states[:, :, None])[:, :, 0]
 
 
@@ -201,12 +201,12 @@ class SpatialBlock(BasicTransformerBlock):
     """diffusers' spatial block as a function of tensors alone, so that `compute` can be compiled."""
 
     def forward(self, hidden_states: Tensor, **_unused: Any) -> Tensor:
-        """Applies the block. `hidden_states` (B*F, h*w, C) keeps its shape."""
+        """Apply the block. `hidden_states` (B*F, h*w, C) keeps its shape."""
         hidden = hidden_states + self.attn1(self.norm1(hidden_states))  # computed once for both twins
         return self.compute(hidden, self.attn2.processor.gather(self.attn2, hidden.shape[1]))
 
     def compute(self, hidden: Tensor, given: AttentionInputs) -> Tensor:
-        """Computes everything after self-attention."""
+        """Compute everything after self-attention."""
         hidden = hidden + attend_to(self.attn2, self.norm2(hidden), given)
         return hidden + self.ff(self.norm3(hidden))
 
@@ -218,12 +218,12 @@ class TemporalBlock(TemporalBasicTransformerBlock):
     """
 
     def forward(self, hidden_states: Tensor, num_frames: int, **_unused: Any) -> Tensor:
-        """Applies the block. `hidden_states` (B*F, h*w, C) keeps its shape."""
+        """Apply the block. `hidden_states` (B*F, h*w, C) keeps its shape."""
         given = self.attn2.processor.gather(self.attn2, hidden_states.shape[1])
         return self.compute(hidden_states, given, num_frames)
 
     def compute(self, hidden: Tensor, given: AttentionInputs, num_frames: int) -> Tensor:
-        """Computes the whole block."""
+        """Compute the whole block."""
         hidden = hidden + self.ff_in(self.norm_in(hidden))
         frames = self.norm1(hidden).unflatten(0, (-1, num_frames))
         hidden = hidden + _attend_along(self.attn1, frames).flatten(0, 1)
@@ -232,7 +232,7 @@ class TemporalBlock(TemporalBasicTransformerBlock):
 
 
 def fuse_qkv(attn: Attention) -> None:
-    """Fuses query, key and value of a self-attention into one matrix product, which reads its input once.
+    """Fuse query, key and value of a self-attention into one matrix product, which reads its input once.
 
     Rows are in the order (head, q | k | v, width of a head). This spaces the heads of neighbouring positions evenly,
     and attention along frames can read them in place.
@@ -247,7 +247,7 @@ def fuse_qkv(attn: Attention) -> None:
 
 
 def _attend_along(attn: Attention, hidden: Tensor) -> Tensor:
-    """Lets the T entries at each of P positions attend to each other. `hidden` (B, T, P, C) keeps its shape."""
+    """Let the T entries at each of P positions attend to each other. `hidden` (B, T, P, C) keeps its shape."""
     qkv = attn.to_qkv(hidden).unflatten(-1, (attn.heads, 3, -1)).flatten(2, 3)  # (B, T, P*heads, 3, d)
     places = qkv.transpose(1, 2).split(MAX_HEADS, 1)
     parts = [functional.scaled_dot_product_attention(*part.unbind(3)).transpose(1, 2) for part in places]
@@ -257,7 +257,7 @@ def _attend_along(attn: Attention, hidden: Tensor) -> Tensor:
 
 
 def share_between_twins(module: nn.Module) -> None:
-    """Makes `module` compute only once what the last two guidance branches have in common; see `Conditions.twins`.
+    """Make `module` compute only once what the last two guidance branches have in common; see `Conditions.twins`.
 
     The first dimension of all its inputs and of its output is that of the branches.
     """
@@ -275,5 +275,5 @@ def share_between_twins(module: nn.Module) -> None:
 
 
 def _first_two(value: Any) -> Any:
-    """Returns the first two of three branches."""
+    """Return the first two of three branches."""
     return value[: len(value) // 3 * 2] if isinstance(value, Tensor) else value

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def optimise(models: Models) -> None:
-    """Compiles and warms up everything, so that no render waits for the compiler."""
+    """Compile and warm up everything, so that no render waits for the compiler."""
     began = time.monotonic()
     use_channels_last(models.unet)
     compile_blocks(models.unet)
@@ -41,7 +41,7 @@ def optimise(models: Models) -> None:
 
 
 def compile_blocks(unet: DiceTalkUNet, **how: Any) -> None:
-    """Compiles the blocks of a UNet that has been optimised for inference, each kind when it first runs.
+    """Compile the blocks of a UNet that has been optimised for inference, each kind when it first runs.
 
     Sizes are symbolic, so videos of any size and length run the code compiled for the first one. `how`: arguments for
     `torch.compile`.
@@ -61,7 +61,7 @@ def raise_recompile_limit() -> None:
 
 
 def use_channels_last(unet: DiceTalkUNet) -> None:
-    """Stores convolution weights channels-last, as NVIDIA's fastest kernels read them. Their values do not change."""
+    """Store convolution weights channels-last, as NVIDIA's fastest kernels read them. Their values do not change."""
     for module in unet.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
@@ -70,7 +70,7 @@ def use_channels_last(unet: DiceTalkUNet) -> None:
 
 
 def warm_up(models: Models, height: int, width: int) -> None:
-    """Runs everything that denoising runs, once, on zeros."""
+    """Run everything that denoising runs, once, on zeros."""
     unet, device = models.unet, models.device
     rows, columns = height // VAE_STRIDE, width // VAE_STRIDE
 

@@ -52,7 +52,7 @@ class Conditioning:
     time_ids: Tensor
 
     def at(self, frames: Tensor) -> Conditions:
-        """Returns the conditions of all branches for a window `frames` (W,). Padding has no audio and no emotion."""
+        """Return the conditions of all branches for a window `frames` (W,). Padding has no audio and no emotion."""
         real = (frames < self.frames).long().to(self.pose.device)
         absent, present = torch.zeros_like(real), torch.ones_like(real)
         bank, rows = self.audio(frames)
@@ -69,7 +69,7 @@ class Conditioning:
 
 
 def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows:
-    """Returns the audio tokens of a sequence: cached if there are few, computed on demand if there are many.
+    """Return the audio tokens of a sequence: cached if there are few, computed on demand if there are many.
 
     `heard` (F, 10, L, D'): Whisper's hidden states for each model frame, on any device. `silence` (1, T, D):
     unconditional tokens, on the device and in the precision to compute in.
@@ -94,7 +94,7 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
 def prepare_conditioning(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
 ) -> Conditioning:
-    """Runs every network except the UNet once. `samples`: mono at 16 kHz, at least one model frame."""
+    """Run every network except the UNet once. `samples`: mono at 16 kHz, at least one model frame."""
     heard = encode_speech(models.whisper, models.mel, samples, on_window)
     return retry_on_oom(partial(_conditioning, models, picture, heard, emotion, dynamic_scale))
 
@@ -121,6 +121,6 @@ def _conditioning(
 
 
 def time_ids(dynamic_scale: float, device: torch.device) -> Tensor:
-    """Returns the frame rate and the two motion buckets for each branch: (3, 3)."""
+    """Return the frame rate and the two motion buckets for each branch: (3, 3)."""
     ids = (MODEL_FPS, MOTION_BUCKET * dynamic_scale, EXPRESSION_BUCKET * dynamic_scale)
     return torch.tensor([ids] * BRANCHES, device=device)

@@ -17,7 +17,7 @@ TIGHT_CHUNK = 4
 
 
 def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor, frames: int, batch: BatchSize) -> Iterator[Tensor]:
-    """Yields the first `frames` of `latents` (1, T, 4, h, w) as images (3, H, W) in float32.
+    """Yield the first `frames` of `latents` (1, T, 4, h, w) as images (3, H, W) in float32.
 
     Values are about [0, 1] and not clamped. As in the published code, the last chunk is filled up with padding frames,
     which affect their neighbours. Padding beyond it is never decoded. If memory runs out, chunks become smaller.
@@ -29,7 +29,7 @@ def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor, frames: int, batc
 
 
 def _images(vae: AutoencoderKLTemporalDecoder, latents: Tensor, batch: BatchSize) -> Tensor:
-    """Decodes `latents` (N, 4, h, w) to images (N, 3, H, W). Frames that are decoded together affect each other."""
+    """Decode `latents` (N, 4, h, w) to images (N, 3, H, W). Frames that are decoded together affect each other."""
     weight = vae.decoder.conv_in.weight
     parts = (latents.to(weight) / LATENT_SCALE).split(batch.size)
     return torch.cat([vae.decode(part, num_frames=len(part)).sample.float() for part in parts]) / 2 + 0.5

@@ -42,11 +42,11 @@ class Windows:
     steps: int = 1
 
     def count(self, total: int) -> int:
-        """Returns the number of windows in each step."""
+        """Return the number of windows in each step."""
         return len(range(0, total, self.size - self.overlap))
 
     def at(self, step: int, total: int) -> Iterator[Tensor]:
-        """Yields the frame numbers (size,) of each window from `step` on, on a circle of `total` frames."""
+        """Yield the frame numbers (size,) of each window from `step` on, on a circle of `total` frames."""
         moved = step * self.shift % self.size
         for start in range(0, total, self.size - self.overlap):
             yield torch.arange(start - moved, start - moved + self.size) % total
@@ -60,7 +60,7 @@ class Guidance:
     emo_scale: float
 
     def combine(self, branches: Tensor) -> Tensor:
-        """Combines the three branches (3, W, 4, h, w), in the order of `BRANCHES`, to (1, W, 4, h, w)."""
+        """Combine the three branches (3, W, 4, h, w), in the order of `BRANCHES`, to (1, W, 4, h, w)."""
         nothing, image, everything = branches.float().chunk(BRANCHES)
         return nothing + self.ref_scale * (image - nothing) + self.emo_scale * (everything - image)
 
@@ -79,7 +79,7 @@ class Peers(Protocol):
         ...
 
     def all_reduce(self, latents: Tensor) -> None:
-        """Replaces every process's `latents` by their sum."""
+        """Replace every process's `latents` by their sum."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ SINGLE_PROCESS: Peers = _SingleProcess()
 
 
 def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
-    """Returns the start of sampling: the portrait, an unscaled VAE mean (1, 4, h, w), plus `noise` (1, T, 4, h, w).
+    """Return the start of sampling: the portrait, an unscaled VAE mean (1, 4, h, w), plus `noise` (1, T, 4, h, w).
 
     Noise in float32 is overwritten, because it is as long as the video and not needed any more.
     """
@@ -104,7 +104,7 @@ def initial_latents(reference: Tensor, noise: Tensor, schedule: Schedule) -> Ten
 def draw_noise(
     seed: int, frames: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Returns noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
+    """Return noise (1, frames, 4, H/8, W/8) for an image of `image_shape` (1, 3, H, W).
 
     The published code first draws noise for the reference image, in float32, and multiplies it by 0. It is drawn here
     too: a seed gives the published video only if the numbers are drawn in the same order.
@@ -124,7 +124,7 @@ def denoise(
     first_step: int = 0,
     peers: Peers = SINGLE_PROCESS,
 ) -> Tensor:
-    """Returns the latents (1, T, 4, h, w) after the steps from `first_step` on. T includes the padding.
+    """Return the latents (1, T, 4, h, w) after the steps from `first_step` on. T includes the padding.
 
     The windows of a step depend on the previous step only. Frames covered by two windows are averaged. `latents` stay
     on the CPU and only one window at a time goes to `predict`, so device memory does not grow with T.

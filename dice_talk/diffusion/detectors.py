@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_detector(checkpoints: Path) -> Detector:
-    """Returns the best detector that is present and usable. Must not be shared between threads."""
+    """Return the best detector that is present and usable. Must not be shared between threads."""
     for name, load in _candidates(checkpoints):
         detector = _loaded(name, load)
         if detector:
@@ -36,12 +36,12 @@ def choose_detector(checkpoints: Path) -> Detector:
 
 
 def check(checkpoints: Path) -> list[str]:
-    """Returns the names of detectors that are present but unusable."""
+    """Return the names of detectors that are present but unusable."""
     return [name for name, load in _candidates(checkpoints) if not _loaded(name, load)]
 
 
 def _loaded(name: str, load: Callable[[], Detector]) -> Detector | None:
-    """Loads a detector. Returns None and logs a warning if its files are unusable: there is always another detector."""
+    """Load a detector. Returns None and logs a warning if its files are unusable: there is always another detector."""
     try:
         return load()
     except Exception as error:  # noqa: BLE001 - what onnxruntime and torch raise for junk has no common base
@@ -50,7 +50,7 @@ def _loaded(name: str, load: Callable[[], Detector]) -> Detector | None:
 
 
 def _candidates(checkpoints: Path) -> Iterator[tuple[str, Callable[[], Detector]]]:
-    """Yields the detectors in the folder, best first."""
+    """Yield the detectors in the folder, best first."""
     if (checkpoints / YOLOFACE).exists():
         yield "yoloface", lambda: yoloface(torch.jit.load(checkpoints / YOLOFACE, map_location="cpu").eval())
     models = sorted((checkpoints / INSIGHTFACE / "models").glob("*/*.onnx"))
@@ -59,7 +59,7 @@ def _candidates(checkpoints: Path) -> Iterator[tuple[str, Callable[[], Detector]
 
 
 def yoloface(network: Any) -> Detector:
-    """Wraps the published detector. `network(image (1, 3, H, W), grids)` returns rows (1, N, 16) or (N, 16).
+    """Wrap the published detector. `network(image (1, 3, H, W), grids)` returns rows (1, N, 16) or (N, 16).
 
     A row has centre x, centre y, width and height in pixels of `image`, objectness, ten landmark numbers and class
     scores.
@@ -80,7 +80,7 @@ def yoloface(network: Any) -> Detector:
 
 
 def insightface(root: Path, name: str) -> Detector:
-    """Loads insightface's detector with the models in `root`/models/`name`/*.onnx."""
+    """Load insightface's detector with the models in `root`/models/`name`/*.onnx."""
     from insightface.app import FaceAnalysis
 
     app = FaceAnalysis(name=name, root=str(root), allowed_modules=["detection"])
@@ -94,7 +94,7 @@ def insightface(root: Path, name: str) -> Detector:
 
 
 def grids(height: int, width: int) -> list[Tensor]:
-    """Returns the x and y of the cells for each stride: (1, 1, ny, nx, 2)."""
+    """Return the x and y of the cells for each stride: (1, 1, ny, nx, 2)."""
     made = []
     for stride in _STRIDES:
         y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
@@ -114,26 +114,26 @@ def distinct(boxes: Tensor, scores: Tensor) -> list[Box]:
 
 
 def _network_image(picture: Pixels) -> Tensor:
-    """Returns (1, 3, H, W) in [0, 1]. The short side is about 416, and both sides are rounded up to multiples of 32."""
+    """Return (1, 3, H, W) in [0, 1]. The short side is about 416, and both sides are rounded up to multiples of 32."""
     size = _network_size(*picture.shape[:2])
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
     return functional.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def _network_size(height: int, width: int) -> tuple[int, int]:
-    """Computes in integers, because a product of floats may slightly exceed a multiple."""
+    """Compute in integers, because a product of floats may slightly exceed a multiple."""
     short, step = min(height, width), _SIDE_STEP
     high, wide = (-(-side * _SHORT_SIDE // (short * step)) * step for side in (height, width))
     return high, wide
 
 
 def _corners(rows: Tensor) -> Tensor:
-    """Converts centres and sizes (N, 4) to left, top, right, bottom."""
+    """Convert centres and sizes (N, 4) to left, top, right, bottom."""
     return torch.cat((rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2), 1)
 
 
 def _iou(box: Tensor, others: Tensor) -> Tensor:
-    """Returns the intersection over union of a box (4,) with each of `others` (N, 4)."""
+    """Return the intersection over union of a box (4,) with each of `others` (N, 4)."""
     sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
     shared = sides.prod(1)
     areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()

@@ -57,7 +57,7 @@ _HALF_THE_PIXELS = 0.5**0.5  # applies to both sides
 
 
 def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
-    """Loads the weights from a folder onto the best device. Raises `EngineUnavailable`."""
+    """Load the weights from a folder onto the best device. Raises `EngineUnavailable`."""
     compiled, others = tuning.compiled, gpus_of_the_same_model() if tuning.all_gpus else []
     peers = PeerProcesses(checkpoints, compiled, others) if others else None
     try:
@@ -76,7 +76,7 @@ def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine
 
 
 def load_on_one_device(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
-    """Loads the engine on one device."""
+    """Load the engine on one device."""
     device = best_device()
     try:
         models = load_models(checkpoints, device, precision(device))
@@ -116,7 +116,7 @@ class DiffusionEngine:
     _threads: int = field(default_factory=torch.get_num_threads)
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """Renders `job.output`; see `dice_talk.engine.Engine`."""
+        """Render `job.output`; see `dice_talk.engine.Engine`."""
         torch.set_num_threads(self._threads)  # applies per thread, and sums of floats depend on it
         if self.compiled:
             raise_recompile_limit()
@@ -154,7 +154,7 @@ class DiffusionEngine:
         return prepare_conditioning(self.models, picture, samples, options.emotion, options.dynamic_scale, on_window)
 
     def assist(self, job: RenderJob, group: ProcessGroup) -> None:
-        """Computes this process's share of the latents of a job that another process renders. Raises `Aborted`."""
+        """Compute this process's share of the latents of a job that another process renders. Raises `Aborted`."""
         with torch.inference_mode():
             picture = self._picture(job)
             speech = load_speech(job.audio, job.options.duration or MAX_DURATION_S)
@@ -172,7 +172,7 @@ class DiffusionEngine:
         return predict, schedule, Windows(steps=reuse.steps)
 
     def _sample(self, conditioning: Conditioning, picture: Picture, job: RenderJob, report: Report) -> Tensor:
-        """Returns the latents (1, T, 4, h, w) on the CPU, resuming from `job.state`. T includes the padding."""
+        """Return the latents (1, T, 4, h, w) on the CPU, resuming from `job.state`. T includes the padding."""
         total, (predict, schedule, windows) = conditioning.frames + WINDOW, self._sampling(conditioning, job.options)
         state = state_of(job, self.identity)
         first_step, latents = state.load() or (
@@ -211,13 +211,13 @@ class DiffusionEngine:
     def _initial_latents(
         self, conditioning: Conditioning, picture: Picture, total: int, seed: int, schedule: Schedule
     ) -> Tensor:
-        """Returns the latents (1, T, 4, h, w) before the first step, on the CPU."""
+        """Return the latents (1, T, 4, h, w) before the first step, on the CPU."""
         shape = tuple(picture.reference.shape)
         noise = retry_on_oom(lambda: draw_noise(seed, total, shape, self.models.device, self.models.dtype).cpu())
         return initial_latents(conditioning.reference.cpu(), noise, schedule)
 
     def _write(self, frames: Iterator[Tensor], speech: Speech, job: RenderJob, report: Report) -> RenderResult:
-        """Interpolates and encodes frames (3, H, W) as they arrive."""
+        """Interpolate and encode frames (3, H, W) as they arrive."""
         fps, count = job.options.fps, frame_count(speech.seconds, job.options.fps)
         smooth = (retry_on_oom(partial(_pixels, frame)) for frame in resample(self.models.ifnet, frames, fps, count))
         first = next(smooth)
@@ -247,7 +247,7 @@ class DiffusionEngine:
 
 
 def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, Box]:
-    """Returns the square around the face, and the face's box in it."""
+    """Return the square around the face, and the face's box in it."""
     height, width, _ = portrait.shape
     left, top, right, bottom = crop_square(face, expand_ratio, width, height)
     moved = Box(face.left - left, face.top - top, face.right - left, face.bottom - top)
@@ -255,20 +255,20 @@ def _cropped(portrait: Pixels, face: Box, expand_ratio: float) -> tuple[Pixels, 
 
 
 def _pad_speech(speech: Speech) -> Samples:
-    """Returns samples at 16 kHz, padded with silence if they are shorter than one model frame."""
+    """Return samples at 16 kHz, padded with silence if they are shorter than one model frame."""
     missing = MODEL_FRAME_SAMPLES - len(speech.samples)
     return np.pad(speech.samples, (0, missing)) if missing > 0 else speech.samples
 
 
 def _pixels(frame: Tensor) -> Pixels:
-    """Converts a frame (3, H, W) in [0, 1] to RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
+    """Convert a frame (3, H, W) in [0, 1] to RGB pixels (H, W, 3), rounded to the nearest of 256 levels."""
     pixels: Pixels = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels)
 
 
 @contextmanager
 def _explain_out_of_memory(options: RenderOptions) -> Iterator[None]:
-    """Translates the error that remains if even the smaller batch does not fit into memory."""
+    """Translate the error that remains if even the smaller batch does not fit into memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -284,7 +284,7 @@ def _explain_out_of_memory(options: RenderOptions) -> Iterator[None]:
 
 
 def _memory_advice(min_resolution: int) -> str:
-    """Advises about half the pixels, if the options allow it and it makes a difference."""
+    """Advise about half the pixels, if the options allow it and it makes a difference."""
     smaller = max(MIN_RESOLUTION, int(min_resolution * _HALF_THE_PIXELS) // SIZE_STEP * SIZE_STEP)
     if smaller >= round(min_resolution / SIZE_STEP) * SIZE_STEP:
         return "No video is smaller: its device is too small for this engine. Use engine=lite."

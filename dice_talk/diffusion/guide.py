@@ -25,7 +25,7 @@ class _Pass:
     conditions: Conditions
 
     def of(self, branches: slice) -> tuple[Tensor, Tensor, Tensor, Conditions]:
-        """Returns the inputs of some guidance branches."""
+        """Return the inputs of some guidance branches."""
         return self.latents[branches], self.timestep, self.time_ids[branches], self.conditions.of(branches)
 
 
@@ -58,7 +58,7 @@ class GuidedPredictor:
         self._deep = self._guidance_delta = picture.new_empty(0)
 
     def __call__(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
-        """Returns the guided v-prediction; see `Predict`."""
+        """Return the guided v-prediction; see `Predict`."""
         return self._batch.run(partial(self._predict, latents, step, frames))
 
     def _predict(self, latents: Tensor, step: int, frames: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class GuidedPredictor:
         return guided
 
     def _predict_all(self, given: _Pass) -> Tensor:
-        """Returns all branches (3, F, 4, h, w)."""
+        """Return all branches (3, F, 4, h, w)."""
         if self._reuse.steps == 1:
             return torch.cat([self._unet.predict(*given.of(part)) for part in self._parts()])
         outputs, deep = zip(*(self._unet.predict_with_features(*given.of(part)) for part in self._parts()), strict=True)
@@ -92,6 +92,6 @@ class GuidedPredictor:
         return branches.float() + self._guidance_delta if self._reuse.guidance else self._guidance.combine(branches)
 
     def _parts(self, first: int = 0) -> list[slice]:
-        """Splits the branches from `first` on into batches."""
+        """Split the branches from `first` on into batches."""
         size = self._batch.size
         return [slice(start, min(start + size, BRANCHES)) for start in range(first, BRANCHES, size)]

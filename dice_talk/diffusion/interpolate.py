@@ -18,7 +18,7 @@ FindMotion = Callable[[Tensor, Tensor], Motion]
 
 
 def resample(find_motion: FindMotion, frames: Iterable[Tensor], fps: int, count: int) -> Iterator[Tensor]:
-    """Yields `count` frames (3, H, W) in [0, 1] at `fps` from model frames (3, H, W), of which it holds two at a time.
+    """Yield `count` frames (3, H, W) in [0, 1] at `fps` from model frames (3, H, W), of which it holds two at a time.
 
     Frame k belongs to the time k / fps. It lies between two model frames and is interpolated from their motion. A time
     after the last model frame shows this frame. At 25 fps, the frames are those of the published code, and one more.
@@ -40,7 +40,7 @@ def resample(find_motion: FindMotion, frames: Iterable[Tensor], fps: int, count:
 
 
 def between(first: Tensor, second: Tensor, motion: Motion, place: float) -> Tensor:
-    """Returns the frame at `place` in (0, 1) between `first` and `second` (B, 3, H, W), clamped to [0, 1].
+    """Return the frame at `place` in (0, 1) between `first` and `second` (B, 3, H, W), clamped to [0, 1].
 
     IFNet sees the motion from the midway frame. Pixels are assumed to move evenly: one that is at x at `place` was at x
     + (0.5 - place) * velocity midway, and its flow to both frames is scaled accordingly. At 0.5 this is RIFE's own

@@ -25,7 +25,7 @@ class TokenProjector(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Maps `vectors` (..., inputs) to tokens (..., T, D)."""
+        """Map `vectors` (..., inputs) to tokens (..., T, D)."""
         hidden = functional.relu(self.proj1(vectors))
         hidden = functional.relu(self.proj2(hidden))
         tokens: Tensor = self.norm(self.proj3(hidden).unflatten(-1, (self.tokens, self.width)))
@@ -50,7 +50,7 @@ class _TokenAttention(nn.Module):
         self.fc_v = nn.Linear(width, width)
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        """Returns the attention of `query` (B, T, D) to `source` (B, S, D): (B, T, D)."""
+        """Return the attention of `query` (B, T, D) to `source` (B, S, D): (B, T, D)."""
         q, k, v = (
             layer(x).unflatten(-1, (_EMOTION_HEADS, -1)).transpose(1, 2)
             for layer, x in ((self.fc_q, query), (self.fc_k, source), (self.fc_v, source))
@@ -69,7 +69,7 @@ class EmotionModel(nn.Module):
         self.attention = _TokenAttention(width)
 
     def forward(self, priors: Tensor) -> Tensor:
-        """Maps `priors` (B, 256) to tokens (B, T, D). Zeros give the unconditional emotion."""
+        """Map `priors` (B, 256) to tokens (B, T, D). Zeros give the unconditional emotion."""
         source = self.kv_tokens_linear(self.codebook.codebook.weight[None]).flatten(1, 2).expand(len(priors), -1, -1)
         tokens: Tensor = self.attention(self.emo_linear(priors), source)
         return tokens
@@ -88,7 +88,7 @@ class PoseGuider(nn.Module):
         self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
 
     def forward(self, masks: Tensor) -> Tensor:
-        """Maps `masks` (B, 3, H, W) in [0, 1] to pose features (B, C, H/8, W/8)."""
+        """Map `masks` (B, 3, H, W) in [0, 1] to pose features (B, C, H/8, W/8)."""
         features = functional.silu(self.conv_in(masks))
         for block in self.blocks:
             features = functional.silu(block(features))

@@ -16,12 +16,12 @@ _WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Returns whether memory ran out. Only CUDA and Python itself have an error class for this."""
+    """Return whether memory ran out. Only CUDA and Python itself have an error class for this."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _WORDS)
 
 
 def retry_on_oom(work: Callable[[], T], shrink: Callable[[], None] = lambda: None) -> T:
-    """Calls `work()`. If memory runs out, calls `shrink()`, frees torch's cache and calls `work()` once more."""
+    """Call `work()`. If memory runs out, call `shrink()`, free torch's cache and call `work()` once more."""
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
@@ -41,7 +41,7 @@ class BatchSize:
     smaller: int = 1
 
     def run(self, work: Callable[[], T]) -> T:
-        """Calls `work()`, which reads `size`. Retries with the smaller size if memory runs out."""
+        """Call `work()`, which reads `size`. Retries with the smaller size if memory runs out."""
         return retry_on_oom(work, self._shrink)
 
     def _shrink(self) -> None:

@@ -39,7 +39,7 @@ class ProcessGroup:
     """One process's view of the group; see `denoise.Peers`. All processes make the same calls in the same order."""
 
     def __init__(self, rendezvous: Path, rank: int, count: int) -> None:
-        """Waits until all `count` processes have joined. `rendezvous`: a file that does not exist yet."""
+        """Wait until all `count` processes have joined. `rendezvous`: a file that does not exist yet."""
         self.rank, self.count = rank, count
         loopback = "lo0" if sys.platform == "darwin" else "lo"  # other machines can neither join nor listen
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
@@ -47,7 +47,7 @@ class ProcessGroup:
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=TIMEOUT)
 
     def broadcast_start(self, latents: Tensor, first_step: int) -> int:
-        """Copies rank 0's `latents` (in place) and first step to all processes: two GPUs need not draw the same noise.
+        """Copy rank 0's `latents` (in place) and first step to all processes: two GPUs need not draw the same noise.
 
         Returns the first step.
         """
@@ -57,7 +57,7 @@ class ProcessGroup:
         return int(step)
 
     def all_reduce(self, latents: Tensor) -> None:
-        """Replaces every process's `latents` by their sum. Raises `Aborted` when a process has given up.
+        """Replace every process's `latents` by their sum. Raises `Aborted` when a process has given up.
 
         At most two windows cover a frame, and adding zeros changes nothing, so the sum does not depend on its order.
         """
@@ -65,7 +65,7 @@ class ProcessGroup:
         distributed.all_reduce(latents)
 
     def barrier(self, *, aborting: bool = False) -> None:
-        """Waits for all other processes. Raises `Aborted` when one of them is `aborting`."""
+        """Wait for all other processes. Raises `Aborted` when one of them is `aborting`."""
         aborted = torch.tensor([float(aborting)])
         distributed.all_reduce(aborted)
         if aborted > 0 and not aborting:
@@ -76,7 +76,7 @@ class PeerProcesses:
     """Rank 0's view of the other processes. They denoise one video at a time, because it keeps all GPUs busy."""
 
     def __init__(self, checkpoints: Path, compiled: bool, environments: Sequence[Mapping[str, str]]) -> None:
-        """Starts one process for each of `environments`, which are the environment variables it differs by.
+        """Start one process for each of `environments`, which are the environment variables it differs by.
 
         `connect` waits for them.
         """
@@ -103,7 +103,7 @@ class PeerProcesses:
         return [process.pid for process in self._processes]
 
     def connect(self) -> bool:
-        """Waits until all processes have loaded their weights. If one has failed, ends them all and returns False."""
+        """Wait until all processes have loaded their weights. If one has failed, end them all and return False."""
         if all(process.stdout and process.stdout.readline() == READY for process in self._processes):
             self._group = ProcessGroup(self._rendezvous, 0, self.count)
             self._group.barrier()  # all have joined
@@ -152,7 +152,7 @@ class PeerProcesses:
         group.barrier()
 
     def close(self) -> None:
-        """Ends the other processes."""
+        """End the other processes."""
         for process in self._processes:
             process.kill()
             process.wait()

@@ -48,7 +48,7 @@ class Picture:
 
 
 def prepare_picture(portrait: Pixels, face: Box, min_resolution: int, clip_size: int = 224) -> Picture:
-    """Scales a portrait and the mask of its face to the size of the video."""
+    """Scale a portrait and the mask of its face to the size of the video."""
     image = Image.fromarray(portrait)
     size = output_size(*image.size, min_resolution)
     scaled = image.resize(size, Image.Resampling.LANCZOS)
@@ -59,7 +59,7 @@ def prepare_picture(portrait: Pixels, face: Box, min_resolution: int, clip_size:
 
 
 def face_mask(face: Box, width: int, height: int) -> Image.Image:
-    """Returns a mask that is white inside the enlarged face box and black elsewhere; RGB, `width` x `height`.
+    """Return a mask that is white inside the enlarged face box and black elsewhere; RGB, `width` x `height`.
 
     The centre and half the sides of the box are rounded down to whole pixels as in the published code, so masks match
     exactly.
@@ -74,19 +74,19 @@ def face_mask(face: Box, width: int, height: int) -> Image.Image:
 
 
 def _unit(image: Image.Image) -> Tensor:
-    """Converts an RGB image to (1, 3, H, W) in [0, 1]."""
+    """Convert an RGB image to (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def model_frames(samples: int) -> int:
-    """Returns the number of frames that the UNet generates for so many samples at 16 kHz."""
+    """Return the number of frames that the UNet generates for so many samples at 16 kHz."""
     return samples // MODEL_FRAME_SAMPLES
 
 
 def encode_speech(
     encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples, on_window: OnWindow
 ) -> Tensor:
-    """Returns all L hidden states of Whisper's encoder for each model frame: (F, 10, L, D), in float32 on the CPU.
+    """Return all L hidden states of Whisper's encoder for each model frame: (F, 10, L, D), in float32 on the CPU.
 
     `samples`: mono at 16 kHz. The result is a view, so tokens that neighbouring frames share are stored once.
     """
@@ -103,7 +103,7 @@ def encode_speech(
 def _hidden_states(
     encoder: WhisperEncoder, extractor: WhisperFeatureExtractor, samples: Samples, on_window: OnWindow
 ) -> Iterator[Tensor]:
-    """Yields the hidden states (1500, L, D) of each chunk of 30 s, padded with silence."""
+    """Yield the hidden states (1500, L, D) of each chunk of 30 s, padded with silence."""
     for start in range(0, len(samples), _CHUNK_SAMPLES):
         on_window(start / len(samples))
         chunk = samples[start : start + _CHUNK_SAMPLES]

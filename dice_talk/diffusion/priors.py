@@ -23,7 +23,7 @@ _KEY, _DTYPE, _BYTE_ORDER = "mu", "f4", "<"
 
 
 def read_prior(path: Path) -> Prior:
-    """Returns the prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
+    """Return the prior (1, 256) in a `.npy`: a plain array or the published dictionary. Raises `EngineUnavailable`."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError("it is far larger than a prior")
@@ -48,7 +48,7 @@ def read_prior(path: Path) -> Prior:
 
 
 def _holds_objects(file: BinaryIO) -> bool:
-    """Reads the header of an `.npy` (magic, version, length, description) and returns whether a pickle follows."""
+    """Read the header of an `.npy` (magic, version, length, description) and return whether a pickle follows."""
     start = file.read(10)
     if start[:8] != b"\x93NUMPY\x01\x00":
         raise ValueError("not an array as numpy.save writes it")
@@ -56,7 +56,7 @@ def _holds_objects(file: BinaryIO) -> bool:
 
 
 def _array_in_pickle(file: BinaryIO) -> Prior:
-    """Extracts the little-endian float32 array `mu` from a pickle's instructions, which are read but not run."""
+    """Extract the little-endian float32 array `mu` from a pickle's instructions, which are read but not run."""
     arguments = [argument for _, argument, _ in pickletools.genops(file)]
     if _KEY not in arguments:
         raise ValueError(f"there is no '{_KEY}' in it")

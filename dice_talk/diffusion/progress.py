@@ -23,7 +23,7 @@ class DenoisingProgress:
     _done: int = 0  # finished windows of the current step
 
     def counting(self, predict: Predict) -> Predict:
-        """Wraps `predict` so that it reports after each window."""
+        """Wrap `predict` so that it reports after each window."""
 
         def counted(latents: Tensor, step: int, frames: Tensor) -> Tensor:
             output = predict(latents, step, frames)
@@ -34,11 +34,11 @@ class DenoisingProgress:
         return counted
 
     def on_step(self, step: int) -> None:
-        """Reports a finished step. Called with the number of the first step, reports that denoising begins."""
+        """Report a finished step. Called with the number of the first step, reports that denoising begins."""
         self.step, self._done = step, 0
         self.report_now()
 
     def report_now(self) -> None:
-        """Reports the progress. Ends the render if it has been cancelled."""
+        """Report the progress. Ends the render if it has been cancelled."""
         fraction = PREPARED + (DENOISED - PREPARED) * (self.step + self._done / self.windows) / self.steps
         self.report(Progress("denoise", self.message, fraction, self.step, self.steps))

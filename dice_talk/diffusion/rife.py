@@ -34,7 +34,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def _head(channels: int, outputs: int) -> nn.Sequential:
-    """Doubles the size twice."""
+    """Double the size twice."""
     return nn.Sequential(
         nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1),
         nn.PReLU(channels // 2),
@@ -56,7 +56,7 @@ class _Block(nn.Module):
         self.conv2 = _head(channels, 1)
 
     def forward(self, frames: Tensor, flow: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-        """Maps `frames` (B, 7, H, W) and `flow` (B, 4, H, W) in pixels to corrections of flow and blend logits."""
+        """Map `frames` (B, 7, H, W) and `flow` (B, 4, H, W) in pixels to corrections of flow and blend logits."""
         features = self.conv0(torch.cat((_resize(frames, 1 / scale), _resize(flow, 1 / scale) / scale), 1))
         for block in (self.convblock0, self.convblock1, self.convblock2, self.convblock3):
             features = features + block(features)
@@ -71,7 +71,7 @@ class IFNet(nn.Module):
         self.block0, self.block1, self.block2 = _Block(), _Block(), _Block()
 
     def forward(self, first: Tensor, second: Tensor) -> Motion:
-        """Maps frames (B, 3, H, W) in [0, 1], with H and W multiples of 16, to the motion between them."""
+        """Map frames (B, 3, H, W) in [0, 1], with H and W multiples of 16, to the motion between them."""
         flow = first.new_zeros(len(first), 4, *first.shape[2:])
         blend = flow[:, :1]
         warped = (first, second)
@@ -95,7 +95,7 @@ def warp(frames: Tensor, flow: Tensor) -> Tensor:
 
 
 def _swap(flow: Tensor) -> Tensor:
-    """Exchanges the two frames of a flow."""
+    """Exchange the two frames of a flow."""
     return torch.cat((flow[:, 2:], flow[:, :2]), 1)
 
 

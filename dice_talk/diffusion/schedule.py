@@ -27,7 +27,7 @@ class Schedule:
 
 
 def karras_schedule(steps: int) -> Schedule:
-    """Returns the noise levels for `steps` denoising steps, from 700 down to 0.002, then 0."""
+    """Return the noise levels for `steps` denoising steps, from 700 down to 0.002, then 0."""
     ramp = np.linspace(0, 1, steps)
     low, high = SIGMA_MIN ** (1 / _RHO), SIGMA_MAX ** (1 / _RHO)
     sigmas = torch.from_numpy((high + ramp * (low - high)) ** _RHO).float()
@@ -35,12 +35,12 @@ def karras_schedule(steps: int) -> Schedule:
 
 
 def scale_input(latents: Tensor, sigma: Tensor) -> Tensor:
-    """Scales latents to unit variance, as the UNet expects them."""
+    """Scale latents to unit variance, as the UNet expects them."""
     return latents / (sigma**2 + 1) ** 0.5
 
 
 def euler_step(latents: Tensor, output: Tensor, sigma: Tensor, next_sigma: Tensor) -> Tensor:
-    """Returns the latents at `next_sigma`, given those at `sigma` and the model's v-prediction, in float32."""
+    """Return the latents at `next_sigma`, given those at `sigma` and the model's v-prediction, in float32."""
     latents, output = latents.float(), output.float()
     clean = output * (-sigma / (sigma**2 + 1) ** 0.5) + latents / (sigma**2 + 1)
     slope = (latents - clean) / sigma

@@ -35,7 +35,7 @@ class State:
     _latest: tuple[int, Tensor] | None = None  # not saved yet
 
     def load(self) -> tuple[int, Tensor] | None:
-        """Returns the number of finished steps and the latents, or None if there is no usable state."""
+        """Return the number of finished steps and the latents, or None if there is no usable state."""
         if self.path is None:
             return None
         discard_partial(self.path)
@@ -56,13 +56,13 @@ class State:
         return int(noted[_STEP]), latents
 
     def update(self, step: int, latents: Tensor) -> None:
-        """Remembers the latents after `step`, and saves them unless the last save was recent."""
+        """Remember the latents after `step`, and save them unless the last save was recent."""
         self._latest = step, latents
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Saves the remembered latents. A full disk does not end the render."""
+        """Save the remembered latents. A full disk does not end the render."""
         if self.path is None or self._latest is None:
             return
         (step, latents), self._latest = self._latest, None
@@ -76,7 +76,7 @@ class State:
 
 
 def state_of(job: RenderJob, engine: str) -> State:
-    """Returns the state of `job`. `engine`: changes with everything besides the job that affects the latents."""
+    """Return the state of `job`. `engine`: changes with everything besides the job that affects the latents."""
     if job.state is None:
         return State(None, "")
     digest = hashlib.sha256()

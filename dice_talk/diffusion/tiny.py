@@ -74,7 +74,7 @@ WHISPER = {
 
 
 def make_tiny_checkpoints(folder: Path, seed: int = 0) -> None:
-    """Writes the folder, overwriting existing files. The same seed gives the same weights."""
+    """Write the folder, overwriting existing files. The same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _write(folder)

@@ -31,7 +31,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
     """SVD's UNet with the published adapters. Its keys are those of `unet.pth`."""
 
     def install_adapters(self) -> "DiceTalkUNet":
-        """Adds the adapters to every `attn2` and the pose features to `conv_in`. Call once, before loading weights."""
+        """Add the adapters to every `attn2` and the pose features to `conv_in`. Call once, before loading weights."""
         for name, module in self.named_modules():
             if name.endswith("attn2"):
                 width = module.to_q.out_features
@@ -42,7 +42,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         return self
 
     def optimise_for_inference(self) -> "DiceTalkUNet":
-        """Replaces blocks by faster ones of equal output. Call once, after loading weights under published names."""
+        """Replace blocks by faster ones of equal output. Call once, after loading weights under published names."""
         for name, module in list(self.named_modules()):
             if name.endswith("attn1"):
                 fuse_qkv(module)
@@ -56,7 +56,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
         return self
 
     def predict(self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions) -> Tensor:
-        """Returns the output (B, F, 4, h, w) for `latents` (B, F, 8, h, w), `timestep` () and `time_ids` (B, 3)."""
+        """Return the output (B, F, 4, h, w) for `latents` (B, F, 8, h, w), `timestep` () and `time_ids` (B, 3)."""
         placeholder = latents.new_zeros(len(latents), 1, 1)  # required by diffusers, but no processor reads it
         with active(conditions):
             output: Sequence[Tensor] = self(latents, timestep, placeholder, time_ids, return_dict=False)
@@ -65,7 +65,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
     def predict_with_features(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
-        """Returns the output of `predict`, and the input of the last layer (B*F, C, h, w) for `predict_last_layer`."""
+        """Return the output of `predict`, and the input of the last layer (B*F, C, h, w) for `predict_last_layer`."""
         kept: list[Tensor] = []
         token = _kept.set(kept)
         try:
@@ -76,7 +76,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
     def predict_last_layer(
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
-        """Runs only the first and the last layer, taking the output of the others (`deep`) from another step."""
+        """Run only the first and the last layer, taking the output of the others (`deep`) from another step."""
         (batch, frames), last = latents.shape[:2], self.up_blocks[-1]
         times = self.time_embedding(self.time_proj(timestep.expand(batch)).to(latents))
         times = times + self.add_embedding(self.add_time_proj(time_ids.flatten()).view(batch, -1).to(latents))
@@ -96,7 +96,7 @@ class DiceTalkUNet(UNetSpatioTemporalConditionModel):
 
 
 def build_unet(config: dict[str, Any]) -> DiceTalkUNet:
-    """Builds the UNet of a diffusers `config.json` with adapters, but without weights."""
+    """Build the UNet of a diffusers `config.json` with adapters, but without weights."""
     unet: DiceTalkUNet = DiceTalkUNet.from_config(config)
     return unet.install_adapters()
 

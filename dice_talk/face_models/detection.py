@@ -42,14 +42,14 @@ class FaceDetector:
     confidence: float
 
     def __call__(self, picture: Pixels) -> list[Detection]:
-        """Returns the faces in an RGB picture, most certain first."""
+        """Return the faces in an RGB picture, most certain first."""
         view = views.letterbox(picture)
         pixels = views.cut(picture, view, self.side, cv2.BORDER_CONSTANT)
         scores, boxes = (_rows(values, len(self.anchors)) for values in self.network(views.blob(pixels, low=-1)))
         return [_detection(face, view) for face in _merged(self._candidates(scores[:, 0], boxes / self.side))]
 
     def _candidates(self, logits: NDArray[np.float64], boxes: NDArray[np.float64]) -> Candidates:
-        """Decodes `boxes (N, 16)`: centre, size and six key points, relative to the anchors, as shares of the view."""
+        """Decode `boxes (N, 16)`: centre, size and six key points, relative to the anchors, as shares of the view."""
         scores = 1 / (1 + np.exp(-logits.clip(-100, 100)))
         sure = scores >= self.confidence
         anchors, values = self.anchors[sure], boxes[sure]
@@ -59,13 +59,13 @@ class FaceDetector:
 
 
 def near(confidence: float) -> FaceDetector:
-    """Loads the detector for faces up to about 2 m from the camera. `confidence`: lowest score to return."""
+    """Load the detector for faces up to about 2 m from the camera. `confidence`: lowest score to return."""
     network = load_network("face_detection_short_range.tflite", ("input",), ("classificators", "regressors"))
     return FaceDetector(network, 128, np.vstack((_grid(16, 2), _grid(8, 6))), confidence)
 
 
 def far() -> FaceDetector:
-    """Loads the detector for faces up to about 5 m from the camera."""
+    """Load the detector for faces up to about 5 m from the camera."""
     layer = "model_1/model/depthwise_conv2d_{0}/BiasAdd;model_1/model/depthwise_conv2d_{0}/depthwise;"
     layer += "model_1/model/depthwise_conv2d_{0}/BiasAdd/ReadVariableOp/resource1"
     outputs = (layer.format(40), layer.format(41))
@@ -74,13 +74,13 @@ def far() -> FaceDetector:
 
 
 def _grid(cells: int, each: int) -> NDArray[np.float64]:
-    """Returns the centres of `cells` x `cells` cells, row by row, each repeated `each` times."""
+    """Return the centres of `cells` x `cells` cells, row by row, each repeated `each` times."""
     y, x = np.mgrid[:cells, :cells]
     return np.repeat((np.stack((x, y), -1).reshape(-1, 2) + 0.5) / cells, each, 0)
 
 
 def _rows(values: Blob, count: int) -> NDArray[np.float64]:
-    """Arranges the output of either network as one row per anchor."""
+    """Arrange the output of either network as one row per anchor."""
     if values.ndim == 4:  # (1, 4 C, H, W): four neighbours' values in each cell
         _, channels, height, width = values.shape
         blocks = values.reshape(2, 2, channels // 4, height, width)
@@ -89,7 +89,7 @@ def _rows(values: Blob, count: int) -> NDArray[np.float64]:
 
 
 def _merged(left: Candidates) -> list[NDArray[np.float64]]:
-    """Merges overlapping candidates into one row per face.
+    """Merge overlapping candidates into one row per face.
 
     A face is the mean of all candidates that overlap the most certain one, weighted by score. It keeps the highest
     score.
@@ -106,7 +106,7 @@ def _merged(left: Candidates) -> list[NDArray[np.float64]]:
 
 
 def _iou(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the intersection over union of a box `(4,)` with each of `others (N, 4)`."""
+    """Return the intersection over union of a box `(4,)` with each of `others (N, 4)`."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     shared = sides.clip(0).prod(1)
     both = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - shared
@@ -121,7 +121,7 @@ def _detection(face: NDArray[np.float64], view: views.View) -> Detection:
 
 
 def face_view(face: Detection) -> views.View:
-    """Returns the square that the mesh looks at: around the face, turned so that the eyes are level."""
+    """Return the square that the mesh looks at: around the face, turned so that the eyes are level."""
     (right, left), box = face.key_points[:2].tolist(), face.box
     side = 1.5 * max(box.width, box.height)
     angle = math.atan2(left[1] - right[1], left[0] - right[0])

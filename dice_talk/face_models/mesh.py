@@ -62,17 +62,17 @@ class FaceMesh:
     parts: tuple[Part, ...]
 
     def __call__(self, picture: Pixels, most: int) -> list[Points]:
-        """Returns the landmarks `(478, 3)` of up to `most` faces in an RGB picture, most certain first."""
+        """Return the landmarks `(478, 3)` of up to `most` faces in an RGB picture, most certain first."""
         seen = (self.look(picture, face_view(face)) for face in self.detector(picture)[:most])
         return [points for points in seen if points is not None]
 
     def find(self, picture: Pixels) -> View | None:
-        """Returns the view of the most certain face in an RGB picture, or None if the detector finds none."""
+        """Return the view of the most certain face in an RGB picture, or None if the detector finds none."""
         faces = self.detector(picture)
         return face_view(faces[0]) if faces else None
 
     def look(self, picture: Pixels, view: View) -> Points | None:
-        """Returns the landmarks `(478, 3)` of the face in a view, in the picture's pixels, or None if there is no face.
+        """Return the landmarks `(478, 3)` of the face in a view, in the picture's pixels, or None if there is no face.
 
         Irises are `nan` if their eye is not among `parts`.
         """
@@ -86,7 +86,7 @@ class FaceMesh:
         return views.to_picture(points.astype(np.float32), view)
 
     def _refine(self, points: NDArray[np.float64], features: Blob) -> None:
-        """Replaces the landmarks of each part, and adds the irises."""
+        """Replace the landmarks of each part, and add the irises."""
         transforms = np.stack([_framing(points, part) for part in self.parts])
         for part, transform, crop in zip(self.parts, transforms, _crops(features, transforms), strict=True):
             outline, *iris = part.network(crop)
@@ -97,7 +97,7 @@ class FaceMesh:
 
 
 def load_mesh(confidence: float, parts: Sequence[str] = ALL_PARTS) -> FaceMesh:
-    """Loads the mesh with the detector for close-ups.
+    """Load the mesh with the detector for close-ups.
 
     `confidence`: lowest score of a face that the mesh looks at. `parts`: the parts to refine, of which the eyes take
     longest.
@@ -118,7 +118,7 @@ def _load_part(name: str, corners: list[int], scale: float, points: list[int]) -
 
 
 def _framing(points: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
-    """Returns the square around a part's landmarks as `(2, 3)`, turned so that its corners are level."""
+    """Return the square around a part's landmarks as `(2, 3)`, turned so that its corners are level."""
     first, last = points[list(part.corners), :2]
     angle = math.atan2(last[1] - first[1], last[0] - first[0])
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
@@ -128,13 +128,13 @@ def _framing(points: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
 
 
 def _placed(answer: Blob, transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Converts a part's landmarks from pixels of its square to shares of the trunk's view, `(N, 2)`."""
+    """Convert a part's landmarks from pixels of its square to shares of the trunk's view, `(N, 2)`."""
     shares = answer.reshape(-1, 2) / _CROP_PIXELS - 0.5
     return shares @ transform[:, :2].T + transform[:, 2]
 
 
 def _cells() -> NDArray[np.float64]:
-    """Returns the centres of the cells of a part's square, `(2, 256)`."""
+    """Return the centres of the cells of a part's square, `(2, 256)`."""
     y, x = np.mgrid[:_CROP, :_CROP]
     return (np.stack((x, y)).reshape(2, -1) + 0.5) / _CROP - 0.5
 
@@ -143,7 +143,7 @@ _CELLS = _cells()
 
 
 def _crops(features: Blob, transforms: Transforms) -> list[Blob]:
-    """Cuts the parts' squares `(1, C, 16, 16)` from the feature map `(C, H, W)`: bilinear, and zero outside."""
+    """Cut the parts' squares `(1, C, 16, 16)` from the feature map `(C, H, W)`: bilinear, and zero outside."""
     channels, height, width = features.shape
     x, y = ((transforms[:, :, :2] @ _CELLS + transforms[:, :, 2:]) * _FEATURES - 0.5).transpose(1, 0, 2)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

@@ -39,7 +39,7 @@ class Network:
     outputs: tuple[str, ...]
 
     def __call__(self, *blobs: Blob) -> Sequence[Blob]:
-        """Returns one output for each name in `outputs`. They stay valid after the next call."""
+        """Return one output for each name in `outputs`. They stay valid after the next call."""
         for name, blob in zip(self.inputs, blobs, strict=True):
             self.net.setInput(blob, name)
         outputs: Sequence[Blob] = self.net.forward(self.outputs)
@@ -47,13 +47,13 @@ class Network:
 
 
 def load_network(file: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Network:
-    """Loads a network, given its file and the names of its inputs and outputs. Raises the same errors as `read`."""
+    """Load a network, given its file and the names of its inputs and outputs. Raises the same errors as `read`."""
     cv2.setNumThreads(1)  # two tasks share the machine, and more threads would only compete for it
     return Network(cv2.dnn.readNetFromTFLite(np.frombuffer(read(file), np.uint8)), inputs, outputs)
 
 
 def read(file: str, folder: Path = FOLDER) -> bytes:
-    """Returns the content of a model file.
+    """Return the content of a model file.
 
     Raises `EngineUnavailable` if it is not the released one, and `FileNotFoundError` if it is missing.
     """

@@ -23,7 +23,7 @@ class PersonSegmenter:
     network: Network
 
     def __call__(self, picture: Pixels) -> Mask:
-        """Returns the probability that each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
+        """Return the probability that each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
         pixels = views.cut(picture, views.whole(picture), _SIDE, cv2.BORDER_CONSTANT)
         (small,) = self.network(views.blob(pixels))
         mask: Mask = cv2.resize(small[0, 0], (picture.shape[1], picture.shape[0]))
@@ -31,5 +31,5 @@ class PersonSegmenter:
 
 
 def load_segmenter() -> PersonSegmenter:
-    """Loads the segmenter, which is made for people near the camera."""
+    """Load the segmenter, which is made for people near the camera."""
     return PersonSegmenter(load_network("selfie_segmentation.tflite", ("input_1",), ("activation_10",)))

@@ -26,19 +26,19 @@ class View:
 
 
 def whole(picture: Pixels) -> View:
-    """Returns the view of the whole picture."""
+    """Return the view of the whole picture."""
     height, width = picture.shape[:2]
     return View(width / 2, height / 2, width, height)
 
 
 def letterbox(picture: Pixels) -> View:
-    """Returns the smallest square view that contains the whole picture."""
+    """Return the smallest square view that contains the whole picture."""
     side = max(picture.shape[:2])
     return View(picture.shape[1] / 2, picture.shape[0] / 2, side, side)
 
 
 def cut(picture: Pixels, view: View, side: int, border: int) -> Pixels:
-    """Cuts `view` from an RGB picture as a square of `side` pixels. `border`: OpenCV's mode outside the picture."""
+    """Cut `view` from an RGB picture as a square of `side` pixels. `border`: OpenCV's mode outside the picture."""
     corners = cv2.boxPoints(((view.x, view.y), (view.width, view.height), math.degrees(view.angle)))
     target = np.array([(0, side), (0, 0), (side, 0), (side, side)], np.float32)  # in the order of `boxPoints`
     transform = cv2.getPerspectiveTransform(corners, target)
@@ -47,14 +47,14 @@ def cut(picture: Pixels, view: View, side: int, border: int) -> Pixels:
 
 
 def blob(pixels: Pixels, low: float = 0.0) -> Blob:
-    """Returns the input of a network, `(1, 3, H, W)`: RGB values in [`low`, 1]."""
+    """Return the input of a network, `(1, 3, H, W)`: RGB values in [`low`, 1]."""
     scale = (1 - low) / 255
     values: Blob = cv2.dnn.blobFromImage(pixels, scale, mean=(-low / scale,) * 3)
     return values
 
 
 def to_picture(points: Points, view: View) -> Points:
-    """Converts points from shares of a square view, `(N, 2 or 3)`, to the picture's pixels."""
+    """Convert points from shares of a square view, `(N, 2 or 3)`, to the picture's pixels."""
     cos, sin = math.cos(view.angle), math.sin(view.angle)
     moved = points * np.float32(view.width)
     x, y = (points[:, :2].T - 0.5) * view.width

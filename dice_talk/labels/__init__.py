@@ -78,12 +78,12 @@ class LabelOptions(BaseModel):
         return None if self.visible_label == "off" else WORDS.get(self.visible_label_text, self.visible_label_text)
 
     def without_visible(self) -> "LabelOptions":
-        """Returns these options without the visible label."""
+        """Return these options without the visible label."""
         return self.model_copy(update={"visible_label": "off"})
 
     @classmethod
     def part_of(cls, more: "LabelOptions") -> "LabelOptions":
-        """Returns the label options contained in `more`."""
+        """Return the label options contained in `more`."""
         return LabelOptions(**{name: getattr(more, name) for name in LabelOptions.model_fields})
 
 
@@ -95,7 +95,7 @@ class Labels(LabelOptions):
 
     @classmethod
     def of(cls, options: LabelOptions, produce_id: str, source_type: str) -> "Labels":
-        """Applies the operator's options to one video."""
+        """Apply the operator's options to one video."""
         return cls(**options.model_dump(), produce_id=produce_id, source_type=source_type)
 
     @property
@@ -114,7 +114,7 @@ class Labels(LabelOptions):
 
     @property
     def comment_fields(self) -> dict[str, Any]:
-        """Describes the visible label for the file's comment, so that programs can find it."""
+        """Describe the visible label for the file's comment, so that programs can find it."""
         return {"visible_label": {"text": self.words, "shown": self.visible_label}} if self.words else {}
 
     @property

@@ -17,7 +17,7 @@ class Mp4Box:
 
 
 def boxes(file: BinaryIO) -> Iterator[Mp4Box]:
-    """Yields all boxes. Stops at the end of the file, or where its structure is broken."""
+    """Yield all boxes. Stops at the end of the file, or where its structure is broken."""
     size = file.seek(0, 2)
     place = 0
     while place + HEADER <= size:
@@ -34,10 +34,10 @@ def boxes(file: BinaryIO) -> Iterator[Mp4Box]:
 
 
 def box(kind: bytes, content: bytes) -> bytes:
-    """Returns the bytes of a box."""
+    """Return the bytes of a box."""
     return (HEADER + len(content)).to_bytes(4, "big") + kind + content
 
 
 def moov_first(file: BinaryIO) -> bool:
-    """Returns whether an MP4's index precedes its media, so that it can be played while it is being downloaded."""
+    """Return whether an MP4's index precedes its media, so that it can be played while it is being downloaded."""
     return next((one.kind == b"moov" for one in boxes(file) if one.kind in (b"moov", b"mdat")), False)

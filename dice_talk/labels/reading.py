@@ -31,7 +31,7 @@ class FileLabels:
 
 
 def read(path: Path) -> FileLabels:
-    """Returns the labels of a file. Raises `InvalidVideo`."""
+    """Return the labels of a file. Raises `InvalidVideo`."""
     with path.open("rb") as file:
         metadata = _metadata(file)
         return FileLabels(
@@ -61,7 +61,7 @@ def check(path: Path, labels: Labels) -> None:
 
 
 def _metadata(file: Any) -> dict[str, str]:
-    """Reads the metadata. FFmpeg is told the format, and may open nothing else and decode nothing."""
+    """Read the metadata. FFmpeg is told the format, and may open nothing else and decode nothing."""
     if next((one.kind for one in boxes(file)), None) != b"ftyp":
         raise InvalidVideo(
             ErrorCode.VIDEO_TYPE, "The file is not an MP4 video", "Send an MP4, as this service makes them."
@@ -81,7 +81,7 @@ def _metadata(file: Any) -> dict[str, str]:
 
 
 def _texts(text: str) -> dict[str, str] | str:
-    """Parses a JSON object of strings, as the standard requires. Returns `text` itself if it is something else."""
+    """Parse a JSON object of strings, as the standard requires. Returns `text` itself if it is something else."""
     members = _object(text)
     if not all(isinstance(value, str) for value in members.values()) or not members:
         return text[:MAX_CHARACTERS]
@@ -96,7 +96,7 @@ def _noted(comment: str) -> dict[str, str] | None:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """Parses a JSON object. Returns an empty dictionary if it is something else."""
+    """Parse a JSON object. Returns an empty dictionary if it is something else."""
     try:
         value = json.loads(text) if len(text) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
@@ -105,7 +105,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _encodable(text: str) -> str:
-    """Replaces lone surrogates, which JSON can contain but a response cannot."""
+    """Replace lone surrogates, which JSON can contain but a response cannot."""
     return text.encode("utf-8", "replace").decode()
 
 

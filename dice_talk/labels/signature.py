@@ -48,7 +48,7 @@ def refuse_unusable(options: LabelOptions) -> None:
 
 
 def identity(options: LabelOptions) -> str:
-    """Returns a fingerprint of the certificates. Empty if videos are not signed, or if the file cannot be read."""
+    """Return a fingerprint of the certificates. Empty if videos are not signed, or if the file cannot be read."""
     try:
         chain = options.c2pa_certificates.read_bytes() if options.c2pa_certificates else b""
     except OSError:
@@ -57,7 +57,7 @@ def identity(options: LabelOptions) -> str:
 
 
 def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) -> None:
-    """Replaces a finished MP4 by a signed one. Raises `RenderFailed` with the reason."""
+    """Replace a finished MP4 by a signed one. Raises `RenderFailed` with the reason."""
     import c2pa
 
     if labels.c2pa_certificates is None or labels.c2pa_private_key is None:
@@ -83,7 +83,7 @@ def sign(path: Path, labels: Labels, portrait: Path, engine: str, release: str) 
 
 
 def found(file: BinaryIO) -> dict[str, Any] | None:
-    """Returns what an MP4's manifest says and whether its signature is valid, or None if there is no manifest.
+    """Return what an MP4's manifest says and whether its signature is valid, or None if there is no manifest.
 
     `state`: trusted, valid (the signer is not on a known trust list), invalid, or unchecked if the package is not
     installed.
@@ -163,7 +163,7 @@ def _ingredient(image: bytes) -> dict[str, str]:
 
 
 def _read(certificates: Path, key: Path) -> tuple[bytes, bytes]:
-    """Reads both files. Raises `SigningError`, also if other users can read the key."""
+    """Read both files. Raises `SigningError`, also if other users can read the key."""
     with _named("c2pa_private_key"):
         if key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SigningError("c2pa_private_key: other users can read the file; chmod 600 keeps it from them")
@@ -181,7 +181,7 @@ def _named(setting: str) -> Iterator[None]:
 
 
 def _algorithm(chain: bytes, key: bytes) -> bytes:
-    """Returns C2PA's name for the key's algorithm. Raises `SigningError` if key and certificate do not match."""
+    """Return C2PA's name for the key's algorithm. Raises `SigningError` if key and certificate do not match."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa

@@ -29,7 +29,7 @@ class Stamp:
     """Draws the label of one video into its frames."""
 
     def __init__(self, labels: Labels, *, width: int, height: int, fps: int) -> None:
-        """Prepares the label for frames of this size."""
+        """Prepare the label for frames of this size."""
         words = labels.words or ""
         self._frames = _frames(labels, fps)  # None means all of them
         if self._frames == 0:
@@ -49,7 +49,7 @@ class Stamp:
         )
 
     def on(self, frame: Pixels, number: int) -> Pixels:
-        """Returns frame `number` (from 0) with the label. Copies the frame if there is something to draw."""
+        """Return frame `number` (from 0) with the label. Copies the frame if there is something to draw."""
         if self._frames is not None and number >= self._frames:
             return frame
         labelled = frame.copy()
@@ -62,12 +62,12 @@ class Stamp:
 
 
 def _frames(labels: Labels, fps: int) -> int | None:
-    """Returns the number of labelled frames, including the one shown at two seconds, or None for all."""
+    """Return the number of labelled frames, including the one shown at two seconds, or None for all."""
     return {"off": 0, "start": floor(SECONDS * fps) + 1, "always": None}[labels.visible_label]
 
 
 def _drawn(words: str, capital: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ink and plate, each (rows, columns) in [0, 1]. Lines are broken at `width` pixels."""
+    """Return ink and plate, each (rows, columns) in [0, 1]. Lines are broken at `width` pixels."""
     font, padding = _font(capital), round(PADDING * capital)
     lines = _lines(words, font, width - 2 * padding)
     boxes = [font.getbbox(line, anchor="ls") for line in lines]
@@ -85,7 +85,7 @@ def _drawn(words: str, capital: int, width: int) -> tuple[np.ndarray, np.ndarray
 
 @cache
 def _font(capital: int) -> ImageFont.FreeTypeFont:
-    """Returns the font in the smallest size in which a capital has this height in pixels."""
+    """Return the font in the smallest size in which a capital has this height in pixels."""
     size = capital
     while -_face(size).getbbox("A", anchor="ls")[1] < capital:
         size += 1
@@ -97,7 +97,7 @@ def _face(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _lines(words: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Breaks `words` into lines at spaces, and within a word only if it is too long for a line."""
+    """Break `words` into lines at spaces, and within a word only if it is too long for a line."""
     lines: list[str] = []
     for word in words.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

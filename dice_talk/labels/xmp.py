@@ -26,14 +26,14 @@ PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def append(path: Path, source_type: str) -> None:
-    """Appends a packet to a finished MP4. Nothing before it moves, so offsets and fast start stay valid."""
+    """Append a packet to a finished MP4. Nothing before it moves, so offsets and fast start stay valid."""
     packet = PACKET.format(namespace=NAMESPACE, source_type=SOURCE_TYPES + source_type)
     with path.open("ab") as file:
         file.write(box(b"uuid", UUID + packet.encode()))
 
 
 def source_type(file: BinaryIO) -> str | None:
-    """Returns the source type in an MP4's XMP: the term itself if it is one of IPTC's, else the value as it is."""
+    """Return the source type in an MP4's XMP: the term itself if it is one of IPTC's, else the value as it is."""
     for one in boxes(file):
         if one.kind != b"uuid" or one.end - one.start > MAX_BYTES:
             continue

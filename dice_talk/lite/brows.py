@@ -36,7 +36,7 @@ _BEHIND_GLASSES = 0.35
 
 
 def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
-    """Returns displacements `(h, w, 2)` in face heights for each parameter; see `fields.SKIN`."""
+    """Return displacements `(h, w, 2)` in face heights for each parameter; see `fields.SKIN`."""
     fields = {"brow_inner": np.zeros((*grid.x.shape, 2), np.float32)}
     fields["brow_in"] = fields["brow_inner"].copy()
     sides = (
@@ -58,7 +58,7 @@ def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
 
 
 def brow_room(canvas: Canvas) -> float:
-    """Returns the sigma in face heights of the skin that follows the brows downwards. They cannot sink much further."""
+    """Return the sigma in face heights of the skin that follows the brows downwards. They cannot sink much further."""
     point = canvas.points
     brow = point[[*at.LEFT_BROW_LOWER, *at.RIGHT_BROW_LOWER], 1].mean()
     lid = point[[*at.UPPER_LIDS], 1].mean()
@@ -73,7 +73,7 @@ def _up(amount: Floats) -> Floats:
 def _brow(
     canvas: Canvas, grid: Grid, upper: Sequence[int], lower: Sequence[int], large_eyes: bool
 ) -> tuple[Floats, Floats]:
-    """Returns for each node its position along the brow (0 inner, 1 outer end), and how much it follows the brow."""
+    """Return for each node its position along the brow (0 inner, 1 outer end), and how much it follows the brow."""
     unit = canvas.unit
     high, low = canvas.points[[*upper]], canvas.points[[*lower]]
     line = (high + low) / 2

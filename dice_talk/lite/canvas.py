@@ -44,11 +44,11 @@ class Canvas:
     softness: float
 
     def pixels_at_landmarks(self, landmarks: Sequence[int]) -> Pixels:
-        """Returns the pixels at these landmarks, `(n, 3)`."""
+        """Return the pixels at these landmarks, `(n, 3)`."""
         return self.pixels_at(self.points[[*landmarks]])
 
     def pixels_at(self, points: Floats) -> Pixels:
-        """Returns the pixels at `points (..., 2)`, as `(..., 3)`."""
+        """Return the pixels at `points (..., 2)`, as `(..., 3)`."""
         x, y = np.moveaxis(points.astype(int), -1, 0)
         height, width = self.pixels.shape[:2]
         found: Pixels = self.pixels[y.clip(0, height - 1), x.clip(0, width - 1)]
@@ -62,7 +62,7 @@ class Canvas:
 
 
 def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Canvas:
-    """Cuts the head out of an RGB picture, turns it upright and scales it for a video of `width` x `height`.
+    """Cut the head out of an RGB picture, turns it upright and scale it for a video of `width` x `height`.
 
     `points`: landmarks in the picture's pixels.
     """
@@ -92,14 +92,14 @@ def make_canvas(picture: Pixels, points: Points, width: int, height: int) -> Can
 
 
 def _roll(flat: NDArray[np.float64]) -> float:
-    """Returns how far the head leans, in radians: the mean of the angles of the eye line and of the face's midline."""
+    """Return how far the head leans, in radians: the mean of the angles of the eye line and of the face's midline."""
     eyes = flat[at.RIGHT_EYE_OUTER] - flat[at.LEFT_EYE_OUTER]
     midline = flat[at.CHIN] - flat[at.FOREHEAD]
     return (math.atan2(eyes[1], eyes[0]) + math.atan2(-midline[0], midline[1])) / 2
 
 
 def _shrunk(picture: Pixels, factor: NDArray[np.float64]) -> Pixels:
-    """Scales the picture down by area averaging to about the canvas's resolution, but never up."""
+    """Scale the picture down by area averaging to about the canvas's resolution, but never up."""
     if max(factor) >= 1:
         return picture
     size = tuple(round(side * f) for side, f in zip(picture.shape[1::-1], factor, strict=True))

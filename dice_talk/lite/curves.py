@@ -11,14 +11,14 @@ Real = TypeVar("Real", bound=np.floating[Any])
 
 
 def contour(points: Floats, x: Floats, sigma: float) -> Floats:
-    """Returns the height of a polyline at columns `x (w,)`, smoothed over `sigma` pixels and flat beyond its ends."""
+    """Return the height of a polyline at columns `x (w,)`, smoothed over `sigma` pixels and flat beyond its ends."""
     order = np.argsort(points[:, 0], kind="stable")
     heights = np.interp(x, points[order, 0], points[order, 1])
     return smooth(heights.astype(np.float32), sigma)
 
 
 def smooth(values: Floats, sigma: float) -> Floats:
-    """Smooths `values (n,)` with a Gaussian. The ends are repeated."""
+    """Smooth `values (n,)` with a Gaussian. The ends are repeated."""
     if sigma <= 0 or len(values) < 2:
         return values
     radius = max(1, int(3 * sigma))
@@ -28,7 +28,7 @@ def smooth(values: Floats, sigma: float) -> Floats:
 
 
 def fade(distance: Floats, rigid: Floats | float, length: Floats | float) -> Floats:
-    """Returns how far skin follows a moving edge: 1 up to `rigid` pixels from it, smoothly 0 at `rigid + length`."""
+    """Return how far skin follows a moving edge: 1 up to `rigid` pixels from it, smoothly 0 at `rigid + length`."""
     follow: Floats = 1 - smoothstep((distance - rigid) / length)
     return follow
 
@@ -41,14 +41,14 @@ def smoothstep(x: NDArray[Real], height: Floats | float = 1.0) -> NDArray[Real]:
 
 
 def limited(values: Floats, knee: float, room: float) -> Floats:
-    """Returns `values` up to `knee`. Above it they approach, but never reach, `knee + room`."""
+    """Return `values` up to `knee`. Above it they approach, but never reach, `knee + room`."""
     over = np.maximum(values - knee, 0)
     soft: Floats = np.minimum(values, knee) + np.float32(room) * (1 - np.exp(-over / np.float32(room)))
     return soft
 
 
 def bounds(share: NDArray[Any]) -> tuple[slice, slice]:
-    """Returns the rows and columns that contain all values above zero in `(h, w)`. Both are empty if there are none."""
+    """Return the rows and columns that contain all values above zero in `(h, w)`. Both are empty if there are none."""
     rows, columns = np.flatnonzero(share.max(axis=1)), np.flatnonzero(share.max(axis=0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)

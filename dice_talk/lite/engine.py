@@ -37,7 +37,7 @@ class LiteEngine:
     name: str = "lite"
 
     def render(self, job: RenderJob, report: Report) -> RenderResult:
-        """Renders a job; see `Engine.render`."""
+        """Render a job; see `Engine.render`."""
         report(Progress("prepare", "Preparing the portrait...", 0.0))
         rig = prepare(self.models, job.image, job.options)
         report(Progress("listen", "Listening to the speech...", _PREPARED))
@@ -49,12 +49,12 @@ class LiteEngine:
 
 
 def load(checkpoints: Path) -> Engine:
-    """Loads the models. The engine needs nothing from the `checkpoints` folder."""
+    """Load the models. The engine needs nothing from the `checkpoints` folder."""
     return LiteEngine(load_face_models())
 
 
 def prepare(models: FaceModels, image: Path, options: RenderOptions) -> Rig:
-    """Loads and crops the portrait and builds its rig. Raises `InvalidImage`, `NoFaceFound` or `InvalidOptions`."""
+    """Load and crop the portrait and build its rig. Raises `InvalidImage`, `NoFaceFound` or `InvalidOptions`."""
     picture = load_portrait(image)
     found = find_face(models, picture, options.face_index)
     points, others = found.points, found.others
@@ -76,7 +76,7 @@ def _cropped(
 
 
 def listen(speech: Speech, report: Report) -> Speaking:
-    """Returns the mouth's motion at 100 Hz."""
+    """Return the mouth's motion at 100 Hz."""
 
     def heard(share: float) -> None:
         report(Progress("listen", "Listening to the speech...", _PREPARED + share * (_LISTENED - _PREPARED)))
@@ -85,7 +85,7 @@ def listen(speech: Speech, report: Report) -> Speaking:
 
 
 def render_video(rig: Rig, performance: Performance, speech: Speech, job: RenderJob, report: Report) -> RenderResult:
-    """Renders and writes the video frame by frame."""
+    """Render and write the video frame by frame."""
     options, count = job.options, len(performance)
     height, width = rig.picture.shape[:2]
     every = max(1, round(_REPORT_S * options.fps))

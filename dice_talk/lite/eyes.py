@@ -77,7 +77,7 @@ def make_eye(
     crease: Sequence[int],
     iris: Sequence[int],
 ) -> Eye:
-    """Finds the box, edges and colours of one eye. The arguments after `canvas` are its landmarks."""
+    """Find the box, edges and colours of one eye. The arguments after `canvas` are its landmarks."""
     unit = canvas.unit
     fit = fit_eye(canvas, upper, lower)
     point = canvas.points if fit is None else fit
@@ -117,7 +117,7 @@ def make_eye(
 
 
 def fit_eye(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Floats | None:
-    """Returns all landmarks, with those of the eye moved outwards until they enclose it, or None if they cannot."""
+    """Return all landmarks, with those of the eye moved outwards until they enclose it, or None if they cannot."""
     rim = [*upper, *lower]
     centre = canvas.points[rim].mean(0)
     skin = np.median(canvas.pixels_at_landmarks(at.PLAIN_SKIN).min(axis=1))
@@ -133,7 +133,7 @@ def fit_eye(canvas: Canvas, upper: Sequence[int], lower: Sequence[int]) -> Float
 
 
 def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
-    """Returns the darkest channel along a contour that is scaled by `size` about its middle."""
+    """Return the darkest channel along a contour that is scaled by `size` about its middle."""
     centre = rim.mean(0)
     ring = centre + (rim - centre) * size
     found: NDArray[np.uint8] = canvas.pixels_at(
@@ -143,7 +143,7 @@ def _on_ring(canvas: Canvas, rim: Floats, size: float) -> NDArray[np.uint8]:
 
 
 def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: float) -> float:
-    """Returns the pixels of free skin above the lashes, at most `above`.
+    """Return the pixels of free skin above the lashes, at most `above`.
 
     It ends at the next dark thing, such as a brow or the rim of glasses, which must not come down with the lid.
     """
@@ -158,7 +158,7 @@ def _free_skin(source: Pixels, upper: Floats, bow: Floats, above: float, unit: f
 
 
 def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, above: float, unit: float) -> Floats:
-    """Returns the colour of plain lid skin per column, at the fold and at the lashes, `(2, w, 3)`.
+    """Return the colour of plain lid skin per column, at the fold and at the lashes, `(2, w, 3)`.
 
     It is as light as the skin above the crease, which it continues, and approaches the lightness below the eye towards
     the lashes. Its hue is that of the lightest skin around the eye, because brows, lashes and make-up have other hues.
@@ -181,14 +181,14 @@ def _lid_colour(source: Pixels, upper: Floats, lower: Floats, crease: Floats, ab
 
 
 def _rows(source: Pixels, rows: Floats) -> Floats:
-    """Returns the pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
+    """Return the pixels at `rows (n, w)` of every column, `(n, w, 3)`."""
     inside = np.clip(rows, 0, len(source) - 1).astype(np.intp)
     pixels: Floats = source[inside, np.arange(source.shape[1])].astype(np.float32)
     return pixels
 
 
 def make_eyes(canvas: Canvas) -> tuple[Eye, Eye]:
-    """Returns the left and the right eye. If one of them cannot be animated, neither is, so that nobody winks."""
+    """Return the left and the right eye. If one of them cannot be animated, neither is, so that nobody winks."""
     left = make_eye(canvas, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.LEFT_BROW_LOWER, at.LEFT_CREASE, at.LEFT_IRIS)
     right = make_eye(
         canvas, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER, at.RIGHT_BROW_LOWER, at.RIGHT_CREASE, at.RIGHT_IRIS

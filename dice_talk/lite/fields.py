@@ -39,7 +39,7 @@ SKIN = (
 
 
 def skin_fields(canvas: Canvas, grid: Grid) -> Floats:
-    """Returns displacements `(len(SKIN), h, w, 2)` in canvas pixels for parameters of one face height."""
+    """Return displacements `(len(SKIN), h, w, 2)` in canvas pixels for parameters of one face height."""
     draw = _Brush(canvas, grid)
     point = canvas.points
     seam = (point[at.INNER_LIP_TOP] + point[at.INNER_LIP_BOTTOM]) / 2
@@ -69,7 +69,7 @@ class _Brush:
     grid: Grid
 
     def bump(self, centre: Floats, wide: float, high: float, below: float | None = None) -> Floats:
-        """Returns a Gaussian hill `(h, w)`. Widths are in face heights; `below` replaces `high` below the centre."""
+        """Return a Gaussian hill `(h, w)`. Widths are in face heights; `below` replaces `high` below the centre."""
         x = (self.grid.x - centre[0]) / (wide * self.canvas.unit)
         y = (self.grid.y - centre[1]) / self.canvas.unit
         y = np.where(y < 0, y / high, y / (high if below is None else below))
@@ -84,12 +84,12 @@ class _Brush:
         high: float,
         below: float | None = None,
     ) -> Floats:
-        """Returns a hill that moves in one direction, `(h, w, 2)`."""
+        """Return a hill that moves in one direction, `(h, w, 2)`."""
         return self.bump(centre, wide, high, below)[..., None] * np.array(direction, np.float32)
 
 
 def _jaw(draw: _Brush, point: Floats, seam: float) -> Floats:
-    """Moves down: not at all at the lips (which part on their own), fully at the chin, fading out over the neck."""
+    """Move down: not at all at the lips (which part on their own), fully at the chin, fading out over the neck."""
     unit, grid = draw.canvas.unit, draw.grid
     chin = point[at.CHIN]
     onset = smoothstep((grid.y - seam - 0.01 * unit) / max(float(chin[1] - seam) * 0.8, 0.05 * unit))

@@ -37,7 +37,7 @@ class Furrows:
 
 
 def make_furrows(canvas: Canvas) -> Furrows:
-    """Places the furrows. There are none behind glasses, because they would appear on the bridge."""
+    """Place the furrows. There are none behind glasses, because they would appear on the bridge."""
     unit, point = canvas.unit, canvas.points
     (left, top), (right, bottom) = point[at.LEFT_BROW_LOWER[-1]], point[at.RIGHT_BROW_LOWER[0]]
     middle, brows = (left + right) / 2, (top + bottom) / 2
@@ -60,7 +60,7 @@ def make_furrows(canvas: Canvas) -> Furrows:
 
 
 def draw_furrows(furrows: Furrows, canvas: Pixels, frown: float, wrinkled: float) -> None:
-    """Redraws the box of the canvas. Depths are in [0, 1]."""
+    """Redraw the box of the canvas. Depths are in [0, 1]."""
     height, width = furrows.frown.shape
     depth = np.clip(frown * furrows.frown + wrinkled * furrows.wrinkled, 0, 1)
     target = canvas[furrows.top : furrows.top + height, furrows.left : furrows.left + width]

@@ -18,7 +18,7 @@ Painted lids stay below it.
 
 
 def wears_glasses(canvas: Canvas) -> bool:
-    """Returns whether a dark bar crosses the nose between the eyes. Frames without a bridge are missed."""
+    """Return whether a dark bar crosses the nose between the eyes. Frames without a bridge are missed."""
     point = canvas.points
     top, bottom = point[at.NOSE_ROOT], point[at.NOSE_RIDGE]
     line = (top + (bottom - top) * np.linspace(0, 1, 60, dtype=np.float32)[:, None]).round().astype(int)
@@ -29,13 +29,13 @@ def wears_glasses(canvas: Canvas) -> bool:
 
 
 def dark_lenses(canvas: Canvas) -> bool:
-    """Returns whether sunglasses hide the eyes: it is dark all around them, but not on the cheeks."""
+    """Return whether sunglasses hide the eyes: it is dark all around them, but not on the cheeks."""
     around, cheeks = (canvas.pixels_at_landmarks(spots).mean(axis=1) for spots in (at.BELOW_EYES, at.CHEEKS))
     return bool(around.max() < _LENS * float(np.median(cheeks)))
 
 
 def coloured_rim(canvas: Canvas) -> bool:
-    """Returns whether there is a foreign colour above an eye, such as a light rim or neon in the lenses.
+    """Return whether there is a foreign colour above an eye, such as a light rim or neon in the lenses.
 
     The lids would take on this colour.
     """

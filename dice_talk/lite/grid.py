@@ -21,7 +21,7 @@ class Grid:
 
 
 def make_grid(canvas: Canvas) -> Grid:
-    """Returns the grid for fields and weights."""
+    """Return the grid for fields and weights."""
     step = canvas.unit / _NODES_PER_UNIT
     height, width = canvas.pixels.shape[:2]
     x, y = np.meshgrid(np.arange(0, width + step, step), np.arange(0, height + step, step))

@@ -47,7 +47,7 @@ class HeadWeights:
 def head_weights(
     canvas: Canvas, grid: Grid, mask: Mask, neighbours: Sequence[tuple[float, float, float]]
 ) -> HeadWeights:
-    """Returns the weights of the head's motion.
+    """Return the weights of the head's motion.
 
     `mask`: the person, at each node. `neighbours`: (x, y, reach) of other faces on the canvas.
     """
@@ -69,7 +69,7 @@ def head_weights(
 
 
 def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
-    """Returns displacements `(len(HEAD), h, w, 2)` in canvas pixels for parameters of 1, for small angles."""
+    """Return displacements `(len(HEAD), h, w, 2)` in canvas pixels for parameters of 1, for small angles."""
     depth = head_depth(canvas, grid)
     pivot = canvas.points[at.CHIN] + (0, 0.15 * canvas.unit)
     none = np.zeros_like(depth)
@@ -85,7 +85,7 @@ def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
 
 
 def head_depth(canvas: Canvas, grid: Grid) -> Floats:
-    """Returns how far each node lies in front of the axis through the ears, `(h, w)` in canvas pixels."""
+    """Return how far each node lies in front of the axis through the ears, `(h, w)` in canvas pixels."""
     unit, points, depth = canvas.unit, canvas.points[:468], canvas.depth[:468]
     oval = [*at.OVAL]
     middle = points[oval].mean(0)
@@ -105,7 +105,7 @@ def head_depth(canvas: Canvas, grid: Grid) -> Floats:
 
 
 def _interpolate(x: Floats, y: Floats, samples: Floats, values: Floats, sigma: float) -> Floats:
-    """Returns the Gaussian-weighted mean of the samples at `x, y (h, w)`.
+    """Return the Gaussian-weighted mean of the samples at `x, y (h, w)`.
 
     A second, wider Gaussian takes over where no sample is near.
     """

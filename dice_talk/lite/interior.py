@@ -48,7 +48,7 @@ class Interior:
 
 
 def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats, lower: Floats) -> Interior:
-    """Prepares the inside of a mouth. `source`: the mouth's box; `across`, `upper`, `lower`: see `Mouth`."""
+    """Prepare the inside of a mouth. `source`: the mouth's box; `across`, `upper`, `lower`: see `Mouth`."""
     unit = canvas.unit
     light, colourful = _light(canvas)
     columns = np.abs(across)
@@ -73,7 +73,7 @@ def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats,
 
 
 def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tongue: float) -> None:
-    """Fills the space between the lip edges `upper` and `lower (w,)` in the mouth's box."""
+    """Fill the space between the lip edges `upper` and `lower (w,)` in the mouth's box."""
     first, last = max(int(upper.min()) - 1, 0), min(int(lower.max()) + 2, len(target))
     columns = np.flatnonzero(lower - upper > 0.05)
     if not len(columns) or last <= first:
@@ -90,7 +90,7 @@ def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tong
 
 
 def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Floats, tongue: float) -> Floats:
-    """Returns cavity, tongue, lower teeth and upper teeth, painted from back to front, `(h, w, 3)`."""
+    """Return cavity, tongue, lower teeth and upper teeth, painted from back to front, `(h, w, 3)`."""
     unit, across = interior.unit, interior.across[part]
     colour = np.broadcast_to(interior.cavity, (len(y), len(across), 3)).copy()
     deep = float((bottom - top).max())
@@ -116,7 +116,7 @@ def _over(colour: Floats, layer: Floats, alpha: Floats) -> None:
 
 
 def _shadow(interior: Interior, y: Floats, top: Floats, bottom: Floats) -> Floats:
-    """Returns the shading: darker under the upper lip and towards the corners."""
+    """Return the shading: darker under the upper lip and towards the corners."""
     under = 0.62 + 0.38 * np.clip((y - top) / (0.016 * interior.unit), 0, 1)
     narrow = np.clip((bottom - top) / (0.02 * interior.unit), 0, 1)
     shadow: Floats = under * (0.45 + 0.55 * narrow)
@@ -124,7 +124,7 @@ def _shadow(interior: Interior, y: Floats, top: Floats, bottom: Floats) -> Float
 
 
 def _row(columns: Floats, edges: tuple[float, ...], rounding: float) -> tuple[Floats, Floats]:
-    """Returns how far each column of a row of teeth falls short of the edge, in pixels, and its brightness in [0, 1].
+    """Return how far each column of a row of teeth falls short of the edge, in pixels, and its brightness in [0, 1].
 
     `columns`: 0 at the midline, 1 at the corner of the mouth.
     """
@@ -139,7 +139,7 @@ def _row(columns: Floats, edges: tuple[float, ...], rounding: float) -> tuple[Fl
 
 
 def _light(canvas: Canvas) -> tuple[Floats, float]:
-    """Returns the colour of the light on the face, `(3,)`, and the saturation of the skin.
+    """Return the colour of the light on the face, `(3,)`, and the saturation of the skin.
 
     The colour is 1 where typical skin looks as under neutral light. The saturation is 0 for marble and black-and-white
     photos, 1 for typical skin. Only half of the tint is used, because skin itself differs in colour.

@@ -44,7 +44,7 @@ class Lids:
 
 
 def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
-    """Places the lids.
+    """Place the lids.
 
     `shut`: 0 as in the portrait to 1 closed. `raised`: upper lid upwards, in face heights. `squint`: lower lid upwards,
     in face heights.
@@ -75,7 +75,7 @@ def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
 
 
 def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
-    """Redraws the eye's box of the canvas. Do not call it for an eye that is `still`.
+    """Redraw the eye's box of the canvas. Do not call it for an eye that is `still`.
 
     `gaze`: shift of the iris in face heights.
     """
@@ -87,14 +87,14 @@ def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) ->
 
 
 def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) -> Floats:
-    """Joins the upper lid's skin (weighted by `share`) and the lower lid's. Their edge is as soft as the portrait."""
+    """Join the upper lid's skin (weighted by `share`) and the lower lid's. Their edge is as soft as the portrait."""
     over, under = (cv2.remap(eye.source, x, rows, cv2.INTER_LINEAR).astype(np.float32) for rows in (above, below))
     skin: Floats = under + (over - under) * share[..., None]
     return skin
 
 
 def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
-    """Adds plain lid skin where a lowered lid has unfolded, gently shaded. The lashes stay the portrait's."""
+    """Add plain lid skin where a lowered lid has unfolded, gently shaded. The lashes stay the portrait's."""
     travel = upper - eye.upper
     soft = 0.012 * eye.unit
     way = np.clip(travel / np.maximum(_UPPER_SHARE * (eye.lower - eye.upper), 1), 0, 1)
@@ -113,7 +113,7 @@ def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
 
 
 def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floats, Floats]:
-    """Returns the edges of the moved lids, `(w,)`. They meet but never cross."""
+    """Return the edges of the moved lids, `(w,)`. They meet but never cross."""
     opening = eye.lower - eye.upper
     lift = min(raised * eye.unit, _WIDEST * float(opening.max()))
     upper = eye.upper - np.float32(lift) * eye.bow
@@ -126,7 +126,7 @@ def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floa
 
 
 def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
-    """Returns the portrait's eyeball, turned by `gaze`, `(r, c, 3)`.
+    """Return the portrait's eyeball, turned by `gaze`, `(r, c, 3)`.
 
     Under a raised lid, the upper half is stretched to fill the gap.
     """

@@ -22,7 +22,7 @@ _NEAR_FLOOR = 0.1
 
 
 def loudness(samples: Samples) -> Floats:
-    """Returns the loudness `(n,)` at 100 Hz in [0, 1.2] of mono speech at 16 kHz.
+    """Return the loudness `(n,)` at 100 Hz in [0, 1.2] of mono speech at 16 kHz.
 
     0 is silence, and 1 is the level of the recording's loud syllables.
     """
@@ -38,7 +38,7 @@ def loudness(samples: Samples) -> Floats:
 
 
 def amplitude(samples: Samples) -> Floats:
-    """Returns the root mean square around each hundredth of a second, `(n,)`."""
+    """Return the root mean square around each hundredth of a second, `(n,)`."""
     hop, half = SAMPLE_RATE // RATE, round(_WINDOW_S * SAMPLE_RATE / 2)
     count = max(1, -(-len(samples) // hop))
     total = np.concatenate(([0.0], np.cumsum(samples.astype(np.float64) ** 2)))
@@ -50,7 +50,7 @@ def amplitude(samples: Samples) -> Floats:
 
 
 def _near_level(rms: Floats) -> Floats:
-    """Returns the loud percentile within `_NEAR_S`, `(n,)`, computed once per second and interpolated."""
+    """Return the loud percentile within `_NEAR_S`, `(n,)`, computed once per second and interpolated."""
     half = round(_NEAR_S * RATE / 2)
     centres = np.arange(0, len(rms), RATE)
     levels = [np.percentile(rms[max(c - half, 0) : c + half], _LOUD) for c in centres]

@@ -50,12 +50,12 @@ class FoundFace:
 
 
 def load_face_models() -> FaceModels:
-    """Loads all three models in about a tenth of a second."""
+    """Load all three models in about a tenth of a second."""
     return FaceModels(load_detector(), load_mesh(_MESH_CONFIDENCE), load_segmenter())
 
 
 def find_face(models: FaceModels, picture: Pixels, index: int) -> FoundFace:
-    """Finds face number `index` in an RGB picture, counting faces with landmarks from the largest.
+    """Find face number `index` in an RGB picture, counting faces with landmarks from the largest.
 
     Raises `NoFaceFound` if there is none at all, else `InvalidOptions`.
     """
@@ -69,7 +69,7 @@ def find_face(models: FaceModels, picture: Pixels, index: int) -> FoundFace:
 
 
 def usable(models: FaceModels, picture: Pixels, boxes: list[Box]) -> Iterator[tuple[Box, Points]]:
-    """Yields each face in an RGB picture whose landmarks can be found, once, with its box."""
+    """Yield each face in an RGB picture whose landmarks can be found, once, with its box."""
     found: list[Box] = []
     for box in boxes:
         points = landmarks(models, picture, box)
@@ -84,7 +84,7 @@ def usable(models: FaceModels, picture: Pixels, boxes: list[Box]) -> Iterator[tu
 
 
 def _extent(points: Points, picture: Pixels) -> Box:
-    """Returns the bounding box of the landmarks, clamped to the picture."""
+    """Return the bounding box of the landmarks, clamped to the picture."""
     (left, top), (right, bottom) = points[:, :2].min(0), points[:, :2].max(0)
     height, width = picture.shape[:2]
     left, right = np.clip((left, right), 0, width)
@@ -93,12 +93,12 @@ def _extent(points: Points, picture: Pixels) -> Box:
 
 
 def _same(box: Box, face: Box) -> bool:
-    """Returns whether `box` shows `face`, alone or among others: one contains the centre of the other."""
+    """Return whether `box` shows `face`, alone or among others: one contains the centre of the other."""
     return face.contains(box.middle) or box.contains(face.middle)
 
 
 def no_face(boxes: list[Box]) -> NoFaceFound:
-    """Returns the error that explains why no face can be used, given the boxes that the detector found."""
+    """Return the error that explains why no face can be used, given the boxes that the detector found."""
     if boxes:
         return NoFaceFound(
             ErrorCode.FACE_UNCLEAR,
@@ -115,7 +115,7 @@ def no_face(boxes: list[Box]) -> NoFaceFound:
 
 
 def landmarks(models: FaceModels, picture: Pixels, face: Box) -> Points | None:
-    """Returns the 478 landmarks of the face in a box.
+    """Return the 478 landmarks of the face in a box.
 
     Returns None if the mesh finds none, or finds others when it looks again.
     """
@@ -148,7 +148,7 @@ def _mesh(models: FaceModels, picture: Pixels, face: Box) -> Points | None:
 
 
 def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
-    """Cuts a square from a picture, repeating its edge outside."""
+    """Cut a square from a picture, repeating its edge outside."""
     height, width = picture.shape[:2]
     rows, columns = np.clip((top, top + side - 1), 0, height - 1), np.clip((left, left + side - 1), 0, width - 1)
     inside = picture[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]  # one row and column at least
@@ -159,5 +159,5 @@ def window(picture: Pixels, left: int, top: int, side: int) -> Pixels:
 
 
 def person_mask(models: FaceModels, picture: Pixels) -> Mask:
-    """Returns the probability that each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
+    """Return the probability that each pixel of an RGB picture shows a person, `(H, W)` in [0, 1]."""
     return models.segmenter(picture)

@@ -35,7 +35,7 @@ _START_S = 0.6
 
 
 def blinks(seconds: float, rate: float, rng: np.random.Generator) -> Seconds:
-    """Returns the start times of blinks. `rate` scales their frequency."""
+    """Return the start times of blinks. `rate` scales their frequency."""
     times = []
     time = float(rng.uniform(0.5, 2.5)) / rate
     while time + _BLINK_END_S < seconds:
@@ -45,7 +45,7 @@ def blinks(seconds: float, rate: float, rng: np.random.Generator) -> Seconds:
 
 
 def lid_positions(times: Seconds, starts: Seconds) -> Floats:
-    """Returns how far the lids are down at `times (F,)`, in [0, 1].
+    """Return how far the lids are down at `times (F,)`, in [0, 1].
 
     Each blink is shifted to the nearest frame, so that one frame shows closed eyes even at low frame rates.
     """
@@ -58,7 +58,7 @@ def lid_positions(times: Seconds, starts: Seconds) -> Floats:
 
 
 def glances(times: Seconds, rng: np.random.Generator) -> Floats:
-    """Returns the gaze at `times (F,)` as a shift of the iris, `(F, 2)` in face heights."""
+    """Return the gaze at `times (F,)` as a shift of the iris, `(F, 2)` in face heights."""
     moments, places = [0.0], [np.zeros(2)]
     while moments[-1] < times[-1]:
         moments.append(moments[-1] + float(rng.uniform(*_GLANCE_S)))
@@ -82,7 +82,7 @@ class HeadMotion:
 
 
 def head_motion(times: Seconds, energy: Floats, rng: np.random.Generator) -> HeadMotion:
-    """Returns a slow sway that grows during speech, with nods on stressed syllables. `energy (n,)` is at 100 Hz."""
+    """Return a slow sway that grows during speech, with nods on stressed syllables. `energy (n,)` is at 100 Hz."""
     clock = (np.arange(len(energy)) + 0.5) / RATE
     active = smooth(np.clip(energy * 2, 0, 1), 0.5 * RATE)
     swing = (_CALM + (1 - _CALM) * np.interp(times, clock, active)) * ease(times, _START_S)
@@ -101,7 +101,7 @@ def ease(times: Seconds, seconds: float) -> Seconds:
 
 
 def _sway(times: Seconds, rng: np.random.Generator) -> Seconds:
-    """Returns unit-variance noise as a sum of sines, of which slow ones are larger."""
+    """Return unit-variance noise as a sum of sines, of which slow ones are larger."""
     low, high = _SWAY_HZ
     frequency = low * (high / low) ** rng.uniform(0, 1, _SWAYS)
     size = frequency**-0.5

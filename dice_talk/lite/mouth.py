@@ -80,7 +80,7 @@ class Mouth:
 
 
 def make_mouth(canvas: Canvas) -> Mouth:
-    """Finds the lips of a portrait's mouth and prepares its inside."""
+    """Find the lips of a portrait's mouth and prepare its inside."""
     unit, point = canvas.unit, canvas.points
     left_corner, right_corner = _corners(canvas)
     seam = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean())
@@ -128,7 +128,7 @@ def make_mouth(canvas: Canvas) -> Mouth:
 
 
 def _corners(canvas: Canvas) -> tuple[float, float]:
-    """Returns the columns of the visible inner corners."""
+    """Return the columns of the visible inner corners."""
     left, right = (float(canvas.points[i, 0]) for i in (at.LEFT_INNER_CORNER, at.RIGHT_INNER_CORNER))
     middle = float(canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 0].mean())
     first, last = _ASIDE
@@ -139,7 +139,7 @@ def _corners(canvas: Canvas) -> tuple[float, float]:
 
 
 def _extend_over_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
-    """Moves the edges of an open mouth over pixels as dark as its inside, which would remain between shut lips."""
+    """Move the edges of an open mouth over pixels as dark as its inside, which would remain between shut lips."""
     light = source.max(axis=2)
     reach = round(_DARK_REACH * canvas.unit)
     dark = light < _DARK * np.median(light)
@@ -155,7 +155,7 @@ def _extend_over_dark(canvas: Canvas, source: Pixels, upper: Floats, lower: Floa
 
 
 def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
-    """Returns the inner edges of lips parted by `gap` face heights, `(w,)` pixels from the top of the box."""
+    """Return the inner edges of lips parted by `gap` face heights, `(w,)` pixels from the top of the box."""
     start, full = _NARROW
     width = start + (1 - start) * min(gap / full, 1.0)
     arch = np.maximum(1 - np.abs(mouth.across / width) ** 2.4, 0) ** 0.8 * np.float32(gap * mouth.unit)
@@ -164,7 +164,7 @@ def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
 
 
 def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
-    """Redraws the mouth's box of the canvas. `gap`: opening in face heights; `tongue`: 0 flat to 1 raised."""
+    """Redraw the mouth's box of the canvas. `gap`: opening in face heights; `tongue`: 0 flat to 1 raised."""
     upper, lower = lip_edges(mouth, gap)
     height, width = mouth.source.shape[:2]
     middle = (upper + lower) * np.float32(0.5)
@@ -187,7 +187,7 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
 
 
 def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Floats:
-    """Returns how far the lower lip moves down, `(h, w)`, `distance` below its edge, which moves by `inner (w,)`."""
+    """Return how far the lower lip moves down, `(h, w)`, `distance` below its edge, which moves by `inner (w,)`."""
     wide = np.exp(-(np.abs(mouth.across / 0.97) ** 4)) * np.float32(
         gap * mouth.unit * (1 - _UPPER_SHARE) * _OUTER_SHARE
     )

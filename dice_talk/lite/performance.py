@@ -69,7 +69,7 @@ class Performance:
 
 
 def perform(rig: Rig, speaking: Speaking, frames: int, options: RenderOptions) -> Performance:
-    """Computes `frames` frames at `options.fps`. Everything random is derived from `options.seed`."""
+    """Compute `frames` frames at `options.fps`. Everything random is derived from `options.seed`."""
     expression = EXPRESSIONS[options.emotion]
     times = (np.arange(frames) + 0.5) / options.fps
     rng = np.random.default_rng(options.seed)
@@ -126,7 +126,7 @@ class _Tracks:
 def _skin(
     rig: Rig, expression: Expression, track: _Tracks, speaking: Speaking, gap: Floats, strength: Seconds
 ) -> Floats:
-    """Returns the skin parameters `(F, K)` of the expression and of speaking."""
+    """Return the skin parameters `(F, K)` of the expression and of speaking."""
     skin = np.zeros((len(gap), len(SKIN)), np.float32)
     for name, amount in expression.skin.items():
         lowest = -_BROW_SINK * brow_room(rig.canvas) if name.startswith("brow") else -np.inf

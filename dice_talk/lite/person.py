@@ -27,7 +27,7 @@ relative to the face's, and its length in face heights.
 
 
 def find_person(models: FaceModels, picture: Pixels, points: Points) -> Mask:
-    """Returns the probability that each pixel shows the person with these landmarks, `(H, W)` in [0, 1].
+    """Return the probability that each pixel shows the person with these landmarks, `(H, W)` in [0, 1].
 
     If the mask of the whole picture misses the face, a closer look is taken. If that misses it too, the head is derived
     from the landmarks.
@@ -47,7 +47,7 @@ def _covers(mask: Mask, oval: Floats) -> bool:
 
 
 def _closer_mask(models: FaceModels, picture: Pixels, points: Points) -> Mask:
-    """Returns the mask of the surroundings of the face after stretching their contrast; 0 elsewhere."""
+    """Return the mask of the surroundings of the face after stretching their contrast; 0 elsewhere."""
     middle, side = points[[*at.OVAL], :2].mean(0), max(round(_NEAR * _face_height(points)), 1)
     left, top = (round(float(centre) - side / 2) for centre in middle)
     view = window(picture, left, top, side)
@@ -62,7 +62,7 @@ def _closer_mask(models: FaceModels, picture: Pixels, points: Points) -> Mask:
 
 
 def head_from_landmarks(picture: Pixels, points: Points) -> Mask:
-    """Returns head and neck as derived from the landmarks alone, `(H, W)`, 0 or 1."""
+    """Return head and neck as derived from the landmarks alone, `(H, W)`, 0 or 1."""
     oval, height = points[[*at.OVAL], :2], _face_height(points)
     middle = oval.mean(0)
     up = (points[at.FOREHEAD, :2] - points[at.CHIN, :2]) / height

@@ -33,7 +33,7 @@ class Phone:
 
 
 def recognise(samples: Samples, heard: Callable[[float], None]) -> list[Phone]:
-    """Returns the sounds in mono speech at 16 kHz. Calls `heard(share)` after each chunk, with a share in [0, 1]."""
+    """Return the sounds in mono speech at 16 kHz. Calls `heard(share)` after each chunk, with a share in [0, 1]."""
     phones: list[Phone] = []
     for start, stop in _chunks(samples):
         phones += _recognise(samples[start:stop], start / SAMPLE_RATE)
@@ -52,7 +52,7 @@ def _recognise(samples: Samples, offset: float) -> Iterator[Phone]:
 
 
 def _decoder() -> Decoder:
-    """Returns a new decoder for each chunk: it adapts to its input, but the same speech must give the same video."""
+    """Return a new decoder for each chunk: it adapts to its input, but the same speech must give the same video."""
     return Decoder(
         hmm=get_model_path("en-us/en-us"),
         allphone=get_model_path("en-us/en-us-phone.lm.bin"),
@@ -76,7 +76,7 @@ def _chunks(samples: Samples) -> Iterator[tuple[int, int]]:
 
 
 def _quietest(samples: Samples) -> int:
-    """Returns the middle of the quietest 0.1 s."""
+    """Return the middle of the quietest 0.1 s."""
     block = SAMPLE_RATE // 10
     energy = (samples[: len(samples) // block * block].reshape(-1, block) ** 2).sum(axis=1)
     return int(np.argmin(energy)) * block + block // 2

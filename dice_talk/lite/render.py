@@ -20,7 +20,7 @@ converge even where skin stretches to twice its length.
 
 
 def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
-    """Yields RGB frames `(H, W, 3)`. They are not reused, so the caller may keep them."""
+    """Yield RGB frames `(H, W, 3)`. They are not reused, so the caller may keep them."""
     canvas = rig.canvas.pixels.copy()
     eyes = [eye for eye in rig.eyes if not eye.still]
     lids, placed = [], None
@@ -37,7 +37,7 @@ def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
 
 
 def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
-    """Warps the canvas over the unchanged picture."""
+    """Warp the canvas over the unchanged picture."""
     turned = rig.nodes - _mix(head, rig.head)
     step = _mix(_DAMPING * skin, rig.skin)
     source = turned - _read(step, turned) * np.float32(1 / _DAMPING)
@@ -61,7 +61,7 @@ def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
 
 
 def _mix(amounts: Floats, fields: Floats) -> Floats:
-    """Returns the weighted sum. A matrix product would use all cores, and so slow down another task."""
+    """Return the weighted sum. A matrix product would use all cores, and so slow down another task."""
     mixed: Floats = np.einsum("k,knmc->nmc", amounts, fields)
     return mixed
 

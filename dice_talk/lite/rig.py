@@ -80,7 +80,7 @@ class Rig:
 
 
 def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others: Sequence[Box]) -> Rig:
-    """Builds the rig of a portrait.
+    """Build the rig of a portrait.
 
     `picture`: the portrait at full resolution, RGB, with `points`, `mask (H, W)` and `others` (faces) in its pixels.
     `small`: the portrait at the video's size.
@@ -126,18 +126,18 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
 
 
 def _at_least_a_pixel(part: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Returns `part`, or one pixel if it is empty: the face is too small or too far outside for visible motion."""
+    """Return `part`, or one pixel if it is empty: the face is too small or too far outside for visible motion."""
     rows, columns = part
     return part if rows.stop and columns.stop else (slice(0, 1), slice(0, 1))
 
 
 def _video_from_picture(picture: Pixels, width: int, height: int) -> Floats:
-    """Returns the matrix from pixels of the full picture to pixels of the video, `(3, 3)`."""
+    """Return the matrix from pixels of the full picture to pixels of the video, `(3, 3)`."""
     return np.diag([width / picture.shape[1], height / picture.shape[0], 1]).astype(np.float32)
 
 
 def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Floats:
-    """Returns 0 at the edges of the video and 1 further inside, `(h, w)`.
+    """Return 0 at the edges of the video and 1 further inside, `(h, w)`.
 
     Hair that is cut off by an edge stretches there, because nobody knows what lies beyond.
     """
@@ -149,7 +149,7 @@ def _held_at_edges(canvas: Canvas, grid: Grid, width: int, height: int) -> Float
 
 
 def _onto_grid(canvas: Canvas, grid: Grid, mask: Mask, to_video: Floats) -> Mask:
-    """Returns the person mask at the grid's nodes."""
+    """Return the person mask at the grid's nodes."""
     onto = np.vstack([canvas.affine, (0, 0, 1)]) @ to_video
     onto[:2] /= grid.step
     size = (grid.x.shape[1], grid.x.shape[0])
@@ -169,7 +169,7 @@ def _neighbours(canvas: Canvas, others: Sequence[Box], to_video: Floats) -> list
 
 
 def _moving_share(canvas: Canvas, grid: Grid, motion: Floats, width: int, height: int) -> Floats:
-    """Returns how much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves.
+    """Return how much of the moved head each pixel of the video shows, `(height, width)`; 0 where nothing ever moves.
 
     `motion`: at the grid's nodes, in face heights per unit of a parameter.
     """
@@ -179,7 +179,7 @@ def _moving_share(canvas: Canvas, grid: Grid, motion: Floats, width: int, height
 
 
 def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Floats]:
-    """Returns canvas positions of the nodes, placed where `cv2.resize` reads them, and of the area's pixels."""
+    """Return canvas positions of the nodes, placed where `cv2.resize` reads them, and of the area's pixels."""
     top, bottom, left, right = area[0].start, area[0].stop, area[1].start, area[1].stop
     y, x = np.mgrid[top:bottom, left:right]
     rows, columns = -(-(bottom - top) // _NODE_STEP), -(-(right - left) // _NODE_STEP)
@@ -190,6 +190,6 @@ def _positions(canvas: Canvas, area: tuple[slice, slice]) -> tuple[Floats, Float
 
 
 def _sample(field: Floats, where: Floats, step: float) -> Floats:
-    """Reads a grid's values at canvas positions `where (..., 2)`; 0 outside the canvas."""
+    """Read a grid's values at canvas positions `where (..., 2)`; 0 outside the canvas."""
     read: Floats = cv2.remap(field.astype(np.float32), where / np.float32(step), None, cv2.INTER_LINEAR)
     return read

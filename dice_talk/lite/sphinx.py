@@ -66,20 +66,20 @@ class Decoder:
         self._decoder = _ffi.gc(decoder, c.ps_free)
 
     def start_utt(self) -> None:
-        """Begins an utterance."""
+        """Begin an utterance."""
         _check(_library().ps_start_utt(self._decoder))
 
     def process_raw(self, data: bytes, *, no_search: bool, full_utt: bool) -> None:
-        """Processes 16-bit samples in the machine's byte order."""
+        """Process 16-bit samples in the machine's byte order."""
         samples = _ffi.from_buffer("int16_t[]", data)
         _check(_library().ps_process_raw(self._decoder, samples, len(samples), no_search, full_utt))
 
     def end_utt(self) -> None:
-        """Ends the utterance."""
+        """End the utterance."""
         _check(_library().ps_end_utt(self._decoder))
 
     def seg(self) -> Iterator[Segment]:
-        """Yields the recognised sounds."""
+        """Yield the recognised sounds."""
         c = _library()
         start, end = _ffi.new("int *"), _ffi.new("int *")
         segment = c.ps_seg_iter(self._decoder)
@@ -90,12 +90,12 @@ class Decoder:
 
 
 def get_model_path(name: str) -> str:
-    """Returns the path of one of the models in the package."""
+    """Return the path of one of the models in the package."""
     return str(_package() / "model" / name)
 
 
 def fetch() -> None:
-    """Installs the wheel for another Python next to the other packages. Raises `CalledProcessError`."""
+    """Install the wheel for another Python next to the other packages. Raises `CalledProcessError`."""
     wheel = ["--only-binary=:all:", f"--python-version={PYTHON}", "--no-deps", f"pocketsphinx=={RELEASE}"]
     target = [f"--target={sysconfig.get_path('platlib')}", "--upgrade"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *target, *wheel], check=True)  # noqa: S603
@@ -107,7 +107,7 @@ def _check(result: int) -> None:
 
 
 def _package() -> Path:
-    """Returns the folder of the package, even if this Python cannot import it."""
+    """Return the folder of the package, even if this Python cannot import it."""
     found = importlib.util.find_spec("pocketsphinx")
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'pocketsphinx'", name="pocketsphinx")
@@ -116,7 +116,7 @@ def _package() -> Path:
 
 @cache
 def _library() -> Any:
-    """Loads the C library. Binds lazily, because its part for another Python is never called and cannot be bound."""
+    """Load the C library. Binds lazily, because its part for another Python is never called and cannot be bound."""
     return _ffi.dlopen(str(next(_package().glob("_pocketsphinx.*.so"))), _ffi.RTLD_LAZY)
 
 

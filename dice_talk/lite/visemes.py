@@ -101,7 +101,7 @@ class Speaking:
 
 
 def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
-    """Computes the mouth's motion. `loud (n,)` is at 100 Hz; see `loudness`."""
+    """Compute the mouth's motion. `loud (n,)` is at 100 Hz; see `loudness`."""
     shapes = [(phone, _SHAPES.get(phone.name.rstrip("012"), _SILENT)) for phone in phones]
     count = len(loud)
     energy = smooth(loud, _GAP_SIGMA_S * RATE)
@@ -134,7 +134,7 @@ def _steps(count: int, values: Sequence[tuple[Phone, float]]) -> Floats:
 
 
 def _is_dip(phone: Phone, loud: Floats) -> bool:
-    """Returns whether it is quieter during the sound than around it, as it is while lips are shut."""
+    """Return whether it is quieter during the sound than around it, as it is while lips are shut."""
     first, last = round(phone.start * RATE), max(round(phone.stop * RATE), round(phone.start * RATE) + 1)
     around = loud[max(first - round(_AROUND_S * RATE), 0) : last + round(_AROUND_S * RATE)]
     inside = loud[first:last]
@@ -142,7 +142,7 @@ def _is_dip(phone: Phone, loud: Floats) -> bool:
 
 
 def _trapezoids(count: int, phones: Sequence[Phone], margin: float = 0.0) -> Floats:
-    """Returns a track `(count,)` that is 1 in each sound and falls to 0 in ramps on both sides.
+    """Return a track `(count,)` that is 1 in each sound and falls to 0 in ramps on both sides.
 
     The plateau ends `margin` before the sound does, but lasts at least `_PLATEAU_S`.
     """

@@ -40,7 +40,7 @@ SPEC = EngineSpec(name="{name}", module="dice_talk.lite.engine", source_type="al
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a package with one entry point on the path, and returns all that are there then."""
+    """Put a package with one entry point on the path, and return all that are there then."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def install(name: str, code: str, module: str | None = None, attribute: str = "SPEC") -> list[EntryPoint]:

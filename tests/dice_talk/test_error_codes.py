@@ -42,7 +42,7 @@ def code_in(node: ast.AST) -> ErrorCode | None:
 
 
 def errors_made() -> Iterator[tuple[Path, ast.Call, ErrorCode]]:
-    """Calls whose first argument is a code."""
+    """Call whose first argument is a code."""
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and node.args and (code := code_in(node.args[0])):

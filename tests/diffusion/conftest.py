@@ -42,7 +42,7 @@ def inference() -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=FOLDERS)
 def case(request: pytest.FixtureRequest) -> "Callable[[str], Case]":
-    """Reads a reference case by name; from `DICE_TALK_PARITY_DIR` too, when that is set."""
+    """Read a reference case by name; from `DICE_TALK_PARITY_DIR` too, when that is set."""
     pytest.importorskip("torch", reason=NO_TORCH)
     from tests.diffusion.cases import read_case
 

@@ -68,7 +68,7 @@ Pictures = Callable[..., NDArray[np.uint8]]
 
 @pytest.fixture
 def pictures(fake: DiffusionEngine, inputs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Pictures:
-    """Renders and gives the frames (F, H, W, 3)."""
+    """Render and give the frames (F, H, W, 3)."""
     monkeypatch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
 
     def render(name: str, engine: DiffusionEngine = fake, **options: Any) -> NDArray[np.uint8]:

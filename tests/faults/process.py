@@ -34,7 +34,7 @@ class ServerProcess(Service):
         self.process.wait()
 
     def terminate(self, number: int = signal.SIGTERM) -> int:
-        """Asks it to end; gives the exit code."""
+        """Ask it to end; gives the exit code."""
         self.process.send_signal(number)
         return self.process.wait(100)
 

@@ -33,7 +33,7 @@ def test_the_service_keeps_to_its_document(
 
 
 def run(server: Service, folder: Path, phases: str, seconds: int) -> int:
-    """Gives how many requests were made."""
+    """Give how many requests were made."""
     options = ["--checks", "all", "--phases", phases, "--max-examples", "12", "--max-time", f"{seconds}", "--no-color"]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "--config-file", CONFIG, "run", f"{server.url}/openapi.json", *options],

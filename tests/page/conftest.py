@@ -67,7 +67,7 @@ class Visit:
 
 @pytest.fixture
 def visit(chromium: Any, serve: Callable[..., Service]) -> Iterator[Callable[..., Any]]:
-    """Opens the page: visit(url, refusals=False, prepare=None, **context). Nothing may be left in the console, and
+    """Open the page: visit(url, refusals=False, prepare=None, **context). Nothing may be left in the console, and
     nothing may have been asked of anybody but the server, which outlives the page: hence `serve`.
 
     `prepare`: called with the page before it is opened.

@@ -30,7 +30,7 @@ def until(page: Any, condition: str, seconds: float = 150) -> None:
 
 
 def watch_video(page: Any) -> float:
-    """Waits until the video plays; gives its length."""
+    """Wait until the video plays; gives its length."""
     page.locator(VIDEO).wait_for(timeout=150_000)
     until(page, "video.duration > 0 && video.readyState >= 2")
     return float(page.evaluate("video.duration"))
@@ -49,7 +49,7 @@ def tab_to(page: Any, selector: str, most: int = 60) -> None:
 
 
 def document(page: Any, change: Callable[[dict[str, Any]], object]) -> None:
-    """Makes the page see another OpenAPI document: the server's, changed."""
+    """Make the page see another OpenAPI document: the server's, changed."""
 
     def answer(route: Any) -> None:
         schema = route.fetch().json()

@@ -52,7 +52,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(serve: Any, file: Path) -> Callable[..., tuple[Service, Client, Client]]:
-    """Starts a service with two keys; gives it and a client for each: guarded(kind, **settings)."""
+    """Start a service with two keys; gives it and a client for each: guarded(kind, **settings)."""
 
     def start(kind: str = "quick", **settings: Any) -> tuple[Service, Client, Client]:
         secrets = [keys.add(file, name) for name in ("alice", "bob")]

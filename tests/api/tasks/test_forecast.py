@@ -48,7 +48,7 @@ def test_nothing_known() -> None:
 
 
 def test_four_of_five_are_right_where_the_cost_has_a_fixed_part() -> None:
-    """Renders that take 0.3 s and 0.1 s a megapixel and frame, give or take a fifth."""
+    """Render that take 0.3 s and 0.1 s a megapixel and frame, give or take a fifth."""
     drawn = random.Random(1)
 
     def draw() -> Timing:
