@@ -68,7 +68,7 @@ Start a task, ask for its status every few seconds, download the video when it i
 
 
 @dataclass(frozen=True)
-class Background:
+class BackgroundServices:
     """What runs beside the requests, and is closed with the server."""
 
     store: TaskStore
@@ -99,7 +99,7 @@ def create_app(
 
 def _make_services(
     settings: Settings, keys: KeyFile | None, clock: Callable[[], datetime], command: Command
-) -> tuple[Services, Background]:
+) -> tuple[Services, BackgroundServices]:
     """Raises `StartError`."""
     store, files, secret, lock = _open_data(settings)
     engines = EnginePool(command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
@@ -130,7 +130,7 @@ def _make_services(
         receipts=Receipts(settings, files, children),
         verification=Verification(store, children),
     )
-    return services, Background(store, lock, dispatcher, children, webhooks)
+    return services, BackgroundServices(store, lock, dispatcher, children, webhooks)
 
 
 def _open_data(settings: Settings) -> tuple[TaskStore, LocalFiles, bytes, IO[str]]:
@@ -174,7 +174,7 @@ def _worker_command(settings: Settings) -> Command:
 
 
 def _lifespan(
-    services: Services, background: Background, engine: str
+    services: Services, background: BackgroundServices, engine: str
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return what starts the background tasks with the server and ends them with it."""
     synthesis, settings, store = services.synthesis, services.settings, background.store

@@ -1,6 +1,7 @@
 """The import rules of the house, checked in the source."""
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -103,3 +104,29 @@ def test_no_own_code_unpickles() -> None:
     for file in (*(ROOT / "api").rglob("*.py"), *(ROOT / "dice_talk").rglob("*.py")):
         assert "pickle" not in imports(file), file
         assert "shell=True" not in file.read_text(), file
+
+
+MIRRORED = {"Health", "TaskCreated", "TaskNotFound", "TaskState"}
+"""In the Python client, which names them as the API does."""
+
+
+def test_two_things_have_two_names() -> None:
+    found = Counter(
+        node.name
+        for package in ("api", "dice_talk")
+        for file in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, count in found.items() if count > 1} <= MIRRORED
+
+
+def test_functions_are_short() -> None:
+    lengths = sorted(
+        (node.end_lineno or 0) - node.lineno + 1
+        for package in ("api", "dice_talk")
+        for file in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert lengths[int(0.95 * len(lengths))] <= 21
