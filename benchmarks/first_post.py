@@ -29,7 +29,7 @@ def server(root: Path) -> Iterator[str]:
         port = listener.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         settings = {"DICE_TALK_PORT": str(port), "DICE_TALK_DATA_DIR": folder, "DICE_TALK_LOG_DIR": folder}
-        command = [root / ".venv/bin/python", "-m", "api.server"]
+        command = [str(root / ".venv/bin/python"), "-m", "api.server"]
         with subprocess.Popen(
             command, cwd=root, env={**os.environ, **settings, "DICE_TALK_QUEUE_SIZE": "1000"}, stderr=subprocess.DEVNULL
         ) as process:

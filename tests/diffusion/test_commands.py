@@ -1,5 +1,6 @@
 """`dice-talk doctor | make-tiny-checkpoints`."""
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,9 @@ from typing import Any
 import pytest
 
 from dice_talk.__main__ import main
-from dice_talk.cli import checkpoints as commands
 from dice_talk.diffusion import doctor, files
 from dice_talk.engine import choose_engine
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 
 def test_doctor_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +30,7 @@ def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise OSError("libcudart.so.12: cannot open shared object file")
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: object())
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(importlib, "import_module", broken)
     found = {finding.subject: finding for finding in doctor.examine(tmp_path)}
     assert found["device"].grade == doctor.BAD and "libcudart" in found["device"].words
     assert "engine" in found
@@ -78,7 +78,7 @@ def test_a_command_that_needs_the_engines_packages_says_so(
     def absent(module: str) -> Any:
         raise ModuleNotFoundError(name="torch")
 
-    monkeypatch.setattr(commands.importlib, "import_module", absent)
+    monkeypatch.setattr(importlib, "import_module", absent)
     assert main(["make-tiny-checkpoints", str(tmp_path)]) == 3
     assert capsys.readouterr().err == "torch is not installed. Run: ./start_server.sh install diffusion\n"
 

@@ -57,7 +57,13 @@ def test_without_a_seed_nothing_is_shared_and_the_drawn_one_is_told(serve: Any, 
 def test_any_difference_is_another_render(serve: Any, portrait: Path, speech: Path) -> None:
     service = serve()
     same = {"seed": 0}
-    requests = [same, {"seed": 1}, {"seed": 0, "fps": 25}, {"seed": 0, "emotion": "sad"}, {"seed": 0, "ref_scale": 3.5}]
+    requests: list[dict[str, Any]] = [
+        same,
+        {"seed": 1},
+        {"seed": 0, "fps": 25},
+        {"seed": 0, "emotion": "sad"},
+        {"seed": 0, "ref_scale": 3.5},
+    ]
     tasks = [service.submit(portrait, speech, **fields) for fields in requests]
     tasks.append(service.submit(portrait.read_bytes() + b"\0", speech, **same))
     assert len(folders(service)) == 6

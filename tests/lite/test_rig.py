@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig
 
 
-def still(rig: Rig, **changes: np.ndarray) -> Performance:
+def still(rig: Rig, **changes: Any) -> Performance:
     """One frame of the portrait as it is, but for `changes`."""
     nothing = np.zeros(1, np.float32)
     rest = Performance(
@@ -37,7 +38,7 @@ def still(rig: Rig, **changes: np.ndarray) -> Performance:
     return replace(rest, **changes)
 
 
-def draw(rig: Rig, **changes: np.ndarray) -> Pixels:
+def draw(rig: Rig, **changes: Any) -> Pixels:
     return next(frames(rig, still(rig, **changes)))
 
 
@@ -184,7 +185,7 @@ def test_a_wide_eye_opens_within_reason(rig: Rig) -> None:
 
 def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
     one = np.ones(1, np.float32)
-    asleep = replace(rig, eyes=tuple(replace(eye, still=True) for eye in rig.eyes))
+    asleep = replace(rig, eyes=(replace(rig.eyes[0], still=True), replace(rig.eyes[1], still=True)))
     assert np.array_equal(draw(asleep, shut=one), draw(asleep))
     assert not np.array_equal(draw(rig, shut=one), draw(rig))
 
@@ -197,7 +198,7 @@ def test_lids_and_gaze_are_those_of_the_frame_whatever_came_before(rig: Rig) -> 
         "squint": [0, 0, 0, 0.012, 0.012, 0, 0.012],
     }
     gaze = [0, 0, 0, 0, 0.01, 0, 0]
-    moves = {name: np.array(values, np.float32) for name, values in eyes.items()}
+    moves: dict[str, Any] = {name: np.array(values, np.float32) for name, values in eyes.items()}
     moves["shut"] *= np.float32(0.3)  # an eye that is shut shows nothing of the rest
     moves["gaze"] = np.stack([np.array(gaze, np.float32)] * 2, axis=1)
     count = len(gaze)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Route
 
 from dice_talk.audio_start import _RECORDING
 from dice_talk.image import _PORTRAIT
@@ -199,9 +200,12 @@ def test_what_the_preflight_finds(
 
         document(page, change)
         page.route("**/preflight", answer)
-        page.route(
-            "**/start", lambda route: (asked.append(route.request.post_data_buffer.decode("latin-1")), route.abort())
-        )
+
+        def note(route: Route) -> None:
+            asked.append((route.request.post_data_buffer or b"").decode("latin-1"))
+            route.abort()
+
+        page.route("**/start", note)
 
     page = visit(real_service.url, refusals=True, prepare=prepare)
     choose(page, portrait, speech)

@@ -29,7 +29,7 @@ from tests.receiver import Receiver, receiving
 from tests.waiting import wait_for
 
 SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-LOCAL = {"webhook_networks": "127.0.0.0/8", "webhook_secret": SECRET}
+LOCAL: dict[str, Any] = {"webhook_networks": "127.0.0.0/8", "webhook_secret": SECRET}
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_repeated_request_has_one_callback_and_a_retry_its_own(
     service = serve(**LOCAL)
     start, repeated = f"{service.url}/api/v1/synthesis/start", {"Idempotency-Key": "order 17"}
     files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
-    data = {"emotion": "sad", "duration": 0.5, "callback_url": receiver.url}
+    data: dict[str, Any] = {"emotion": "sad", "duration": 0.5, "callback_url": receiver.url}
     first, second = (
         requests.post(start, files=files, data=data, headers=repeated, timeout=30).json()["task_id"] for _ in range(2)
     )

@@ -32,7 +32,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[tuple[str, str, Any]]:
         event: dict[str, str] = {}
-        for line in self.answer.iter_lines(chunk_size=1, decode_unicode=True):
+        for line in map(str, self.answer.iter_lines(chunk_size=1, decode_unicode=True)):
             if line:
                 name, _, value = line.partition(":")
                 event[name] = value.strip()

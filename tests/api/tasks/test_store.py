@@ -195,7 +195,8 @@ def test_what_is_remembered_is_what_is_stored(file: Path) -> None:
             truth, said = fresh.snapshot(name), store.cached_snapshot(name) or store.snapshot(name)
             assert said == truth
             assert store.cached_snapshot(name) == truth
-            answers.append(truth and (name, truth.task.render.status, truth.task.render.progress, truth.ahead))
+            render = truth and truth.task.render
+            answers.append((name, render.status, render.progress, truth.ahead) if truth and render else None)
         fresh.close()
         return answers
 
