@@ -114,18 +114,18 @@ def test_renders_are_taken_in_the_order_of_their_acceptance(house: House) -> Non
         (first,) = house.accept("first")
         async with started(house.dispatcher(slot)) as dispatcher:
             await until(lambda: slot.rendered)
-            later = house.accept("a", "b", "c")
+            later = house.accept("c", "a", "b")
             for render in (later[2], later[0], later[1]):
                 dispatcher.enqueue(render)
             assert dispatcher.waiting == 3
             assert dispatcher.is_held(first.id)
-            assert not dispatcher.is_held("a")
+            assert not dispatcher.is_held("c")
             slot.open.set()
             await until(lambda: house.ended(dispatcher))
             assert dispatcher.waiting == 0
 
     asyncio.run(scenario())
-    assert slot.rendered == ["first", "a", "b", "c"]
+    assert slot.rendered == ["first", "c", "a", "b"]
 
 
 def test_a_finished_render_has_its_video_and_says_what_it_holds(house: House) -> None:
@@ -459,6 +459,21 @@ def test_draining_takes_nothing_more(house: House) -> None:
     asyncio.run(scenario())
     assert slot.rendered == ["a"]
     assert house.state("b")[0] == "PENDING"
+
+
+def test_an_idle_slot_takes_nothing_once_the_service_drains(house: House) -> None:
+    slot = MemorySlot()
+
+    async def scenario() -> None:
+        async with started(house.dispatcher(slot)) as dispatcher:
+            await until(lambda: slot.warmings)
+            (render,) = house.accept("a")
+            dispatcher.start_draining()
+            dispatcher.enqueue(render)
+            await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+    assert slot.rendered == []
 
 
 def test_a_render_that_a_killed_service_left_counts_its_attempt(house: House) -> None:
