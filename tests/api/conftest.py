@@ -1,4 +1,6 @@
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,36 @@ def store(tmp_path: Path) -> Iterator[TaskStore]:
 @pytest.fixture
 def files(settings: Settings) -> LocalFiles:
     return LocalFiles(settings)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Runs a command in this process and an empty folder: typed(keys.main, "add", "alice", DICE_TALK_PORT="1")."""
+
+    def run(main: Callable[[], None], *arguments: str, **variables: str) -> Said:
+        capsys.readouterr()
+        code: object = 0
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["command", *arguments])
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+        said = capsys.readouterr()
+        if isinstance(code, int):
+            return Said(code, said.out, said.err)
+        return Said(1, said.out, f"{said.err}{code}\n")
+
+    return run

@@ -1,8 +1,5 @@
 """API keys, their limits, CORS and security headers, over real HTTP."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +10,11 @@ import pytest
 import requests
 
 from api import keys
-from api.app import create_app
 from api.errors import TooManyRequests
 from api.http.access import Access
 from api.keys import KeyFile
-from api.settings import Settings, StartError
-from tests.conftest import ROOT, Service, running
+from api.settings import Settings
+from tests.conftest import Service, running
 from tests.features.test_documented_api import error_of
 from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
@@ -199,57 +195,6 @@ def test_openapi_tells_of_keys_where_they_are_needed(guarded: Any, serve: Any, t
     assert '"401"' not in open_document
 
 
-def test_only_the_hash_is_kept_and_only_for_the_owner(file: Path) -> None:
-    secret = keys.add(file, "alice")
-    text = file.read_text()
-    assert secret not in text
-    assert keys.KeyFile(file).find(secret) == keys.read_keys(file)[0]
-    assert file.stat().st_mode & 0o777 == 0o600
-    for name in ("a b", "", "x" * 65, "a\nb"):
-        with pytest.raises(ValueError, match="a name has 1 to 64 letters"):
-            keys.add(file, name)
-    with pytest.raises(ValueError, match="alice has a key already"):
-        keys.add(file, "alice")
-
-
-def test_lines_that_are_no_keys_are_passed_over(file: Path, caplog: Any) -> None:
-    secret = keys.add(file, "alice")
-    file.write_text("# whose are they?\n\nrubbish\n" + file.read_text())
-    assert KeyFile(file).find(secret)
-    assert "line 3 is not a key" in caplog.text
-    keys.add(file, "bob")
-    assert file.read_text().startswith("# whose are they?\n\nrubbish\nalice ")
-
-
-def test_a_missing_file_of_keys_keeps_the_server_from_starting(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="cannot be read: No such file or directory; python -m "):
-        create_app(Settings(data_dir=tmp_path, api_keys_file=tmp_path / "nothing"))
-
-
-def command(
-    tmp_path: Path, *arguments: str, module: str = "api.keys", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_the_command(tmp_path: Path) -> None:
-    assert "Set api_keys_file" in command(tmp_path, "add", "alice").stderr
-    setting = {"DICE_TALK_API_KEYS_FILE": "deep/keys"}
-    made = command(tmp_path, "add", "alice", **setting)
-    assert KeyFile(tmp_path / "deep/keys").find(made.stdout.strip())
-    assert command(tmp_path, "add", "alice", **setting).returncode == 1
-    assert command(tmp_path, "revoke", "alice", **setting).returncode == 0
-    assert "alice has no key" in command(tmp_path, "revoke", "alice", **setting).stderr
-    assert "revoked" in command(tmp_path, "list", **setting).stdout
-
-
 def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
     page = {"Origin": "https://page.example"}
     closed = serve(data_dir=tmp_path / "closed")
@@ -287,18 +232,6 @@ def test_security_headers(real_service: Any, path: str) -> None:
     policy = headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
     assert ("unsafe-inline" in policy) == (path == "/docs")
-
-
-@pytest.mark.parametrize("origins", ["https://page.example/", "page.example", "https://a.example https://b.example"])
-def test_origins_that_no_browser_sends_are_refused(origins: str) -> None:
-    with pytest.raises(ValueError, match="scheme, host and port"):
-        Settings(cors_origins=origins)
-
-
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_an_open_door_is_warned_about(serve: Any, caplog: Any, host: str, warned: bool) -> None:
-    serve(host=host)
-    assert ("Whoever reaches 0.0.0.0 may use this server" in caplog.text) == warned
 
 
 def wait_for_end(client: Client, task: str, *statuses: str) -> None:
