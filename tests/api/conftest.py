@@ -8,6 +8,7 @@ import pytest
 from api.settings import Settings
 from api.storage.local import LocalFiles
 from api.tasks.store import TaskStore, sqlite_url
+from tests.api.parts import Parts, make_parts
 
 
 @pytest.fixture
@@ -61,3 +62,8 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Said(1, said.out, f"{said.err}{code}\n")
 
     return run
+
+
+@pytest.fixture
+def parts(settings: Settings, store: TaskStore, files: LocalFiles) -> Parts:
+    return make_parts(settings, store, files)

@@ -42,7 +42,7 @@ def upload(files: RenderFiles, render_id: str) -> None:
         files.accept(uploaded, render_id)
 
 
-def accept(store: TaskStore, files: RenderFiles, render_id: str, **changes: Any) -> Render:
+def accept(store: TaskStore, files: RenderFiles, render_id: str, owner: str | None = None, **changes: Any) -> Render:
     """Store a task with a render of its own and its files, as `Admission` does."""
     upload(files, render_id)
-    return store.add(make_task(render_id, render=make_render(render_id, **changes)))
+    return store.add(make_task(render_id, owner, make_render(render_id, **changes)))
