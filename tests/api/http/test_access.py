@@ -16,7 +16,6 @@ from api.keys import KeyFile
 from api.settings import Settings
 from tests.conftest import Service, running
 from tests.features.test_documented_api import error_of
-from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 
 OPEN = ("/api/health", "/api/live", "/api/ready")
@@ -71,12 +70,6 @@ def test_without_a_key_nothing_is_told_or_taken(guarded: Any, portrait: Path, sp
     assert service.files() == []
 
 
-def test_metrics_need_a_key_too(guarded: Any) -> None:
-    service, alice, _ = guarded()
-    assert requests.get(f"{service.url}/metrics", timeout=60).status_code == 401
-    assert requests.get(f"{service.url}/metrics", headers=alice.headers, timeout=60).status_code == 200
-
-
 def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> None:
     service, _, _ = guarded()
     audio = bytes(20 * 2**20)
@@ -124,29 +117,6 @@ def test_keys_turned_on_and_off(file: Path, portrait: Path, speech: Path, tmp_pa
     assert seen == [[200], [404, 200], [200, 404]]
 
 
-def test_revoked_and_new_keys_count_at_once(guarded: Any, file: Path) -> None:
-    service, alice, bob = guarded()
-    assert alice.get("x/status").status_code == 404
-    keys.revoke(file, "alice")
-    refused = alice.get("x/status")
-    assert (refused.status_code, error_of(refused)) == (403, "The API key was revoked")
-    assert bob.get("x/status").status_code == 404
-    again = Client(service, keys.add(file, "alice"))
-    assert again.get("x/status").status_code == 404
-    assert alice.get("x/status").status_code == 403
-    file.unlink()
-    assert again.get("x/status").status_code == 401
-
-
-def test_requests_a_minute(guarded: Any) -> None:
-    _, alice, bob = guarded(key_requests_per_minute=5)
-    assert [alice.get("x/status").status_code for _ in range(7)] == [404] * 5 + [429] * 2
-    refused = alice.get("x/status")
-    assert error_of(refused) == "Too many requests"
-    assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert bob.get("x/status").status_code == 404
-
-
 def test_no_minute_has_more_requests_than_allowed(file: Path) -> None:
     now = [0.0]
     key = keys.add(file, "alice")
@@ -180,19 +150,6 @@ def test_waiting_tasks_of_one_key(guarded: Any, portrait: Path, speech: Path, tm
         if answer.status_code == 200:
             wait_for_end(alice, answer.json()["task_id"])
     assert alice.start(portrait, speech).status_code == 200
-
-
-def test_openapi_tells_of_keys_where_they_are_needed(guarded: Any, serve: Any, tmp_path: Path) -> None:
-    service, _, _ = guarded()
-    document = requests.get(f"{service.url}/openapi.json", timeout=60).json()
-    assert document["components"]["securitySchemes"] == {"API key": {"type": "http", "scheme": "bearer"}}
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            assert ("security" in operation) == (path not in OPEN)
-            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in OPEN)
-    open_document = requests.get(f"{serve(data_dir=tmp_path / 'open').url}/openapi.json", timeout=60).text
-    assert "securitySchemes" not in open_document
-    assert '"401"' not in open_document
 
 
 def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
@@ -287,21 +244,6 @@ def test_a_revoked_key_ends_its_streams(guarded: Any, file: Path, portrait: Path
         task = bob.get("").json()["tasks"][0]["task_id"]
         requests.post(bob.url(f"{task}/cancel"), headers=bob.headers, timeout=30)
         assert "event: end" in b"".join(streams[1]).decode()
-
-
-def test_a_key_that_is_revoked_during_its_upload(guarded: Any, file: Path, portrait: Path, speech: Path) -> None:
-    service, alice, _ = guarded()
-    body = part("image", portrait.read_bytes()) + part("audio", speech.read_bytes()) + part("emotion", b"sad")
-
-    def slowly() -> Any:
-        yield body
-        wait_for(lambda: any("incoming/" in name for name in service.files()))
-        keys.revoke(file, "alice")
-        yield END
-
-    answer = requests.post(alice.url("start"), data=slowly(), headers=alice.headers | HEADERS, timeout=30)
-    assert (answer.status_code, error_of(answer)) == (403, "The API key was revoked")
-    assert service.files() == []
 
 
 def test_a_key_whose_tasks_all_wait_may_share_what_does_not(

@@ -60,6 +60,29 @@ def test_every_request_is_counted(settings: Settings, store: TaskStore, files: L
     assert statuses == [200, 200, 429]
 
 
+def test_revoked_and_new_keys_count_at_once(guarded: tuple[Parts, dict[str, str]], file: Path) -> None:
+    parts, alice = guarded
+
+    def ask(headers: dict[str, str]) -> tuple[int, str]:
+        answer = call(parts.app, "GET", "/api/v1/synthesis/x/status", headers)
+        return answer.status, answer.json()["error"]
+
+    assert ask(alice) == (404, "Task not found")
+    keys.revoke(file, "alice")
+    assert ask(alice) == (403, "The API key was revoked")
+    again = {"authorization": f"Bearer {keys.add(file, 'alice')}"}
+    assert (ask(again)[0], ask(alice)[0]) == (404, 403)
+    file.unlink()
+    assert ask(again) == (401, "The API key is not known")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/synthesis", "/api/v1/synthesis/x/download"])
+def test_they_are_needed_for_all_but_health(guarded: tuple[Parts, dict[str, str]], path: str) -> None:
+    parts, alice = guarded
+    assert call(parts.app, "GET", path).status == 401
+    assert call(parts.app, "GET", path, alice).status in (200, 404)
+
+
 def test_who_is_served_is_known_to_all_that_follows(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, str]] = []
 
