@@ -34,6 +34,15 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Shared by the tests that leave nothing to be delivered."""
+    folder = tmp_path_factory.mktemp("service")
+    settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", shutdown_seconds=0.1, workers=1, **LOCAL)
+    with running(settings, "quick", folder / "gate") as service:
+        yield service
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "RETRY_S", (0.1, 0.2, 0.3))
@@ -44,8 +53,9 @@ def callbacks(service: Service) -> Any:
     return service.synthesis._store.callbacks_due(datetime.max, 100)
 
 
-def test_a_finished_task_is_told_once_and_signed(serve: Any, portrait: Path, speech: Path, receiver: Receiver) -> None:
-    service = serve(**LOCAL)
+def test_a_finished_task_is_told_once_and_signed(
+    service: Service, portrait: Path, speech: Path, receiver: Receiver
+) -> None:
     task = service.submit(portrait, speech, callback_url=f"{receiver.url}?who=me#part")
     state = service.wait(task)
     (received,) = receiver.wait()
@@ -107,9 +117,8 @@ def test_a_cancelled_task_is_told_and_a_removed_one_is_not(
 
 
 def test_a_repeated_request_has_one_callback_and_a_retry_its_own(
-    serve: Any, portrait: Path, speech: Path, receiver: Receiver
+    service: Service, portrait: Path, speech: Path, receiver: Receiver
 ) -> None:
-    service = serve(**LOCAL)
     start, repeated = f"{service.url}/api/v1/synthesis/start", {"Idempotency-Key": "order 17"}
     files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
     data: dict[str, Any] = {"emotion": "sad", "duration": 0.5, "callback_url": receiver.url}
@@ -149,10 +158,11 @@ def test_keys_have_secrets_of_their_own(
         first.verify(shown[second.id])
 
 
-def test_what_fails_is_tried_again_under_the_same_id(serve: Any, portrait: Path, speech: Path, impatient: None) -> None:
+def test_what_fails_is_tried_again_under_the_same_id(
+    service: Service, portrait: Path, speech: Path, impatient: None
+) -> None:
     statuses = [500, 302, 429, 200]
     with receiving(Receiver()) as other, receiving(Receiver(statuses.__getitem__, {"Location": other.url})) as receiver:
-        service = serve(**LOCAL)
         task = service.submit(portrait, speech, callback_url=receiver.url)
         received = receiver.wait(4)
         wait_for(lambda: not callbacks(service))
@@ -164,10 +174,9 @@ def test_what_fails_is_tried_again_under_the_same_id(serve: Any, portrait: Path,
 
 @pytest.mark.parametrize(("status", "attempts"), [(503, 4), (410, 1)])
 def test_it_is_given_up_at_last(
-    serve: Any, portrait: Path, speech: Path, impatient: None, status: int, attempts: int, caplog: Any
+    service: Service, portrait: Path, speech: Path, impatient: None, status: int, attempts: int, caplog: Any
 ) -> None:
     with receiving(Receiver(lambda number: status)) as receiver:
-        service = serve(**LOCAL)
         service.submit(portrait, speech, callback_url=receiver.url)
         wait_for(lambda: "given up" in caplog.text)
         assert f"callback given up after {attempts} attempts; last: answered with {status}" in caplog.text
@@ -247,9 +256,8 @@ def test_answers_that_are_none_are_failures(
         wait_for(lambda: "callback, attempt 1: no answer, " in caplog.text)
 
 
-def test_the_body_of_an_answer_is_not_waited_for(serve: Any, portrait: Path, speech: Path) -> None:
+def test_the_body_of_an_answer_is_not_waited_for(service: Service, portrait: Path, speech: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        service = serve(**LOCAL)
         service.submit(portrait, speech, callback_url=f"http://127.0.0.1:{listener.getsockname()[1]}/")
         connection, _ = listener.accept()
         with connection:
