@@ -163,22 +163,22 @@ def test_silence_is_ended() -> None:
 
 
 def test_progress_is_no_silence() -> None:
-    steps = [f"sleep 0.1; {say('progress', 1, **PROGRESS)}"] * 6
-    result, told = rendering(HEAR, *steps, DONE, HEAR, stall_seconds=0.5)
+    steps = [f"sleep 0.1; {say('progress', 1, **PROGRESS)}"] * 12
+    result, told = rendering(HEAR, *steps, DONE, HEAR, stall_seconds=1)
     assert result.frames == 24
-    assert len(told) == 6
+    assert len(told) == 12
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    ("script", "seconds", "words"),
     [
-        ("exit 7", "exited with code 7"),
-        ("sleep 600", r"said nothing for 0\.2 seconds"),
+        ("exit 7", 20, "exited with code 7"),
+        ("sleep 600", 0.1, r"said nothing for 0\.1 seconds"),
     ],
 )
-def test_an_engine_that_does_not_get_ready(script: str, words: str) -> None:
+def test_an_engine_that_does_not_get_ready(script: str, seconds: float, words: str) -> None:
     with pytest.raises(EngineLost, match=words):
-        run(nothing, script, load_seconds=0.2)
+        run(nothing, script, load_seconds=seconds)
 
 
 def test_an_engine_that_says_why_it_does_not_get_ready() -> None:

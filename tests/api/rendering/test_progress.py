@@ -66,7 +66,8 @@ def test_before_the_file_is_there_progress_is_less_than_one(store: Counting) -> 
     assert render.progress == MOST == 0.99
 
 
-def test_each_stage_is_stored_at_once_and_few_of_its_steps(store: Counting) -> None:
+def test_each_stage_is_stored_at_once_and_few_of_its_steps(store: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROGRESS_EVERY_S", 600)
     steps = [Progress(stage, "...", 0.1, step, 9) for stage in ("listen", "render") for step in range(9)]
     tell(store, *steps)
     assert store.written == [("listen", 0), ("render", 0)]

@@ -101,7 +101,9 @@ def upload(parts: Parts, headers: dict[str, str], chunks: list[bytes]) -> Answer
     return asyncio.run(exchange(parts.app, scope_of("POST", START, HEADERS | headers), chunks))
 
 
-def test_a_key_that_is_revoked_during_its_upload(guarded: tuple[Parts, dict[str, str]], file: Path) -> None:
+def test_a_key_that_is_revoked_during_its_upload(
+    guarded: tuple[Parts, dict[str, str]], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts, alice = guarded
     identify = parts.services.access.identify
     asked = []
@@ -112,7 +114,7 @@ def test_a_key_that_is_revoked_during_its_upload(guarded: tuple[Parts, dict[str,
             keys.revoke(file, "alice")
         return identify(authorization)
 
-    object.__setattr__(parts.services.access, "identify", revoke_then_identify)
+    monkeypatch.setattr(parts.services.access, "identify", revoke_then_identify)
     answer = upload(parts, alice, [part("image", b"x"), END])
     assert (answer.status, answer.json()["error"]) == (403, "The API key was revoked")
     assert list((parts.settings.data_dir / "incoming").iterdir()) == []
