@@ -133,6 +133,7 @@ def test_no_minute_has_more_requests_than_allowed(file: Path) -> None:
             admitted.append(now[0])
     assert all(fourth - first >= 60 for first, fourth in zip(admitted, admitted[3:], strict=False))
     assert len(admitted) == 12
+    assert admitted[3] == 60.0
 
 
 def test_waiting_tasks_of_one_key(guarded: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:

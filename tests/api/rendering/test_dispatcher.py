@@ -3,27 +3,25 @@
 import asyncio
 import errno
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 import sqlalchemy as sa
 
-from api.clock import Clock
-from api.metrics import Load, Metrics
 from api.rendering import dispatcher as module
-from api.rendering.dispatcher import GAVE_UP, RESTARTED, Dispatcher
-from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot
+from api.rendering.dispatcher import GAVE_UP, RESTARTED
+from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
 from api.settings import Settings
-from api.storage.files import Attempt, RenderFiles
+from api.storage.files import Attempt
 from api.storage.local import LocalFiles
 from api.tasks.model import Render, TaskStatus
 from api.tasks.store import TaskStore, sqlite_url
-from tests.api.made import NOW, accept, make_task, upload
+from tests.api.made import NOW, make_task, upload
+from tests.api.rendering.house import House, render_all, started, until
 from tests.api.rendering.memory import RESULT, MemorySlot
 from tests.api.storage.memory import MemoryFiles
 
@@ -35,76 +33,9 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WARM_CHECK_S", 0.01)
 
 
-class House:
-    """A dispatcher with its store and its files."""
-
-    def __init__(self, store: TaskStore, files: RenderFiles) -> None:
-        self.store, self.files = store, files
-        self.metrics = Metrics(lambda: [])
-
-    def dispatcher(self, *slots: Slot, queue_size: int = 10, attempts: int = 3) -> Dispatcher:
-        limits = {"queue_size": queue_size, "attempts": attempts}
-        return Dispatcher(self.store, self.files, slots, **limits, clock=Clock(), metrics=self.metrics)
-
-    def accept(self, *render_ids: str, **changes: Any) -> list[Render]:
-        return [accept(self.store, self.files, render_id, **changes) for render_id in render_ids]
-
-    def render(self, render_id: str) -> Render:
-        render = self.store.render(render_id)
-        assert render
-        return render
-
-    def state(self, render_id: str) -> tuple[str, int, str]:
-        render = self.render(render_id)
-        return render.status.value, render.attempts, render.message
-
-    def cancel(self, dispatcher: Dispatcher, render_id: str) -> None:
-        """As `Synthesis` does."""
-        snapshot = self.store.snapshot(render_id)
-        assert snapshot
-        assert self.store.cancel(snapshot.task, NOW)
-        dispatcher.cancel(render_id)
-
-    def ended(self, dispatcher: Dispatcher) -> bool:
-        """Whether all renders have ended, and no slot has anything left to do for one."""
-        ids = self.store.render_ids()
-        return not any(map(dispatcher.is_held, ids)) and not self.store.unfinished()
-
-    def failures(self) -> dict[str, int]:
-        text = self.metrics.text(Load(0, 0, 0, 0, 0)).decode()
-        lines = [line for line in text.splitlines() if line.startswith("dice_talk_failures_total{")]
-        kinds = {line.split('kind="')[1].split('"')[0]: int(float(line.rsplit(" ", 1)[1])) for line in lines}
-        return {kind: count for kind, count in kinds.items() if count}
-
-
 @pytest.fixture(params=["folder", "memory"])
 def house(request: pytest.FixtureRequest, store: TaskStore, settings: Settings, tmp_path: Path) -> House:
     return House(store, LocalFiles(settings) if request.param == "folder" else MemoryFiles(tmp_path))
-
-
-@asynccontextmanager
-async def started(dispatcher: Dispatcher) -> AsyncIterator[Dispatcher]:
-    await dispatcher.start("lite")
-    try:
-        with anyio.fail_after(20):
-            yield dispatcher
-    finally:
-        await dispatcher.stop(0)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
-
-
-def render_all(house: House, *slots: Slot, **limits: int) -> None:
-    """Start a dispatcher and wait until everything has ended."""
-
-    async def scenario() -> None:
-        async with started(house.dispatcher(*slots, **limits)) as dispatcher:
-            await until(lambda: house.ended(dispatcher))
-
-    asyncio.run(scenario())
 
 
 def test_renders_are_taken_in_the_order_of_their_acceptance(house: House) -> None:
