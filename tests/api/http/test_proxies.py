@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.proxies import ClientAddress, mapped
+from api.http.proxies import ClientAddress, is_below, mapped
 from api.http.request_log import RequestLog
 from api.metrics import Metrics
 from api.settings import OWN_PATHS, Settings
@@ -68,6 +68,13 @@ def test_the_bare_path_leads_to_the_page(below: Service) -> None:
 
 def test_a_path_that_only_begins_alike_is_another(below: Service) -> None:
     assert requests.get(f"{below.url}/talkative/api/health", timeout=30).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "below"), [("/talk", True), ("/talk/", True), ("/talk/x", True), ("/talkative", False)]
+)
+def test_what_is_below_a_path(path: str, below: bool) -> None:
+    assert is_below(path, "/talk") == below
 
 
 def test_no_path_below_a_default_service(real_service: Service) -> None:
