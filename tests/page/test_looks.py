@@ -19,7 +19,8 @@ from tests.page.steps import choose, offering, scrolls_sideways, shorten, watch_
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
 SPEAKING = [
-    *("api/access.py", "api/children.py", "api/dispatcher.py", "api/inspection.py", "api/places.py", "api/service.py"),
+    *("api/http/access.py", "api/inspection/children.py", "api/inspection/intake.py", "api/inspection/semaphore.py"),
+    *("api/rendering/dispatcher.py", "api/service/admission.py", "api/service/synthesis.py"),
     *("dice_talk/audio.py", "dice_talk/face.py", "dice_talk/image.py", "dice_talk/image_file.py", "dice_talk/video.py"),
     *("dice_talk/diffusion/engine.py", "dice_talk/lite/models.py"),
     *("dice_talk/labels/reading.py", "dice_talk/labels/signature.py"),
