@@ -235,7 +235,10 @@ def test_who_follows_a_task_is_told_its_changes(parts: Parts) -> None:
         return events
 
     events = asyncio.run(scenario())
-    assert [event.event for event in events] == ["state", "state", "end"]
+    kinds = [event.event for event in events]
+    assert (kinds[0], kinds[-2:]) == ("state", ["state", "end"])
+    assert '"status":"PENDING"' in events[0].raw_data
+    assert '"status":"COMPLETED"' in events[-2].raw_data
     with pytest.raises(TaskNotFound):
         asyncio.run(parts.synthesis.feed("a", "alice"))
 
