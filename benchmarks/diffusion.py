@@ -203,7 +203,8 @@ def time_the_tail(models: Models, resolution: int, arguments: argparse.Namespace
     latents = torch.randn(1, count, 4, side, side)
     frames: list[Tensor] = []
     decode_s = seconds_of(lambda: frames.extend(decode(models.vae, latents, count, BatchSize(CHUNK))), device)
-    wanted, smooth = round(video_s * fps), []
+    wanted = round(video_s * fps)
+    smooth: list[Tensor] = []
     interpolate_s = seconds_of(lambda: smooth.extend(resample(models.ifnet, frames, fps, wanted)), device)
     pictures = [(frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy() for frame in smooth]
     height, width, _ = pictures[0].shape

@@ -20,7 +20,9 @@ from dice_talk.diffusion.peers import ProcessGroup
 ROUNDS = 5
 
 
-def exchange(rank: int, count: int, place: str, shapes: list[tuple[int, ...]], times: "multiprocessing.Queue") -> None:
+def exchange(
+    rank: int, count: int, place: str, shapes: list[tuple[int, ...]], times: "multiprocessing.Queue[float]"
+) -> None:
     group = ProcessGroup(Path(place), rank, count)
     for shape in shapes:
         latents = torch.ones(shape)

@@ -68,7 +68,8 @@ class RecordedUNet:
 
     def predict(self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions) -> Tensor:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
-            return (self._unet.predict(*given, conditions),)
+            latents, timestep, time_ids = given
+            return (self._unet.predict(latents, timestep, time_ids, conditions),)
 
         return self._play("whole", run, (latents, timestep, time_ids), conditions)[0]
 
@@ -76,7 +77,8 @@ class RecordedUNet:
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
-            return self._unet.predict_with_features(*given, conditions)
+            latents, timestep, time_ids = given
+            return self._unet.predict_with_features(latents, timestep, time_ids, conditions)
 
         output, deep = self._play("kept", run, (latents, timestep, time_ids), conditions)
         return output, deep
@@ -85,8 +87,8 @@ class RecordedUNet:
         self, latents: Tensor, timestep: Tensor, time_ids: Tensor, conditions: Conditions, deep: Tensor
     ) -> Tensor:
         def run(given: Tensors, conditions: Conditions) -> Tensors:
-            *before, deep = given
-            return (self._unet.predict_last_layer(*before, conditions, deep),)
+            latents, timestep, time_ids, deep = given
+            return (self._unet.predict_last_layer(latents, timestep, time_ids, conditions, deep),)
 
         return self._play("last", run, (latents, timestep, time_ids, deep), conditions)[0]
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import requests
@@ -194,7 +195,7 @@ async def fill(server: Server) -> tuple[list[str], Counter[int]]:
 
 
 async def poll(
-    server: Server, tasks: list[str], seconds: float, interval: float, until: asyncio.Future[object] | None = None
+    server: Server, tasks: list[str], seconds: float, interval: float, until: asyncio.Future[Any] | None = None
 ) -> Load:
     """Every client asks about its task, for `seconds` and until `until` is done."""
     load, end = Load(), time.perf_counter() + seconds

@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from benchmarks.pictures import OUT
 
-_SIZE = {"width": 1240, "height": 1010}
+_SIZE: ViewportSize = {"width": 1240, "height": 1010}
 _QUALITY = 82
 _PATIENCE_MS = 180_000
 _MOMENT_S = 1.3

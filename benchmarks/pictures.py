@@ -4,6 +4,7 @@ python -m benchmarks.pictures
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -134,20 +135,21 @@ def parts(rig: Rig) -> Image.Image:
 
 def _mouths(rig: Rig) -> list[Pixels]:
     x, y = rig.canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM]].mean(0)
-    return [
-        _shot(rig, lambda canvas, gap=gap: draw_mouth(rig.mouth, canvas, gap, 0.3), (x, y), (0.27, 0.21))
-        for gap in _GAPS
-    ]
+
+    def opened(gap: float) -> Callable[[Pixels], None]:
+        return lambda canvas: draw_mouth(rig.mouth, canvas, gap, 0.3)
+
+    return [_shot(rig, opened(gap), (x, y), (0.27, 0.21)) for gap in _GAPS]
 
 
 def _eyes(rig: Rig) -> list[Pixels]:
     x, y = rig.canvas.points[[at.LEFT_EYE_OUTER, at.RIGHT_EYE_OUTER]].mean(0)
 
-    def close(canvas: Pixels, shut: float) -> None:
+    def close(shut: float, canvas: Pixels) -> None:
         for eye in (eye for eye in rig.eyes if not eye.still):
             draw_eye(eye, place_lids(eye, shut, 0, 0), canvas, (0, 0))
 
-    return [_shot(rig, lambda canvas, shut=shut: close(canvas, shut), (x, y), (0.37, 0.14)) for shut in _SHUTS]
+    return [_shot(rig, partial(close, shut), (x, y), (0.37, 0.14)) for shut in _SHUTS]
 
 
 def _shot(rig: Rig, draw: Callable[[Pixels], None], centre: tuple[float, float], reach: tuple[float, float]) -> Pixels:

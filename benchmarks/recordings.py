@@ -326,9 +326,9 @@ def try_sending(case: Case, url: str, tally: Tally) -> None:
         return
     video = requests.get(f"{url}/api/v1/synthesis/{answer.json()['task_id']}/download", timeout=60).content
     said = before.json()["audio"]["seconds"]
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         stream = container.streams.audio[0]
-        lengths = said, container.duration / 1e6, float(stream.duration * stream.time_base)
+        lengths = said, (container.duration or 0) / 1e6, float((stream.duration or 0) * (stream.time_base or 0))
         loud = level(np.concatenate([f.to_ndarray().ravel() for f in container.decode(stream)]))
     length = max(abs(found - right.seconds) for found in lengths)
     tally.note("length", length, case.name)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,7 +43,9 @@ def contact_sheet(
 def only(performance: Performance, frame: int) -> Performance:
     """A performance of one frame, with open eyes."""
     arrays = {f.name: getattr(performance, f.name) for f in fields(performance)}
-    one = {name: track[frame : frame + 1] for name, track in arrays.items() if isinstance(track, np.ndarray)}
+    one: dict[str, Any] = {
+        name: track[frame : frame + 1] for name, track in arrays.items() if isinstance(track, np.ndarray)
+    }
     return replace(performance, **one | {"shut": np.zeros(1, np.float32)})
 
 

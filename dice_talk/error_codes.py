@@ -153,7 +153,4 @@ class ErrorCode(StrEnum):
     @classmethod
     def known(cls, value: object) -> "ErrorCode":
         """Return the code that a response names; `UNKNOWN` if it names none, or one of a later release."""
-        try:
-            return cls(value)  # type: ignore[arg-type, call-arg]
-        except ValueError:
-            return cls.UNKNOWN
+        return next((code for code in cls if code.value == value), cls.UNKNOWN)

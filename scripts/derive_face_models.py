@@ -150,7 +150,7 @@ def name_of(model: Any, operator: Any) -> str:
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
         return str(code.customCode.decode())
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == number)
+    return next(str(name) for name, value in vars(schema.BuiltinOperator).items() if value == number)
 
 
 def custom(model: Any, start: str) -> list[Any]:

@@ -110,7 +110,7 @@ class Service:
     def health(self) -> Any:
         return requests.get(f"{self.url}/api/health", timeout=60).json()
 
-    def download(self, task_id: str, **headers: str) -> requests.Response:
+    def download(self, task_id: str, **headers: str | bytes) -> requests.Response:
         return requests.get(f"{self.url}/api/v1/synthesis/{task_id}/download", headers=headers, timeout=60)
 
     def wait(self, task_id: str, *statuses: str, seconds: float = 180) -> Any:

@@ -14,6 +14,7 @@ def encoded(samples: Any, rate: int, container: str, codec: str, **options: str)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options=options) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout, options=options)
+        assert isinstance(stream, av.AudioStream)
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
         frame.sample_rate = rate
         resampler = av.AudioResampler(

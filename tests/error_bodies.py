@@ -8,7 +8,8 @@ from dice_talk.error_codes import ErrorCode
 
 def check_error(body: Mapping[str, Any], status: int) -> ErrorCode:
     assert {"error", "code"} <= set(body) <= {"error", "detail", "code", "params"}, body
-    code = ErrorCode(body["code"])
+    code = ErrorCode.known(body["code"])
+    assert code is not ErrorCode.UNKNOWN, body
     assert code.status == status, body
     assert set(body.get("params", ())) == set(code.params), body
     assert not [name for name in code.params if f"{{{name}" in body["error"] + body.get("detail", "")], body

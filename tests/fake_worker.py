@@ -19,9 +19,6 @@ from dice_talk.errors import NoFaceFound
 from dice_talk.video import VideoWriter, frame_count
 from dice_talk.worker import serve
 
-MESSAGES = 3
-"""The worker's copy of standard output: the first descriptor that was free."""
-
 
 class FakeEngine:
     name = "fake"
@@ -36,13 +33,6 @@ class FakeEngine:
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.kind == "angry":
             time.sleep(1)
-        if self.kind == "silent":
-            os.close(1)  # the messages' own descriptor is another
-            os.closerange(3, 64)
-            time.sleep(3600)
-        if self.kind == "half":
-            os.write(MESSAGES, b'{"job": 1, "event": "prog')
-            os.kill(os.getpid(), signal.SIGKILL)
         job.output.write_bytes(b"half a file")
         if self.kind == "gated":
             while not self.gate.exists():

@@ -95,7 +95,7 @@ def test_the_suggested_curl_line_works_as_printed(started: tuple[str, Path, Any]
         ["curl", "-sS", "-o", "result.mp4", f"{url}/api/v1/synthesis/{task[1]}/download"], cwd=folder, check=True
     )
     info = probe(folder / "result.mp4")
-    assert (info.width, info.height, info.fps, info.frames) == (256, 256, 24, 198)
+    assert (info.width, info.height, float(info.fps), info.frames) == (256, 256, 24, 198)
     assert '"engine": "lite"' in info.metadata["comment"]
 
 

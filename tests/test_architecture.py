@@ -106,7 +106,7 @@ def test_no_own_code_unpickles() -> None:
         assert "shell=True" not in file.read_text(), file
 
 
-MIRRORED = {"Health", "TaskCreated", "TaskNotFound", "TaskState"}
+SAME_IN_CLIENT = {"Health", "TaskCreated", "TaskNotFound", "TaskState"}
 """In the Python client, which names them as the API does."""
 
 
@@ -118,7 +118,7 @@ def test_two_things_have_two_names() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.ClassDef)
     )
-    assert {name for name, count in found.items() if count > 1} <= MIRRORED
+    assert {name for name, count in found.items() if count > 1} <= SAME_IN_CLIENT
 
 
 def test_functions_are_short() -> None:
@@ -130,3 +130,66 @@ def test_functions_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     assert lengths[int(0.95 * len(lengths))] <= 21
+
+
+MIRRORS = {
+    "api": "api",
+    "dice_talk": "dice_talk",
+    "dice_talk.cli": "cli",
+    "dice_talk.diffusion": "diffusion",
+    "dice_talk.lite": "lite",
+    "dice_talk.labels": "labels",
+    "dice_talk.face_models": "face_models",
+}
+"""Packages, and the folders of `tests` that have a test file for each of their modules. Those within them follow."""
+MIRRORED = ("api",)
+"""The packages of which that is checked."""
+DECLARED_ONLY = {
+    "api.http.services",
+    "api.schemas.labels",
+    "api.schemas.preflight",
+    "api.schemas.receipt",
+    "api.schemas.service",
+}
+"""Modules without anything to test: fields and their descriptions."""
+
+
+def home_of(module: str) -> str:
+    """Return the test file of a module, below `tests`. That of a package lies beside those of its neighbours."""
+    package = max((name for name in MIRRORS if f"{module}.".startswith(f"{name}.")), key=len)
+    inside = module.removeprefix(package).lstrip(".") or package.rpartition(".")[2]
+    *folders, name = inside.split(".")
+    return "/".join([MIRRORS[package], *folders, f"test_{name}.py"])
+
+
+def has_logic(file: Path) -> bool:
+    """Whether a module does more than to describe or to gather others: only those of packages may."""
+    body = ast.parse(file.read_text()).body
+    return file.stem != "__init__" or any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
+
+
+def homes(package: str) -> set[str]:
+    """Return the test files that a package's modules need."""
+    names = {module_of(file) for file in (ROOT / package).rglob("*.py") if has_logic(file)}
+    return {home_of(name) for name in names - DECLARED_ONLY}
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("package", MIRRORED)
+def test_every_module_has_a_test_file_of_its_name(package: str) -> None:
+    assert sorted(home for home in homes(package) if not (ROOT / "tests" / home).exists()) == []
+
+
+def test_every_test_file_in_the_apis_folder_is_that_of_a_module() -> None:
+    """What needs more than one of them is in `tests/features`."""
+    found = {str(file.relative_to(ROOT / "tests")) for file in (ROOT / "tests" / "api").rglob("test_*.py")}
+    assert sorted(found - homes("api")) == []
+
+
+def test_what_only_declares_is_there_and_defines_no_function() -> None:
+    for module in DECLARED_ONLY:
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)], module

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -92,7 +93,11 @@ def test_the_server_knows_it(service: Service, portrait: Path) -> None:
     assert field["description"].endswith("else lite. waveform: Draws the speech's waveform over the portrait.")
     assert schemas["TaskState"]["properties"]["engine"]["description"].endswith("lite, diffusion or waveform.")
 
-    look = {"data": {"engine": "waveform", "duration": 2}, "files": {"image": portrait.read_bytes()}, "timeout": 60}
+    look: dict[str, Any] = {
+        "data": {"engine": "waveform", "duration": 2},
+        "files": {"image": portrait.read_bytes()},
+        "timeout": 60,
+    }
     found = requests.post(f"{service.url}/api/v1/preflight", **look).json()
     assert (found["engine"], len(found["image"]["faces"])) == ("waveform", 1)
     assert found["eta_seconds"]["high"] > 0, "from the timings in its spec"

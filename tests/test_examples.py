@@ -16,7 +16,7 @@ from dice_talk.video import probe
 from tests.conftest import ROOT, Service
 
 EXAMPLES = ROOT / "examples"
-PROGRAMS = {
+PROGRAMS: dict[str, list[str | Path]] = {
     "client": [sys.executable, EXAMPLES / "client.py"],
     "plain_requests": [sys.executable, EXAMPLES / "plain_requests.py"],
     "curl": [EXAMPLES / "curl.sh"],

@@ -7,7 +7,7 @@ PAUSES = 0.02, 0.25
 """Seconds between two looks, at first and in the long run: engines give way to whoever asks all the time."""
 
 
-def wait_for(condition: Callable[[], Result], seconds: float = 200) -> Result:
+def wait_for(condition: Callable[[], Result | None], seconds: float = 200) -> Result:
     """What `condition` gives once it is true."""
     end, pause = time.monotonic() + seconds, PAUSES[0]
     while not (result := condition()):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ import anyio
 
 from api.logs import working_on
 from api.metrics import Metrics
-from api.rendering.progress import ProgressLog
+from api.rendering.progress import ProgressLog, write_through
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob
 from api.storage.files import Attempt, RenderFiles
 from api.tasks.forecast import Timing, Workload
@@ -325,10 +326,4 @@ class Dispatcher:
 
     async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: Any) -> bool:
         values["updated_at"] = self._clock()
-        update = asyncio.to_thread(self._store.update, render.id, status, progress=progress, **values)
-        writing = asyncio.ensure_future(update)
-        try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])  # the thread goes on; the next write must come after it
-            raise
+        return await write_through(partial(self._store.update, render.id, status, progress=progress, **values))

@@ -4,15 +4,29 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from api.tasks.model import TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from dice_talk.engine import Progress
 
+Result = TypeVar("Result")
+
 PROGRESS_EVERY_S = 0.5
 """Progress within a stage is stored this often. Clients poll every few seconds."""
 MOST = 0.99
 """1.0 is kept for a video that is in place."""
+
+
+async def write_through(write: Callable[[], Result]) -> Result:
+    """Run a database write in a thread. If cancelled, wait for its end first: the next write must come after it."""
+    writing = asyncio.ensure_future(asyncio.to_thread(write))
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
 
 
 class ProgressLog:
@@ -29,7 +43,7 @@ class ProgressLog:
             return
         self._stage, self._due = progress.stage, now + PROGRESS_EVERY_S
         with suppress(StoreFailure):  # a lost progress report matters less than the render
-            await asyncio.to_thread(
+            update = partial(
                 self._store.update,
                 self._render_id,
                 TaskStatus.PROCESSING,
@@ -40,3 +54,4 @@ class ProgressLog:
                 steps=progress.steps,
                 updated_at=self._clock(),
             )
+            await write_through(update)

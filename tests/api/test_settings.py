@@ -90,3 +90,14 @@ def test_the_shipped_file_names_every_setting_with_its_default() -> None:
             value = line.split("=")[1].split("#")[0].strip().strip('"')
             spelt = f"{default:g}" if isinstance(default, float) else str(default)
             assert value == (spelt.lower() if isinstance(default, bool) else spelt)
+
+
+def test_networks_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
+        Settings(webhook_networks="127.0.0.0/8, localhost")
+
+
+@pytest.mark.parametrize("origins", ["https://page.example/", "page.example", "https://a.example https://b.example"])
+def test_origins_that_no_browser_sends_are_refused(origins: str) -> None:
+    with pytest.raises(ValueError, match="scheme, host and port"):
+        Settings(cors_origins=origins)

@@ -56,7 +56,7 @@ def test_one_video(way: list[str], tmp_path: Path) -> None:
     done = typed(tmp_path, *way, PORTRAIT, SPEECH, *SHORT, "--seed", 5, "-o", "out.mp4")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"out.mp4\n", b"")
     info = probe(tmp_path / "out.mp4")
-    assert (info.fps, info.frames, '"seed": 5' in info.metadata["comment"]) == (10, 3, True)
+    assert (float(info.fps), info.frames, '"seed": 5' in info.metadata["comment"]) == (10, 3, True)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -133,19 +133,19 @@ def test_no_engine_and_no_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, *arguments: object) -> subprocess.Popen[bytes]:
     def heed_ctrl_c() -> None:
         """A shell's background jobs, these tests perhaps, ignore it, and so would all that they start."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    pipe = subprocess.PIPE
+    command, pipe = [*COMMAND, *map(str, arguments)], subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, preexec_fn=heed_ctrl_c)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_leaves_no_half_file_and_no_process(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    command = [*COMMAND, "render", PORTRAIT, SPEECH, "-e", "sad", "--min-resolution", "1024", "-o", "out.mp4"]
-    running = start(command, tmp_path)
+    options = ("-e", "sad", "--min-resolution", 1024, "-o", "out.mp4")
+    running = start(tmp_path, "render", PORTRAIT, SPEECH, *options)
     wait_for(lambda: any(path.stat().st_size for path in tmp_path.iterdir()), 60)  # it is being written
     children = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(number)
@@ -160,8 +160,7 @@ def test_stopping_a_submission_cancels_it(serve: Any, tmp_path: Path) -> None:
     service: Service = serve("gated")
     folder = tmp_path / "here"
     folder.mkdir()
-    command = [*COMMAND, "submit", "--server", service.url, PORTRAIT, SPEECH, *SHORT]
-    running = start(command, folder)
+    running = start(folder, "submit", "--server", service.url, PORTRAIT, SPEECH, *SHORT)
     (task,) = wait_for(lambda: {name.split("/")[1] for name in service.files() if name.startswith("tasks/")}, 60)
     wait_for(lambda: service.health()["slots_busy"] == 1)
     running.send_signal(signal.SIGINT)
@@ -174,7 +173,7 @@ def test_stopping_a_submission_cancels_it(serve: Any, tmp_path: Path) -> None:
 def test_bars_on_a_terminal(tmp_path: Path) -> None:
     near, far = pty.openpty()
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 120, 0, 0))
-    command = [*COMMAND, "render", "--engine", "lite", PORTRAIT, SPEECH, *SHORT]
+    command = [*COMMAND, "render", "--engine", "lite", str(PORTRAIT), str(SPEECH), *SHORT]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=far)
     os.close(far)
     shown = b""

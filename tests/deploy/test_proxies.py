@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -67,7 +68,7 @@ def test_pages_and_addresses_of_the_document(front: Front, web: requests.Session
         answer = web.get(f"{front.url}{page}")
         assert answer.status_code == 200
         for name in re.findall(r"(?:src|href)=[\"']([^\"'#:]+)[\"']", answer.text):
-            found = web.get(requests.compat.urljoin(answer.url, name))
+            found = web.get(urljoin(answer.url, name))
             assert (found.status_code, found.url.startswith(f"{front.url}/")) == (200, True), name
 
 
@@ -155,7 +156,8 @@ def test_the_client_and_the_command_line(
     with Client() as client:
         client.render(portrait, speech, tmp_path / "client.mp4", emotion="sad", duration=0.5)
     assert probe(tmp_path / "client.mp4").frames == 12
-    command = [sys.executable, "-m", "dice_talk", "submit", portrait, speech, "-o", tmp_path / "typed.mp4"]
+    files = [str(file) for file in (portrait, speech, "-o", tmp_path / "typed.mp4")]
+    command = [sys.executable, "-m", "dice_talk", "submit", *files]
     done = subprocess.run(
         [*command, "-e", "happy", "--duration", "0.5"], cwd=ROOT, capture_output=True, text=True, timeout=200
     )

@@ -8,7 +8,7 @@ from dice_talk.background import WAITING, Background
 
 def test_all_is_done_in_order_in_another_thread() -> None:
     done: list[tuple[int, int]] = []
-    with Background(lambda item: done.append((item, threading.get_ident()))) as hand_over:
+    with Background[int](lambda item: done.append((item, threading.get_ident()))) as hand_over:
         for item in range(50):
             hand_over(item)
     assert [item for item, _ in done] == list(range(50))
@@ -23,7 +23,7 @@ def test_never_more_than_a_few_wait() -> None:
             hand_over(item)
             taken.release()
 
-    with Background(lambda item: gate.wait(60)) as hand_over:
+    with Background[int](lambda item: gate.wait(60)) as hand_over:
         thread = threading.Thread(target=hand_over_many, args=(hand_over,))
         thread.start()
         for _ in range(WAITING):

@@ -118,5 +118,5 @@ def test_one_and_two_channels_are_left_alone() -> None:
 
 
 def test_channels_of_no_known_place_are_averaged() -> None:
-    sound = np.arange(32, dtype=np.float32).reshape(2, 16) / 32
+    sound = np.arange(32, dtype=np.float32).reshape(2, 16) / np.float32(32)
     assert downmix(sound, ()).tolist() == [[7.5 / 32], [23.5 / 32]]

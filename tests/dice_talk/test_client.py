@@ -101,7 +101,7 @@ def test_render_is_submit_wait_and_download(
             portrait, str(speech), output, "sad", progress=states.append, fps=12, duration=0.5, crop=True, seed=None
         )
     info = probe(output)
-    assert (info.fps, info.frames, '"emotion": "sad"' in info.metadata["comment"]) == (12, 6, True)
+    assert (float(info.fps), info.frames, '"emotion": "sad"' in info.metadata["comment"]) == (12, 6, True)
     assert (state.status, state.engine, states[-1]) == ("COMPLETED", "lite", state)
     assert [state.progress for state in states] == sorted(state.progress for state in states)
     assert sorted(tmp_path.iterdir()) == [output]

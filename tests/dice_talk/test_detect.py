@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -78,13 +79,15 @@ def detector() -> Callable[[Pixels], list[Box]]:
     return load_detector()
 
 
-def test_the_example_portrait_has_one_face(detector: Callable[[Pixels], list[Box]], portrait) -> None:
+def test_the_example_portrait_has_one_face(detector: Callable[[Pixels], list[Box]], portrait: Path) -> None:
     picture = load_portrait(portrait)
     (box,) = detector(picture)
     assert 0.02 < box.area / (picture.shape[0] * picture.shape[1]) < 0.8
 
 
-def test_a_face_of_40_pixels_in_a_large_picture_is_found(detector: Callable[[Pixels], list[Box]], portrait) -> None:
+def test_a_face_of_40_pixels_in_a_large_picture_is_found(
+    detector: Callable[[Pixels], list[Box]], portrait: Path
+) -> None:
     picture = load_portrait(portrait)
     (box,) = detector(picture)
     small = cv2.resize(picture, None, fx=40 / box.height, fy=40 / box.height, interpolation=cv2.INTER_AREA)

@@ -41,7 +41,8 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     picture = grey.quantize() if mode == "P" else grey.convert(mode)
     path = save(tmp_path, picture, "JPEG" if mode == "CMYK" else "PNG")
     pixels = load_portrait(path)
-    assert (pixels.shape, pixels.dtype) == ((80, 100, 3), np.uint8)
+    assert pixels.shape == (80, 100, 3)
+    assert pixels.dtype == np.uint8
     if mode != "1":
         assert np.abs(pixels.astype(float).mean(axis=2) - GRADIENT).mean() < 8
 

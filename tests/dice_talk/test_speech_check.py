@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
-from dice_talk.audio import Recording, Samples, Speech, describe, load_speech
+from dice_talk.audio import Recording, Speech, describe, load_speech
 from dice_talk.errors import InvalidAudio
 from dice_talk.speech_check import FLOOR_DBFS, SpeechFacts, advise, check_speech, is_silent, window_levels
 
 LIMIT = 300
+Samples = NDArray[np.floating[Any]]
 Change = Callable[[Samples], Samples]
 
 
@@ -113,6 +116,6 @@ def test_single_peaks_are_not_clipping() -> None:
 def test_silence_is_told_from_speech_in_either_channel(spoken: Speech) -> None:
     silence = np.zeros_like(spoken.original)
     assert is_silent(Speech(silence, spoken.rate))
-    assert is_silent(Speech(spoken.original / 1000, spoken.rate))
+    assert is_silent(Speech(spoken.original / np.float32(1000), spoken.rate))
     for channels in ([spoken.original, silence], [silence, spoken.original], [spoken.original, -spoken.original]):
         assert not is_silent(Speech(np.hstack(channels), spoken.rate))

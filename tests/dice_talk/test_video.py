@@ -41,12 +41,17 @@ def test_what_was_promised_is_there(tmp_path: Path, fps: int, seconds: float) ->
     frames = write(path, fps, seconds, sound, 22050)
     info = probe(path)
     assert (info.video_codec, info.audio_codec, info.pixel_format) == ("h264", "aac", "yuv420p")
-    assert (info.width, info.height, info.fps, info.frames) == (128, 64, fps, frames)
+    assert (info.width, info.height, info.fps, info.frames) == (128, 64, Fraction(fps), frames)
     assert (info.video_start, info.faststart) == (0, True)
     assert info.video_seconds == pytest.approx(frames / fps)
     assert abs(info.audio_seconds - info.video_seconds) <= 1 / fps
     assert info.metadata["comment"] == f'{{"seed": 3, "version": "{__version__}"}}'
     verify(path, RenderResult(128, 64, fps, frames, frames / fps))
+
+
+def time_of(frame: av.AudioFrame | av.VideoFrame) -> Fraction:
+    assert frame.pts is not None and frame.time_base is not None
+    return frame.pts * frame.time_base
 
 
 @pytest.mark.parametrize("fps", [8, 30, 47, 59, 60])
@@ -56,10 +61,10 @@ def test_all_that_can_be_decoded_ends_within_one_frame(tmp_path: Path, fps: int,
     path = tmp_path / "video.mp4"
     assert write(path, fps, frames / fps, np.full(48000 * 6, 0.1, np.float32), 48000, size=(64, 64)) == frames
     with av.open(str(path)) as container:
-        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        times = [time_of(frame) for frame in container.decode(video=0)]
     with av.open(str(path)) as container:
         *_, last = container.decode(audio=0)
-        end = last.pts * last.time_base + Fraction(last.samples, AUDIO_RATE)
+        end = time_of(last) + Fraction(last.samples, AUDIO_RATE)
     assert times == [Fraction(number, fps) for number in range(frames)]
     assert abs(end - Fraction(frames, fps)) <= Fraction(1, fps)
 

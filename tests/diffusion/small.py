@@ -11,9 +11,9 @@ from dice_talk.diffusion.condition import Conditioning, audio_rows, time_ids
 from dice_talk.diffusion.layers import TokenProjector
 from dice_talk.diffusion.unet import DiceTalkUNet, build_unet
 
-WIDE = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_heads": [1, 2, 4, 4]}
+WIDE: dict[str, Any] = {**tiny.UNET, "block_out_channels": [32, 64, 128, 128], "num_attention_heads": [1, 2, 4, 4]}
 """Wider than the tiny checkpoints', whose group norms see so few numbers that they magnify rounding."""
-SHALLOW = {
+SHALLOW: dict[str, Any] = {
     **tiny.UNET,
     "block_out_channels": [32, 32],
     "num_attention_heads": [1, 2],
@@ -38,7 +38,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def make_task(frames: int, seed: int = 0, side: int = 8) -> Conditioning:
     """Return a task of `frames` model frames with latents of `side` x `side`, for all tiny UNets."""
-    width, channels = tiny.UNET["cross_attention_dim"], tiny.UNET["block_out_channels"][0]
+    config: dict[str, Any] = tiny.UNET
+    width, channels = config["cross_attention_dim"], config["block_out_channels"][0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         listener = TokenProjector(10 * 5 * 8, 16, 2, width).eval()

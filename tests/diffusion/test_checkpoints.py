@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.diffusion.conftest import COMMITTED, NO_TORCH
+from tests.conftest import NO_TORCH
+from tests.diffusion.conftest import COMMITTED
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 

@@ -1,5 +1,6 @@
 """`dice-talk doctor | make-tiny-checkpoints`."""
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import pytest
 
 from dice_talk.__main__ import main
-from dice_talk.cli import checkpoints as commands
 from dice_talk.diffusion import doctor, files
+from dice_talk.doctor import BAD, GOOD, NOTE
 from dice_talk.engines import choose_engine
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 
 def test_doctor_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,26 +31,26 @@ def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise OSError("libcudart.so.12: cannot open shared object file")
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: object())
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(importlib, "import_module", broken)
     found = {finding.subject: finding for finding in doctor.examine(tmp_path)}
-    assert found["device"].grade == doctor.BAD and "libcudart" in found["device"].words
+    assert found["device"].grade == BAD and "libcudart" in found["device"].words
 
 
 @pytest.mark.parametrize(
     ("device", "gib", "grade", "words"),
     [
-        ("cuda", 80, doctor.GOOD, "80.0 GiB: min_resolution up to about 1024"),
-        ("cuda", 7.7, doctor.GOOD, "7.7 GiB: min_resolution up to about 256; with DICE_TALK_WORKERS=1 up to about 512"),
-        ("cuda", 6.1, doctor.GOOD, "too little for two tasks at once; with DICE_TALK_WORKERS=1 up to about 256"),
-        ("cuda", 4, doctor.BAD, "too little for published weights"),
+        ("cuda", 80, GOOD, "80.0 GiB: min_resolution up to about 1024"),
+        ("cuda", 7.7, GOOD, "7.7 GiB: min_resolution up to about 256; with DICE_TALK_WORKERS=1 up to about 512"),
+        ("cuda", 6.1, GOOD, "too little for two tasks at once; with DICE_TALK_WORKERS=1 up to about 256"),
+        ("cuda", 4, BAD, "too little for published weights"),
         (
             "mps",
             12,
-            doctor.NOTE,
+            NOTE,
             "up to about 512; with DICE_TALK_WORKERS=1 up to about 768; published",
         ),
-        ("cpu", 16, doctor.NOTE, "cpu, 16.0 GiB: min_resolution up to about 256"),  # float32 takes twice as much
-        ("cpu", 8, doctor.NOTE, "too little for published weights"),
+        ("cpu", 16, NOTE, "cpu, 16.0 GiB: min_resolution up to about 256"),  # float32 takes twice as much
+        ("cpu", 8, NOTE, "too little for published weights"),
     ],
 )
 def test_doctor_says_what_fits(
@@ -77,7 +78,7 @@ def test_a_command_that_needs_the_engines_packages_says_so(
     def absent(module: str) -> Any:
         raise ModuleNotFoundError(name="torch")
 
-    monkeypatch.setattr(commands.importlib, "import_module", absent)
+    monkeypatch.setattr(importlib, "import_module", absent)
     assert main(["make-tiny-checkpoints", str(tmp_path)]) == 3
     assert capsys.readouterr().err == "torch is not installed. Run: ./start_server.sh install diffusion\n"
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
+from torch import Tensor
 from torch._dynamo.utils import counters
 
 from dice_talk.diffusion.attention import Bank, Conditions, Tokens, face_mask_levels
@@ -30,7 +31,7 @@ def fresh() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def predicted(unet: DiceTalkUNet, height: int, width: int, length: int = 5) -> "torch.Tensor":
+def predicted(unet: DiceTalkUNet, height: int, width: int, length: int = 5) -> Tensor:
     context = SHALLOW["cross_attention_dim"]
     few = torch.tensor([[0] * 25, [1] * 25, [1] * 25])
     image, emotion = Bank(random(2, 1, context)), Bank(random(2, 2, context, seed=1))

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from torch import Tensor
+from torch.nn import Module
 
 from dice_talk.diffusion import detectors, doctor
 from dice_talk.diffusion.detectors import choose_detector, distinct, grids, yoloface
+from dice_talk.doctor import BAD
 from dice_talk.face import Box
 from dice_talk.image import Pixels
 
@@ -68,7 +70,7 @@ def test_overlapping_boxes_are_one_face() -> None:
     assert distinct(boxes[:0], torch.zeros(0)) == []
 
 
-class Network(torch.nn.Module):
+class Network(Module):
     """Stands in for the published TorchScript file."""
 
     def forward(self, image: Tensor, grid: list[Tensor]) -> Tensor:
@@ -119,11 +121,15 @@ def test_junk_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     (tmp_path / "insightface" / "models" / "x" / "det.onnx").write_bytes(b"junk")
     monkeypatch.setattr(detectors, "find_spec", lambda name: object())
     monkeypatch.setattr(detectors, "insightface", unusable)
-    monkeypatch.setattr(detectors, "load_detector", lambda: "our own")
-    assert choose_detector(tmp_path) == "our own"
+
+    def our_own(picture: Pixels) -> list[Box]:
+        return []
+
+    monkeypatch.setattr(detectors, "load_detector", lambda: our_own)
+    assert choose_detector(tmp_path) is our_own
     assert "yoloface can't be used" in caplog.text and "insightface can't be used" in caplog.text
     finding = doctor._detector(tmp_path)
-    assert finding.grade == doctor.BAD and "yoloface, insightface" in finding.words
+    assert finding.grade == BAD and "yoloface, insightface" in finding.words
 
 
 def test_our_own_is_always_there(tmp_path: Path, portrait: Path) -> None:

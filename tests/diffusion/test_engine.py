@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
@@ -122,8 +123,10 @@ def test_the_same_seed_gives_the_same_pictures(pictures: Pictures) -> None:
 
 @pytest.mark.parametrize("option", ["emotion", "ref_scale", "emo_scale", "dynamic_scale", "crop", "expand_ratio"])
 def test_every_option_matters(pictures: Pictures, option: str) -> None:
-    other = {"emotion": "sad", "ref_scale": 1.5, "emo_scale": 2, "dynamic_scale": 2, "crop": True, "expand_ratio": 0.1}
-    common = {"crop": {"expand_ratio": 0.2}, "expand_ratio": {"crop": True}}.get(option, {})
+    scales = {"ref_scale": 1.5, "emo_scale": 2, "dynamic_scale": 2}
+    other: dict[str, Any] = {"emotion": "sad", "crop": True, "expand_ratio": 0.1, **scales}
+    shared: dict[str, dict[str, Any]] = {"crop": {"expand_ratio": 0.2}, "expand_ratio": {"crop": True}}
+    common = shared.get(option, {})
     assert not np.array_equal(pictures("video", **common), pictures("video", **{**common, option: other[option]}))
 
 
@@ -195,7 +198,7 @@ def test_no_face(engine: DiffusionEngine, inputs: tuple[Path, Path], tmp_path: P
 def test_the_largest_face_is_taken(engine: DiffusionEngine, pictures: Pictures) -> None:
     faces = box(np.zeros(0, np.uint8))
     both, largest, smallest = (
-        pictures("video", engine=replace(engine, detect=lambda picture, seen=seen: seen))
+        pictures("video", engine=replace(engine, detect=partial(lambda seen, picture: seen, seen)))
         for seen in (faces, faces[1:], faces[:1])
     )
     assert np.array_equal(both, largest)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
@@ -43,7 +43,7 @@ def expected(task: Conditioning, quality: Quality = Quality.EXACT) -> Tensor:
 def test_channels_last(unet: DiceTalkUNet) -> None:
     form, task = Form("", channels_last=True), make_task(SHORT)
     prepared = form.prepare(unet)
-    assert prepared.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert deviation(sampled(form, prepared, task), expected(task)) < SAMPLED_ROUNDING
 
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 from numpy.typing import NDArray
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 

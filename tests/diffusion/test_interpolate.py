@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 

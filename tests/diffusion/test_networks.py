@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from torch import Tensor
+from torch.nn import Module
 
 from benchmarks.plain import materialised, plain_attention, plain_denoise
 from dice_talk.diffusion import attention, condition
@@ -159,7 +160,7 @@ def test_k_and_v_are_computed_once_for_all_steps(
     engine: DiffusionEngine, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys and values of image, audio and emotion, in every spatial layer, for any number of windows and steps."""
-    calls: Counter[torch.nn.Module] = Counter()
+    calls: Counter[Module] = Counter()
     layers = [
         layer
         for name, attn in engine.models.unet.named_modules()
@@ -245,7 +246,12 @@ def test_padding_is_not_decoded(engine: DiffusionEngine, monkeypatch: pytest.Mon
     everything = list(decode(vae, latents, 37, BatchSize(10)))
     decoded: list[int] = []
     plain: Callable[..., Any] = vae.decode
-    monkeypatch.setattr(vae, "decode", lambda z, num_frames: (decoded.append(num_frames), plain(z, num_frames))[1])
+
+    def noted(z: Tensor, num_frames: int) -> Any:
+        decoded.append(num_frames)
+        return plain(z, num_frames)
+
+    monkeypatch.setattr(vae, "decode", noted)
     needed = list(decode(vae, latents, 12, BatchSize(10)))
     assert decoded == [10, 10]
     assert len(needed) == 12

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.diffusion.conftest import NO_TORCH
+from tests.conftest import NO_TORCH
 from tests.diffusion.recorder import Recorder
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)

@@ -98,8 +98,8 @@ def test_in_the_database(tmp_path: Path, portrait: Path, speech: Path) -> None:
     """It has a disk of its own here, so that nothing else can be what fails."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    url = {"database_url": f"sqlite:///{disk}/tasks.db"}
-    with server_process(tmp_path, "gated", before=mounting(disk, "size=2m"), **url) as service:
+    url = f"sqlite:///{disk}/tasks.db"
+    with server_process(tmp_path, "gated", before=mounting(disk, "size=2m"), database_url=url) as service:
         small = SmallDisk(service, disk)
         running = [service.submit(portrait, speech) for _ in range(2)]
         for task in running:

@@ -210,4 +210,5 @@ def test_signed_videos(serve: Any, portrait: Path, speech: Path, pair: dict[str,
 def test_a_server_that_could_not_sign_does_not_start(pair: dict[str, Path], tmp_path: Path) -> None:
     pair["c2pa_private_key"].chmod(0o644)
     with pytest.raises(StartError, match="other users can read"):
-        create_app(Settings(data_dir=tmp_path / "data", **pair))
+        settings: dict[str, Any] = {"data_dir": tmp_path / "data", **pair}
+        create_app(Settings(**settings))

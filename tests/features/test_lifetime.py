@@ -1,9 +1,7 @@
 """Tasks over crashes of engines, restarts of the service, and time."""
 
-import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -14,53 +12,11 @@ import pytest
 import requests
 
 from api.clock import Clock
-from api.rendering.progress import ProgressLog
 from api.settings import Settings
-from api.tasks.model import Render, Task, TaskStatus
-from api.tasks.store import TaskStore, sqlite_url
-from dice_talk.engine import Progress
-from dice_talk.options import RenderOptions
 from tests.conftest import running
 from tests.waiting import wait_for
 
 NOW = Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TaskStore]:
-    store = TaskStore(sqlite_url(tmp_path / "a #strange? name.db"))
-    yield store
-    store.close()
-
-
-def make_render(render_id: str) -> Render:
-    options = RenderOptions(emotion="sad", seed=1)
-    return Render(render_id, options, "lite", None, 1.0, created_at=NOW(), updated_at=NOW())
-
-
-def test_progress_does_not_go_back_over_attempts(store: TaskStore) -> None:
-    render = store.add(Task("t", NOW(), make_render("t"))).id
-    now = NOW()
-    for status, told, kept in (
-        (TaskStatus.PROCESSING, 0.7, 0.7),
-        (TaskStatus.PENDING, 0.0, 0.7),
-        (TaskStatus.PROCESSING, 0.1, 0.7),
-        (TaskStatus.COMPLETED, 1.0, 1.0),
-    ):
-        assert store.update(render, status, progress=told, updated_at=now)
-        found = store.render(render)
-        assert found
-        assert (found.status, found.progress) == (status, kept)
-    assert not store.update(render, TaskStatus.PROCESSING, progress=0.2, updated_at=now), "what is final stays"
-
-
-def test_before_the_file_is_there_progress_is_less_than_one(store: TaskStore) -> None:
-    render = store.add(Task("t", NOW(), make_render("t"))).id
-    store.update(render, TaskStatus.PROCESSING)
-    asyncio.run(ProgressLog(store, render, NOW)(Progress("render", "...", 1.0)))
-    found = store.render(render)
-    assert found
-    assert found.progress == 0.99
 
 
 def test_a_slot_survives_an_engine_that_could_not_be_started(

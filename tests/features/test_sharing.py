@@ -2,19 +2,15 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from api import keys
 from api.clock import Clock
-from api.tasks.model import WAITING, Render, Task, TaskStatus
-from dice_talk.options import RenderOptions
 from tests.waiting import wait_for
 
 
@@ -57,7 +53,13 @@ def test_without_a_seed_nothing_is_shared_and_the_drawn_one_is_told(serve: Any, 
 def test_any_difference_is_another_render(serve: Any, portrait: Path, speech: Path) -> None:
     service = serve()
     same = {"seed": 0}
-    requests = [same, {"seed": 1}, {"seed": 0, "fps": 25}, {"seed": 0, "emotion": "sad"}, {"seed": 0, "ref_scale": 3.5}]
+    requests: list[dict[str, Any]] = [
+        same,
+        {"seed": 1},
+        {"seed": 0, "fps": 25},
+        {"seed": 0, "emotion": "sad"},
+        {"seed": 0, "ref_scale": 3.5},
+    ]
     tasks = [service.submit(portrait, speech, **fields) for fields in requests]
     tasks.append(service.submit(portrait.read_bytes() + b"\0", speech, **same))
     assert len(folders(service)) == 6
@@ -132,46 +134,6 @@ def test_the_second_owner_is_told_of_no_earlier_time(serve: Any, portrait: Path,
 
 
 WHAT = ("status", "events", "receipt", "download", "poster")
-BORN = datetime(2024, 1, 2)
-
-
-def claim(**render: Any) -> Task:
-    """A task that joined a render of the day before, as it is then."""
-    before = BORN - timedelta(days=1)
-    old = Render("old", RenderOptions(emotion="sad", seed=5), "lite", "key", 1.0, before, before)
-    new = replace(old, id="new", created_at=BORN, updated_at=BORN)
-    return Task("new", BORN, new).joining(replace(old, **render))
-
-
-def later(task: Task, **render: Any) -> Task:
-    return replace(task, render=replace(task.render, **render))
-
-
-def test_joining_a_render_that_waits_again() -> None:
-    """Its first attempt was lost before."""
-    before, after = BORN - timedelta(hours=1), BORN + timedelta(hours=1)
-    task = claim(attempts=1, started_at=before, updated_at=before, message="Waiting for another attempt: it crashed")
-    assert (task.attempts, task.started_at, task.updated_at, task.message) == (0, None, BORN, WAITING)
-    task = later(task, status=TaskStatus.PROCESSING, attempts=2, started_at=after, updated_at=after, message="Starting")
-    assert (task.attempts, task.started_at, task.updated_at, task.message) == (1, after, after, "Starting")
-    task = later(task, status=TaskStatus.PENDING, message="Waiting in queue again after a restart", attempts=1)
-    assert (task.attempts, task.started_at, task.message) == (0, None, "Waiting in queue again after a restart")
-
-
-def test_joining_a_render_in_work() -> None:
-    before, after = BORN - timedelta(hours=1), BORN + timedelta(hours=1)
-    task = claim(status=TaskStatus.PROCESSING, attempts=3, started_at=before, updated_at=before)
-    assert (task.attempts, task.started_at, task.finished_at, task.updated_at) == (1, BORN, None, BORN)
-    task = later(task, status=TaskStatus.COMPLETED, finished_at=after, updated_at=after)
-    assert (task.attempts, task.started_at, task.finished_at, task.updated_at) == (1, BORN, after, after)
-
-
-@pytest.mark.parametrize("attempts", [1, 2])
-def test_joining_a_finished_render(attempts: int) -> None:
-    before = BORN - timedelta(hours=1)
-    ended: dict[str, Any] = {"status": TaskStatus.COMPLETED, "message": "Completed", "finished_at": before}
-    task = claim(attempts=attempts, started_at=before, updated_at=before, **ended)
-    assert (task.attempts, task.started_at, task.finished_at, task.message) == (1, BORN, BORN, "Completed")
 
 
 def test_who_cancelled_is_not_told_how_it_went_on(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:

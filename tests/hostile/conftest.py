@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from api.rendering.local import LocalSlot
 from api.settings import Settings
 from tests.conftest import Service, running
 from tests.error_bodies import check_error
@@ -67,7 +68,9 @@ class Watch:
         self.finished = self.honest_upload()
 
     def _engines(self) -> list[int]:
-        engines = self.service.synthesis._dispatcher.slots[0]._engines.pids()
+        slot = self.service.synthesis._dispatcher.slots[0]
+        assert isinstance(slot, LocalSlot)
+        engines = slot._engines.pids()
         return engines if len(engines) == self.service.settings.workers else []
 
     def nothing_left(self) -> None:

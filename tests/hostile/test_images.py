@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ FRAMES = chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)) + b"".join(
     chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 2**31 - 1, 2**31 - 1, 0, 0, 1, 1, 0, 0)) for number in range(5000)
 )
 DAMAGED, TOO_MANY = "The image can't be decoded", "The image has too many pixels"
-BOMBS = {
+BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "64 megapixels in 62 KB": (lambda: png(8000, 8000, 8, 0, bytes(8001 * 8000)), TOO_MANY),
     "10 terapixels": (lambda: png(2**31 - 1, 5000, 8, 2, b"\0"), TOO_MANY),
     "no pixels": (lambda: png(0, 0, 8, 2, b""), "The image is too small"),

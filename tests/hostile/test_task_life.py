@@ -30,7 +30,7 @@ from tests.waiting import wait_for
 NOW = Clock()
 LIVES = int(os.environ.get("LIVES", "6"))
 PICTURE, SOUND = pictures()["RGB PNG"], sound()
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "no emotion": {"emotion": None},
     "out of range": {"fps": 99},
     "no number": {"seed": "1e3"},
@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(bad=st.sampled_from(sorted(BAD)))
     def submit_badly(self, bad: str) -> None:
-        fields = {"image": PICTURE, "audio": SOUND, **BAD[bad]}
+        fields: dict[str, Any] = {"image": PICTURE, "audio": SOUND, **BAD[bad]}
         answer = self.service.start(fields.pop("image"), fields.pop("audio"), **fields)
         assert answer.status_code == 503 or refused(answer, 400, 422)
 

@@ -116,6 +116,6 @@ def test_spoilt_copies_of_a_real_video(server: Service, video: bytes, dice: rand
     ids=["text for a file", "nothing", "another name", "one file too many"],
 )
 def test_forms_without_a_video(server: Service, fields: dict[str, Any], status: int) -> None:
-    form = {name: (None, value) if isinstance(value, str) else ("f", value) for name, value in fields.items()}
+    form: dict[str, Any] = {name: (None if isinstance(value, str) else "f", value) for name, value in fields.items()}
     answer = requests.post(f"{server.url}/api/v1/verify", files=form or {"": ""}, timeout=60)
     refused(answer, status)

@@ -42,7 +42,8 @@ def test_what_is_drawn_and_noted(shown: Any, text: str, words: str | None) -> No
     labels = Labels(visible_label=shown, visible_label_text=text)
     assert labels.words == words
     assert labels.comment_fields == ({"visible_label": {"text": words, "shown": shown}} if words else {})
-    assert labels.without_visible().words is None and labels.without_visible().produce_id == labels.produce_id
+    without = labels.without_visible()
+    assert without.words is None and without.content_producer == labels.content_producer
 
 
 def test_one_videos_labels_are_the_operators_choice_and_its_own() -> None:

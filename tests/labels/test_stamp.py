@@ -28,7 +28,7 @@ def test_it_is_seen_from_the_first_frame_on(tmp_path: Path, fps: int, shown: Any
 def test_it_is_large_enough_and_inside(side: int, text: str) -> None:
     labels = Labels(visible_label="always", visible_label_text=text)
     frame = Stamp(labels, width=side, height=side, fps=24).on(np.full((side, side, 3), 255, np.uint8), 0)
-    plate = (frame < 255).any(axis=2)
+    plate = np.asarray((frame < 255).any(axis=2))
     rows, columns = np.flatnonzero(plate.any(axis=1)), np.flatnonzero(plate.any(axis=0))
     assert rows[-1] < side - 1 and columns[-1] < side - 1 and rows[0] > 0 and columns[0] > 0
     inside = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0]

@@ -1,6 +1,7 @@
 """The example portrait in one pose."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from dice_talk.lite.render import frames
 from dice_talk.lite.rig import Rig
 
 
-def still(rig: Rig, **changes: np.ndarray) -> Performance:
+def still(rig: Rig, **changes: Any) -> Performance:
     """One frame of the portrait as it is, but for `changes`."""
     nothing = np.zeros(1, np.float32)
     rest = Performance(
@@ -32,7 +33,7 @@ def still(rig: Rig, **changes: np.ndarray) -> Performance:
     return replace(rest, **changes)
 
 
-def draw(rig: Rig, **changes: np.ndarray) -> Pixels:
+def draw(rig: Rig, **changes: Any) -> Pixels:
     return next(frames(rig, still(rig, **changes)))
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dice_talk.lite.curves import bounds, contour, fade, limited, smooth, smoothstep
 
@@ -30,7 +31,7 @@ def test_skin_follows_fully_at_the_edge_and_not_at_all_far_away() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_smooth_step_has_limits_a_middle_and_flat_ends(dtype: type) -> None:
-    x = np.linspace(-0.5, 1.5, 201, dtype=dtype)
+    x: NDArray[np.floating] = np.linspace(-0.5, 1.5, 201).astype(dtype)
     y = smoothstep(x)
     assert y.dtype == dtype
     assert y[[0, 50, 100, 150, 200]] == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)

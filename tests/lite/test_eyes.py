@@ -44,6 +44,6 @@ def test_nobody_winks(face: Canvas) -> None:
 
 def test_an_eye_that_is_shut_in_the_portrait_is_left_alone(rig: Rig) -> None:
     one = np.ones(1, np.float32)
-    asleep = replace(rig, eyes=tuple(replace(eye, still=True) for eye in rig.eyes))
+    asleep = replace(rig, eyes=(replace(rig.eyes[0], still=True), replace(rig.eyes[1], still=True)))
     assert np.array_equal(draw(asleep, shut=one), draw(asleep))
     assert not np.array_equal(draw(rig, shut=one), draw(rig))

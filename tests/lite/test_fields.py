@@ -18,7 +18,8 @@ def fields(face: Canvas, grid: Grid) -> Fields:
 
 def at_point(field: Floats, point: Floats, grid: Grid) -> Floats:
     column, row = (point / grid.step).round().astype(int)
-    return field[row, column]
+    found: Floats = field[row, column]
+    return found
 
 
 def test_every_parameter_has_a_field_on_the_grid(fields: Fields, grid: Grid) -> None:
@@ -80,7 +81,9 @@ def test_left_and_right_are_mirror_images(fields: Fields, face: Canvas, grid: Gr
     for x, y in ((0.15, 0.245), (0.2, -0.2), (0.25, -0.2), (0.1, 0.2)):
         centre = np.array([middle, 145], np.float32)
         left, right = (
-            sampled(fields[f"{name}_{side}"], centre + np.array((sign * x, y)) * face.unit, grid)
+            sampled(
+                fields[f"{name}_{side}"], centre + np.array((sign * x, y), np.float32) * np.float32(face.unit), grid
+            )
             for side, sign in (("left", -1), ("right", 1))
         )
         assert left * (-1, 1) == pytest.approx(right, abs=0.02 * face.unit)
@@ -90,7 +93,9 @@ def sampled(field: Floats, point: Floats, grid: Grid) -> Floats:
     """Between the nodes."""
     (column, row), (x, y) = (point / grid.step).astype(int), point / grid.step % 1
     near = field[row : row + 2, column : column + 2]
-    return near[0, 0] * (1 - x) * (1 - y) + near[0, 1] * x * (1 - y) + near[1, 0] * (1 - x) * y + near[1, 1] * x * y
+    upper, lower = (row[0] * (1 - x) + row[1] * x for row in near)
+    mixed: Floats = upper * (1 - y) + lower * y
+    return mixed
 
 
 def test_nothing_folds_at_the_strength_of_any_emotion(fields: Fields, grid: Grid) -> None:

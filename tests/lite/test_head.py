@@ -14,7 +14,8 @@ from dice_talk.lite.head import HEAD, head_depth, head_fields, head_weights
 def person(face: Canvas, grid: Grid) -> Floats:
     """A mask of head and shoulders."""
     x, y = (grid.x - 145) / face.unit, (grid.y - 145) / face.unit
-    return ((np.hypot(x / 0.55, y / 0.75) < 1) | (y > 0.7)).astype(np.float32)
+    mask: Floats = ((np.hypot(x / 0.55, y / 0.75) < 1) | (y > 0.7)).astype(np.float32)
+    return mask
 
 
 def node(grid: Grid, x: float, y: float) -> tuple[int, int]:

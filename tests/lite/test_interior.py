@@ -1,11 +1,11 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dice_talk.image import Pixels
 from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.interior import OPEN, Interior, paint
 from dice_talk.lite.mouth import Mouth, draw_mouth, lip_edges, make_mouth
@@ -39,7 +39,7 @@ def make(canvas: Canvas) -> tuple[Mouth, Interior]:
     return mouth, mouth.interior
 
 
-def shaded(face: Canvas, change: Callable[[Pixels], NDArray[np.float64]]) -> Canvas:
+def shaded(face: Canvas, change: Callable[[NDArray[np.float64]], NDArray[Any]]) -> Canvas:
     return replace(face, pixels=change(face.pixels.astype(float)).clip(0, 255).astype(np.uint8))
 
 

@@ -28,7 +28,7 @@ def test_silence_and_hiss_are_not_loud() -> None:
 
 def test_a_quiet_recording_is_as_loud_as_a_loud_one() -> None:
     sound = syllables(4)
-    assert loudness(sound * 0.1) == pytest.approx(loudness(sound), abs=0.06)
+    assert loudness(sound * np.float32(0.1)) == pytest.approx(loudness(sound), abs=0.06)
 
 
 def test_syllables_reach_one_and_pauses_nothing() -> None:

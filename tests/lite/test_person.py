@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dice_talk.image import load_portrait
+from dice_talk.lite.arrays import Floats
 from dice_talk.lite.engine import LiteEngine
 from dice_talk.lite.models import find_face
 from dice_talk.lite.person import find_person, head_from_landmarks
@@ -78,7 +80,7 @@ def test_the_mask_of_the_whole_picture_is_enough_where_it_has_the_face(engine: L
         looks.append(part.shape)
         return np.full(part.shape[:2], share, np.float32)
 
-    mask = find_person(replace(engine.models, segmenter=segment), picture, points)
+    mask = find_person(replace(engine.models, segmenter=cast(Any, segment)), picture, points)
     assert len(looks) == (1 if share else 2)
     assert np.array_equal(mask, np.ones_like(mask) if share else head_from_landmarks(picture, points))
 
@@ -91,9 +93,10 @@ def test_the_closer_look_is_put_back_where_it_was_taken(engine: LiteEngine) -> N
 
     def segment(part: np.ndarray) -> np.ndarray:
         looks.append(part)
-        return (part.min(axis=2) > 250).astype(np.float32) * (len(looks) > 1)
+        found: Floats = (part.min(axis=2) > 250).astype(np.float32) * np.float32(len(looks) > 1)
+        return found
 
-    mask = find_person(replace(engine.models, segmenter=segment), picture, points)
+    mask = find_person(replace(engine.models, segmenter=cast(Any, segment)), picture, points)
     assert looks[1].shape[0] == looks[1].shape[1] == round(3 * np.linalg.norm(points[10, :2] - points[152, :2]))
     found = mask - head_from_landmarks(picture, points)
     assert (mask[100:110, 120:140] == 1).all() and not found.clip(0).any()

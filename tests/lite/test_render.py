@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_lids_and_gaze_are_those_of_the_frame_whatever_came_before(rig: Rig) -> 
         "squint": [0, 0, 0, 0.012, 0.012, 0, 0.012],
     }
     gaze = [0, 0, 0, 0, 0.01, 0, 0]
-    moves = {name: np.array(values, np.float32) for name, values in eyes.items()}
+    moves: dict[str, Any] = {name: np.array(values, np.float32) for name, values in eyes.items()}
     moves["shut"] *= np.float32(0.3)  # an eye that is shut shows nothing of the rest
     moves["gaze"] = np.stack([np.array(gaze, np.float32)] * 2, axis=1)
     count = len(gaze)

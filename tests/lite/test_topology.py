@@ -24,9 +24,9 @@ def test_contours_run_from_left_to_right(rig: Rig, name: str) -> None:
 
 
 def test_from_top_to_bottom(rig: Rig) -> None:
-    spots = (at.FOREHEAD, at.NOSE_ROOT, at.NOSE_RIDGE, at.NOSE_TIP, at.NOSE_BASE, at.LIP_TOP, at.INNER_LIP_TOP)
-    spots += (at.INNER_LIP_BOTTOM, at.LIP_BOTTOM, at.CHIN)
-    rows = rig.canvas.points[[*spots], 1]
+    spots = [at.FOREHEAD, at.NOSE_ROOT, at.NOSE_RIDGE, at.NOSE_TIP, at.NOSE_BASE, at.LIP_TOP, at.INNER_LIP_TOP]
+    spots += [at.INNER_LIP_BOTTOM, at.LIP_BOTTOM, at.CHIN]
+    rows = rig.canvas.points[spots, 1]
     assert all(a < b for a, b in pairwise(rows))
 
 

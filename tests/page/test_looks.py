@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Route
 
 from dice_talk.kinds import Family
 from tests.conftest import Service
@@ -170,9 +171,12 @@ def test_what_the_preflight_finds(
 
         document(page, change)
         page.route("**/preflight", answer)
-        page.route(
-            "**/start", lambda route: (asked.append(route.request.post_data_buffer.decode("latin-1")), route.abort())
-        )
+
+        def note(route: Route) -> None:
+            asked.append((route.request.post_data_buffer or b"").decode("latin-1"))
+            route.abort()
+
+        page.route("**/start", note)
 
     page = visit(real_service.url, refusals=True, prepare=prepare)
     choose(page, portrait, speech)

@@ -1,8 +1,5 @@
 """API keys, their limits, CORS and security headers, over real HTTP."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +10,12 @@ import pytest
 import requests
 
 from api import keys
-from api.app import create_app
 from api.errors import TooManyRequests
 from api.http.access import Access
 from api.keys import KeyFile
-from api.settings import Settings, StartError
-from tests.conftest import ROOT, Service, running
+from api.settings import Settings
+from tests.conftest import Service, running
 from tests.features.test_documented_api import error_of
-from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 
 OPEN = ("/api/health", "/api/live", "/api/ready")
@@ -75,12 +70,6 @@ def test_without_a_key_nothing_is_told_or_taken(guarded: Any, portrait: Path, sp
     assert service.files() == []
 
 
-def test_metrics_need_a_key_too(guarded: Any) -> None:
-    service, alice, _ = guarded()
-    assert requests.get(f"{service.url}/metrics", timeout=60).status_code == 401
-    assert requests.get(f"{service.url}/metrics", headers=alice.headers, timeout=60).status_code == 200
-
-
 def test_an_upload_without_a_key_is_not_stored(guarded: Any, portrait: Path) -> None:
     service, _, _ = guarded()
     audio = bytes(20 * 2**20)
@@ -128,29 +117,6 @@ def test_keys_turned_on_and_off(file: Path, portrait: Path, speech: Path, tmp_pa
     assert seen == [[200], [404, 200], [200, 404]]
 
 
-def test_revoked_and_new_keys_count_at_once(guarded: Any, file: Path) -> None:
-    service, alice, bob = guarded()
-    assert alice.get("x/status").status_code == 404
-    keys.revoke(file, "alice")
-    refused = alice.get("x/status")
-    assert (refused.status_code, error_of(refused)) == (403, "The API key was revoked")
-    assert bob.get("x/status").status_code == 404
-    again = Client(service, keys.add(file, "alice"))
-    assert again.get("x/status").status_code == 404
-    assert alice.get("x/status").status_code == 403
-    file.unlink()
-    assert again.get("x/status").status_code == 401
-
-
-def test_requests_a_minute(guarded: Any) -> None:
-    _, alice, bob = guarded(key_requests_per_minute=5)
-    assert [alice.get("x/status").status_code for _ in range(7)] == [404] * 5 + [429] * 2
-    refused = alice.get("x/status")
-    assert error_of(refused) == "Too many requests"
-    assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert bob.get("x/status").status_code == 404
-
-
 def test_no_minute_has_more_requests_than_allowed(file: Path) -> None:
     now = [0.0]
     key = keys.add(file, "alice")
@@ -167,6 +133,7 @@ def test_no_minute_has_more_requests_than_allowed(file: Path) -> None:
             admitted.append(now[0])
     assert all(fourth - first >= 60 for first, fourth in zip(admitted, admitted[3:], strict=False))
     assert len(admitted) == 12
+    assert admitted[3] == 60.0
 
 
 def test_waiting_tasks_of_one_key(guarded: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
@@ -184,70 +151,6 @@ def test_waiting_tasks_of_one_key(guarded: Any, portrait: Path, speech: Path, tm
         if answer.status_code == 200:
             wait_for_end(alice, answer.json()["task_id"])
     assert alice.start(portrait, speech).status_code == 200
-
-
-def test_openapi_tells_of_keys_where_they_are_needed(guarded: Any, serve: Any, tmp_path: Path) -> None:
-    service, _, _ = guarded()
-    document = requests.get(f"{service.url}/openapi.json", timeout=60).json()
-    assert document["components"]["securitySchemes"] == {"API key": {"type": "http", "scheme": "bearer"}}
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            assert ("security" in operation) == (path not in OPEN)
-            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in OPEN)
-    open_document = requests.get(f"{serve(data_dir=tmp_path / 'open').url}/openapi.json", timeout=60).text
-    assert "securitySchemes" not in open_document
-    assert '"401"' not in open_document
-
-
-def test_only_the_hash_is_kept_and_only_for_the_owner(file: Path) -> None:
-    secret = keys.add(file, "alice")
-    text = file.read_text()
-    assert secret not in text
-    assert keys.KeyFile(file).find(secret) == keys.read_keys(file)[0]
-    assert file.stat().st_mode & 0o777 == 0o600
-    for name in ("a b", "", "x" * 65, "a\nb"):
-        with pytest.raises(ValueError, match="a name has 1 to 64 letters"):
-            keys.add(file, name)
-    with pytest.raises(ValueError, match="alice has a key already"):
-        keys.add(file, "alice")
-
-
-def test_lines_that_are_no_keys_are_passed_over(file: Path, caplog: Any) -> None:
-    secret = keys.add(file, "alice")
-    file.write_text("# whose are they?\n\nrubbish\n" + file.read_text())
-    assert KeyFile(file).find(secret)
-    assert "line 3 is not a key" in caplog.text
-    keys.add(file, "bob")
-    assert file.read_text().startswith("# whose are they?\n\nrubbish\nalice ")
-
-
-def test_a_missing_file_of_keys_keeps_the_server_from_starting(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="cannot be read: No such file or directory; python -m "):
-        create_app(Settings(data_dir=tmp_path, api_keys_file=tmp_path / "nothing"))
-
-
-def command(
-    tmp_path: Path, *arguments: str, module: str = "api.keys", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_the_command(tmp_path: Path) -> None:
-    assert "Set api_keys_file" in command(tmp_path, "add", "alice").stderr
-    setting = {"DICE_TALK_API_KEYS_FILE": "deep/keys"}
-    made = command(tmp_path, "add", "alice", **setting)
-    assert KeyFile(tmp_path / "deep/keys").find(made.stdout.strip())
-    assert command(tmp_path, "add", "alice", **setting).returncode == 1
-    assert command(tmp_path, "revoke", "alice", **setting).returncode == 0
-    assert "alice has no key" in command(tmp_path, "revoke", "alice", **setting).stderr
-    assert "revoked" in command(tmp_path, "list", **setting).stdout
 
 
 def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
@@ -287,18 +190,6 @@ def test_security_headers(real_service: Any, path: str) -> None:
     policy = headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
     assert ("unsafe-inline" in policy) == (path == "/docs")
-
-
-@pytest.mark.parametrize("origins", ["https://page.example/", "page.example", "https://a.example https://b.example"])
-def test_origins_that_no_browser_sends_are_refused(origins: str) -> None:
-    with pytest.raises(ValueError, match="scheme, host and port"):
-        Settings(cors_origins=origins)
-
-
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_an_open_door_is_warned_about(serve: Any, caplog: Any, host: str, warned: bool) -> None:
-    serve(host=host)
-    assert ("Whoever reaches 0.0.0.0 may use this server" in caplog.text) == warned
 
 
 def wait_for_end(client: Client, task: str, *statuses: str) -> None:
@@ -354,21 +245,6 @@ def test_a_revoked_key_ends_its_streams(guarded: Any, file: Path, portrait: Path
         task = bob.get("").json()["tasks"][0]["task_id"]
         requests.post(bob.url(f"{task}/cancel"), headers=bob.headers, timeout=30)
         assert "event: end" in b"".join(streams[1]).decode()
-
-
-def test_a_key_that_is_revoked_during_its_upload(guarded: Any, file: Path, portrait: Path, speech: Path) -> None:
-    service, alice, _ = guarded()
-    body = part("image", portrait.read_bytes()) + part("audio", speech.read_bytes()) + part("emotion", b"sad")
-
-    def slowly() -> Any:
-        yield body
-        wait_for(lambda: any("incoming/" in name for name in service.files()))
-        keys.revoke(file, "alice")
-        yield END
-
-    answer = requests.post(alice.url("start"), data=slowly(), headers=alice.headers | HEADERS, timeout=30)
-    assert (answer.status_code, error_of(answer)) == (403, "The API key was revoked")
-    assert service.files() == []
 
 
 def test_a_key_whose_tasks_all_wait_may_share_what_does_not(

@@ -3,19 +3,22 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 import requests
 from pydantic import ValidationError
+from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.proxies import ClientAddress, mapped
+from api.http.proxies import ClientAddress, is_below, mapped
+from api.http.request_log import RequestLog
+from api.metrics import Metrics
 from api.settings import OWN_PATHS, Settings
-from tests.conftest import Service
-from tests.waiting import wait_for
+from tests.api.asgi import call
+from tests.conftest import Service, running
 
 LOGGER = "api.http.request_log"
 
@@ -25,9 +28,18 @@ PREFIXES = pytest.mark.parametrize("sent", ["/talk", ""], ids=["kept", "removed"
 PATHS = ("/", "/web/app.js", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/metrics")
 
 
+@pytest.fixture(scope="module")
+def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service below /talk."""
+    folder = tmp_path_factory.mktemp("below")
+    settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", root_path="/talk/", workers=1)
+    with running(settings, "quick", folder / "gate") as service:
+        yield service
+
+
 @PREFIXES
-def test_everything_is_found_below_the_path(serve: Callable[..., Service], sent: str) -> None:
-    url = serve(root_path="/talk").url + sent
+def test_everything_is_found_below_the_path(below: Service, sent: str) -> None:
+    url = below.url + sent
     for path in (*PATHS, "/api/health"):
         answer = requests.get(f"{url}{path}", timeout=30)
         assert answer.status_code == 200, path
@@ -35,8 +47,8 @@ def test_everything_is_found_below_the_path(serve: Callable[..., Service], sent:
 
 
 @PREFIXES
-def test_what_the_service_says_of_itself_has_the_path(serve: Callable[..., Service], sent: str) -> None:
-    url = serve(root_path="/talk/").url + sent
+def test_what_the_service_says_of_itself_has_the_path(below: Service, sent: str) -> None:
+    url = below.url + sent
     assert requests.get(f"{url}/openapi.json", timeout=30).json()["servers"] == [{"url": "/talk"}]
     for page in ("docs", "redoc"):
         named = re.findall(
@@ -49,23 +61,29 @@ def test_what_the_service_says_of_itself_has_the_path(serve: Callable[..., Servi
     assert moved.headers["location"].removeprefix(url.removesuffix(sent)) == "/talk/api/health"
 
 
-def test_the_bare_path_leads_to_the_page(serve: Callable[..., Service]) -> None:
-    answer = requests.get(f"{serve(root_path='/talk').url}/talk", timeout=30)
+def test_the_bare_path_leads_to_the_page(below: Service) -> None:
+    answer = requests.get(f"{below.url}/talk", timeout=30)
     assert (answer.status_code, answer.url.rpartition("/talk")[2]) == (200, "/")
 
 
-def test_a_path_that_only_begins_alike_is_another(serve: Callable[..., Service]) -> None:
-    assert requests.get(f"{serve(root_path='/talk').url}/talkative/api/health", timeout=30).status_code == 404
+def test_a_path_that_only_begins_alike_is_another(below: Service) -> None:
+    assert requests.get(f"{below.url}/talkative/api/health", timeout=30).status_code == 404
 
 
-def test_no_path_below_a_default_service(serve: Callable[..., Service]) -> None:
-    service = serve()
-    assert requests.get(f"{service.url}/talk/", timeout=30).status_code == 404
-    assert "servers" not in requests.get(f"{service.url}/openapi.json", timeout=30).json()
+@pytest.mark.parametrize(
+    ("path", "below"), [("/talk", True), ("/talk/", True), ("/talk/x", True), ("/talkative", False)]
+)
+def test_what_is_below_a_path(path: str, below: bool) -> None:
+    assert is_below(path, "/talk") == below
 
 
-def test_own_paths_are_complete(serve: Callable[..., Service]) -> None:
-    app = serve().app
+def test_no_path_below_a_default_service(real_service: Service) -> None:
+    assert requests.get(f"{real_service.url}/talk/", timeout=30).status_code == 404
+    assert "servers" not in requests.get(f"{real_service.url}/openapi.json", timeout=30).json()
+
+
+def test_own_paths_are_complete(real_service: Service) -> None:
+    app = real_service.app
     assert app
     paths = [*app.openapi()["paths"], *filter(None, (getattr(route, "path", None) for route in app.routes))]
     assert {path.split("/")[1] for path in paths} == set(OWN_PATHS)
@@ -91,26 +109,24 @@ def test_only_addresses_and_networks_are_trusted(proxies: str) -> None:
         Settings(trusted_proxies=proxies)
 
 
-def seen(service: Service, caplog: pytest.LogCaptureFixture, forwarded: str) -> str:
-    """The client in the log's line of a request with that X-Forwarded-For."""
+def seen(caplog: pytest.LogCaptureFixture, trusted: str, *forwarded: str) -> list[str]:
+    """The clients in the log's lines of requests from 127.0.0.1 with those X-Forwarded-For."""
     caplog.clear()
-    with caplog.at_level(logging.INFO, LOGGER):
-        headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https"}
-        assert requests.get(f"{service.url}/api/live", headers=headers, timeout=30).status_code == 200
-        line = wait_for(
-            lambda: next((record for record in caplog.records if record.name == "api.http.request_log"), None)
-        )
-    return str(line.__dict__["fields"]["client"])
+    caplog.set_level(logging.INFO, LOGGER)
+    inside = RequestLog(PlainTextResponse("fine"), Metrics(lambda: []))
+    app = ClientAddress(inside, Settings(trusted_proxies=trusted).proxies)
+    for value in forwarded:
+        headers = {"x-forwarded-for": value, "x-forwarded-proto": "https"}
+        assert call(app, "GET", "/", headers, client=("127.0.0.1", 4711)).status == 200
+    return [str(record.__dict__["fields"]["client"]) for record in caplog.records if record.name == LOGGER]
 
 
-def test_nobody_is_trusted_by_default(serve: Callable[..., Service], caplog: pytest.LogCaptureFixture) -> None:
-    assert seen(serve(), caplog, "203.0.113.7") == "127.0.0.1"
+def test_nobody_is_trusted_by_default(caplog: pytest.LogCaptureFixture) -> None:
+    assert seen(caplog, "", "203.0.113.7") == ["127.0.0.1"]
 
 
-def test_others_than_the_trusted_are_not_believed(
-    serve: Callable[..., Service], caplog: pytest.LogCaptureFixture
-) -> None:
-    assert seen(serve(trusted_proxies="10.1.0.0/16, 127.0.0.2"), caplog, "203.0.113.7") == "127.0.0.1"
+def test_others_than_the_trusted_are_not_believed(caplog: pytest.LogCaptureFixture) -> None:
+    assert seen(caplog, "10.1.0.0/16, 127.0.0.2", "203.0.113.7") == ["127.0.0.1"]
 
 
 FORWARDED = {
@@ -128,9 +144,9 @@ FORWARDED = {
 }
 
 
-def test_a_trusted_proxy_names_the_client(serve: Callable[..., Service], caplog: pytest.LogCaptureFixture) -> None:
-    service = serve(trusted_proxies="127.0.0.1, 10.1.0.0/16")
-    assert {forwarded: seen(service, caplog, forwarded) for forwarded in FORWARDED} == FORWARDED
+def test_a_trusted_proxy_names_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    found = seen(caplog, "127.0.0.1, 10.1.0.0/16", *FORWARDED)
+    assert dict(zip(FORWARDED, found, strict=True)) == FORWARDED
 
 
 def scheme_of(peer: str) -> str:
@@ -157,17 +173,18 @@ def test_the_scheme_is_the_proxys() -> None:
 
 @pytest.mark.parametrize(("trusted", "warnings"), [("", 1), ("10.1.0.0/16", 1), ("127.0.0.1", 0)])
 def test_a_proxy_that_is_not_trusted_is_warned_of_once(
-    serve: Callable[..., Service], caplog: pytest.LogCaptureFixture, trusted: str, warnings: int
+    caplog: pytest.LogCaptureFixture, trusted: str, warnings: int
 ) -> None:
-    service = serve(trusted_proxies=trusted)
-    assert requests.get(f"{service.url}/api/live", timeout=30).status_code == 200
-    assert "trusted_proxies" not in caplog.text
-    for forwarded in ("203.0.113.7", "203.0.113.8"):
-        headers = {"X-Forwarded-For": forwarded}
-        assert requests.get(f"{service.url}/api/live", headers=headers, timeout=30).status_code == 200
+    seen(caplog, trusted, "203.0.113.7", "203.0.113.8")
     said = [record.getMessage() for record in caplog.records if "trusted_proxies" in record.getMessage()]
     assert len(said) == warnings
     assert all(line.startswith("127.0.0.1 sends X-Forwarded-For") and "docs/deploy.md" in line for line in said)
+
+
+def test_who_forwards_nothing_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    app = ClientAddress(PlainTextResponse("fine"), [])
+    assert call(app, "GET", "/", client=("127.0.0.1", 4711)).status == 200
+    assert "trusted_proxies" not in caplog.text
 
 
 def test_an_ipv4_proxy_is_known_on_a_socket_for_both() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import requests
 from api.http.middleware import LINGER_BYTES
 from api.http.uploads import StoredFile
 from api.inspection.children import Children
+from api.settings import Settings
+from tests.conftest import Service, running
 from tests.forms import END, HEADERS, part
 from tests.waiting import wait_for
 
@@ -35,10 +38,14 @@ def raw(service: Any, head: str, body: bytes) -> tuple[int, Any]:
     return int(top.split()[1]), json.loads(text)
 
 
-@pytest.fixture
-def small(serve: Any) -> Any:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A server that takes 0.1 MB of image and 0.2 MB of audio."""
-    return serve(max_image_mb=0.1, max_audio_mb=0.2)
+    folder = tmp_path_factory.mktemp("small")
+    limits: dict[str, Any] = {"max_image_mb": 0.1, "max_audio_mb": 0.2}
+    settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", shutdown_seconds=0.1, workers=1, **limits)
+    with running(settings, "quick", folder / "gate") as service:
+        yield service
 
 
 @pytest.mark.parametrize(("field", "allowed"), [("image", "0.1"), ("audio", "0.2")])
@@ -151,16 +158,16 @@ def test_files_that_are_known_are_not_read_again(
     assert len(looked) == 6, "what was refused is not known"
 
 
-def test_a_file_sent_without_a_filename_is_taken(serve: Any, portrait: Path, speech: Path) -> None:
+def test_a_file_sent_without_a_filename_is_taken(real_service: Any, portrait: Path, speech: Path) -> None:
     body = part("image", portrait.read_bytes()) + part("audio", speech.read_bytes()) + part("emotion", b"sad") + END
-    assert post(serve(), body).status_code == 200
+    assert post(real_service, body).status_code == 200
 
 
-def test_an_empty_file_field_counts_as_missing(serve: Any, speech: Path) -> None:
+def test_an_empty_file_field_counts_as_missing(real_service: Any, speech: Path) -> None:
     body = part("image", b"", "") + part("audio", speech.read_bytes(), "a.wav") + part("emotion", b"sad") + END
-    assert post(serve(), body).json()["error"] == "image is required"
+    assert post(real_service, body).json()["error"] == "image is required"
 
 
-def test_an_empty_file_is_named(serve: Any, speech: Path) -> None:
+def test_an_empty_file_is_named(real_service: Any, speech: Path) -> None:
     body = part("image", b"", "a.png") + part("audio", speech.read_bytes(), "a.wav") + part("emotion", b"sad") + END
-    assert post(serve(), body).json()["error"] == "The image file is empty"
+    assert post(real_service, body).json()["error"] == "The image file is empty"

@@ -69,6 +69,7 @@ def test_the_overlay_is_a_small_picture_with_boxes(service: Service, portrait: P
         assert overlay.size == (640, 640)
         face, scale = found["faces"][0], 640 / 1800
         edge = overlay.getpixel((round(face["left"] * scale) + 1, round((face["top"] + face["height"] / 2) * scale)))
+    assert isinstance(edge, tuple)
     assert edge[1] > edge[0] + 40 and edge[1] > edge[2] + 40, "the chosen face's box is green"
 
 

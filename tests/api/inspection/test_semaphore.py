@@ -12,7 +12,7 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 
 from api import keys
-from api.caller import caller, client_of
+from api.caller import caller
 from api.errors import QueueFull
 from api.inspection import semaphore
 from api.inspection.semaphore import FairSemaphore
@@ -98,24 +98,6 @@ def test_a_place_is_not_lost_when_the_one_who_gets_it_is_cancelled() -> None:
         assert not place._held
 
     asyncio.run(crowd())
-
-
-@pytest.mark.parametrize(
-    ("owner", "host", "client"),
-    [
-        ("alice", "192.0.2.1", "alice"),
-        (None, "192.0.2.1", "192.0.2.1"),
-        (None, "::ffff:192.0.2.1", "192.0.2.1"),
-        (None, None, ""),
-        (None, "testclient", "testclient"),
-    ],
-)
-def test_a_client_has_a_key_or_an_address(owner: str | None, host: str | None, client: str) -> None:
-    assert client_of(owner, host) == client
-
-
-def test_a_subscribers_addresses_are_one_client() -> None:
-    assert client_of(None, "2001:db8::1") == client_of(None, "2001:db8::9:8:7:6%eth0") != client_of(None, "2001:db9::1")
 
 
 def start(service: Service, image: bytes, speech: Path, address: str, key: str = "") -> requests.Response:

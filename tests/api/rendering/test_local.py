@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.rendering.local import EnginePool, LocalSlot, local_slots
+from api.rendering.local import EnginePool, LocalSlot, SharedExclusiveLock, local_slots
 from api.rendering.slots import EngineLost, NoRoom, RenderRefused, SlotJob
 from api.storage.files import Attempt
 from dice_talk.engine import Progress
@@ -96,20 +96,12 @@ def test_refusal_is_told_and_keeps_the_process(job: SlotJob) -> None:
         ("exits", "exited with code 1"),
         ("segfaults", "killed by SIGSEGV"),
         ("unloadable", "exited with code 7"),
-        ("silent", "stopped talking"),
-        ("half", "killed by SIGKILL"),
     ],
 )
 def test_crash_is_named(kind: str, words: str, job: SlotJob) -> None:
     with pytest.raises(EngineLost, match=words) as caught:
         asyncio.run(run_once(make_pool(kind), job))
     assert "secret" not in str(caught.value)
-
-
-def test_a_program_that_is_not_there_is_an_engine_lost(job: SlotJob) -> None:
-    pool = EnginePool(lambda engine: ["/no/such/program"], load_seconds=5, stall_seconds=5)
-    with pytest.raises(EngineLost, match="could not be started: No such file"):
-        asyncio.run(run_once(pool, job))
 
 
 def test_a_full_disk_is_told_as_such(job: SlotJob) -> None:
@@ -127,11 +119,6 @@ def test_a_file_that_is_not_what_was_promised_is_a_failure(job: SlotJob) -> None
     with pytest.raises(RenderRefused, match="not what was promised"):
         asyncio.run(run_once(make_pool("lies"), job))
     assert not job.attempt.output.exists()
-
-
-def test_hang_is_ended(job: SlotJob) -> None:
-    with pytest.raises(EngineLost, match=r"said nothing for 0\.5 seconds"):
-        asyncio.run(run_once(make_pool("hangs", stall_seconds=0.5), job))
 
 
 def test_kill_is_noticed_and_the_slot_works_again(job: SlotJob, tmp_path: Path) -> None:
@@ -168,22 +155,6 @@ def test_calling_off_a_render_stops_it_and_keeps_the_process(job: SlotJob) -> No
         await pool.close()
         with pytest.raises(ProcessLookupError):
             os.kill(pids[0], 0)
-
-    asyncio.run(scenario())
-
-
-def test_a_render_that_cannot_be_called_off_is_killed(job: SlotJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.rendering.engine_process.CANCEL_SECONDS", 0.3)
-
-    async def scenario() -> None:
-        pool = make_pool("hangs")
-        running = asyncio.create_task(first_slot(pool).render(job, ignore))
-        await file_appears(job.attempt.output)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert pool.pids() == []
-        await pool.close()
 
     asyncio.run(scenario())
 
@@ -226,5 +197,144 @@ def test_engine_process_ends_with_the_service() -> None:
         assert b"ready" in await process.stdout.readline()
         process.stdin.close()
         assert await asyncio.wait_for(process.wait(), 10) == 0
+
+    asyncio.run(scenario())
+
+
+class Room:
+    """Who is in a lock, and who wants to be."""
+
+    def __init__(self) -> None:
+        self.lock = SharedExclusiveLock()
+        self.inside: list[str] = []
+        self.leave: dict[str, asyncio.Event] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, name: str) -> None:
+        """Upper case: exclusively."""
+        self.leave[name] = asyncio.Event()
+
+        async def stay() -> None:
+            async with self.lock.hold(exclusive=name.isupper()):
+                self.inside.append(name)
+                try:
+                    await self.leave[name].wait()
+                finally:
+                    self.inside.remove(name)
+
+        self.tasks[name] = asyncio.create_task(stay())
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def let_go(self, name: str) -> None:
+        self.leave[name].set()
+        await self.settle()
+
+    async def cancel(self, name: str) -> None:
+        self.tasks[name].cancel()
+        await self.settle()
+
+
+def in_room(*steps: tuple[str, str, list[str]]) -> None:
+    """Each step: what is done, by whom, and who is inside then."""
+
+    async def scenario() -> None:
+        room = Room()
+        for number, (call, name, inside) in enumerate(steps):
+            await getattr(room, call)(name)
+            assert sorted(room.inside) == sorted(inside), f"step {number}"
+        for task in room.tasks.values():
+            task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_any_number_share_the_lock() -> None:
+    in_room(("ask", "a", ["a"]), ("ask", "b", ["a", "b"]), ("let_go", "a", ["b"]), ("ask", "c", ["b", "c"]))
+
+
+def test_one_holds_it_alone() -> None:
+    in_room(
+        ("ask", "A", ["A"]),
+        ("ask", "b", ["A"]),
+        ("ask", "C", ["A"]),
+        ("let_go", "A", ["C"]),
+        ("let_go", "C", ["b"]),
+        ("ask", "d", ["b", "d"]),
+    )
+
+
+def test_who_wants_it_alone_goes_first() -> None:
+    in_room(
+        ("ask", "a", ["a"]),
+        ("ask", "B", ["a"]),
+        ("ask", "c", ["a"]),
+        ("let_go", "a", ["B"]),
+        ("ask", "d", ["B"]),
+        ("let_go", "B", ["c", "d"]),
+    )
+
+
+def test_who_gives_up_waiting_is_in_nobodys_way() -> None:
+    in_room(
+        ("ask", "a", ["a"]),
+        ("ask", "B", ["a"]),
+        ("ask", "c", ["a"]),
+        ("cancel", "B", ["a", "c"]),
+        ("cancel", "a", ["c"]),
+        ("ask", "D", ["c"]),
+        ("let_go", "c", ["D"]),
+        ("cancel", "D", []),
+        ("ask", "e", ["e"]),
+    )
+
+
+def test_an_error_inside_frees_the_lock() -> None:
+    async def scenario() -> None:
+        lock = SharedExclusiveLock()
+        for exclusive in (True, False, True):
+            with pytest.raises(ZeroDivisionError):
+                async with lock.hold(exclusive=exclusive):
+                    raise ZeroDivisionError
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("engine", "waits"), [("diffusion", True), ("lite", False)])
+def test_a_render_alone_keeps_others_out_where_the_process_is_shared(engine: str, waits: bool) -> None:
+    async def scenario() -> None:
+        first, second = local_slots(2, make_pool("quick"))
+        async with first.reserve(engine, alone=True):
+            entering = asyncio.ensure_future(second.reserve(engine, alone=False).__aenter__())
+            await asyncio.sleep(0.02)
+            assert entering.done() != waits
+        await asyncio.wait_for(entering, 1)
+
+    asyncio.run(scenario())
+
+
+def test_slots_have_names_and_numbers() -> None:
+    slots = local_slots(3, make_pool("quick"))
+    assert [slot.name for slot in slots] == ["slot 1", "slot 2", "slot 3"]
+    assert {slot.location for slot in slots} == {"local"}
+
+
+def test_a_slot_remembers_why_its_engine_did_not_start() -> None:
+    async def scenario() -> None:
+        command = ["/no/such/program"]
+        pool = EnginePool(lambda engine: command, load_seconds=5, stall_seconds=5)
+        slot = first_slot(pool)
+        with pytest.raises(EngineLost):
+            await slot.warm_up(ENGINE)
+        assert slot.broken == "the engine process could not be started: No such file or directory"
+        command[:] = ["sh", "-c", """echo '{"job": 0, "event": "ready"}'; read -r line"""]
+        await slot.warm_up(ENGINE)
+        assert slot.broken is None
+        assert slot.ready(ENGINE)
+        await slot.close()
+        assert not slot.ready(ENGINE)
 
     asyncio.run(scenario())

@@ -1,142 +1,343 @@
-"""Many submissions at the same moment."""
+"""Which requests become tasks. Many at the same moment: tests/features/test_many_at_once.py."""
 
-import socket
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import requests
+import sqlalchemy as sa
+from fastapi.exceptions import RequestValidationError
 
-from api.inspection.children import Children
+from api import processes
+from api.caller import caller
+from api.errors import Conflict, InvalidValue, QueueFull, TaskNotFound, TooManyRequests, Unavailable
+from api.inspection.intake import Inputs
+from api.schemas.options import TaskOptions
+from api.schemas.tasks import TaskCreated
+from api.service.admission import RETRY_LATER
 from api.settings import Settings
-from tests.forms import HEADERS
+from api.storage.local import LocalFiles
+from api.storage.staging import staging
+from api.tasks.model import Render, Task, TaskStatus
+from api.tasks.store import StoreFailure, TaskStore
+from dice_talk.errors import DiceTalkError
+from dice_talk.labels import LabelOptions
+from dice_talk.options import RenderOptions
+from tests.api.made import NOW, make_render, make_task
+from tests.api.parts import Parts, make_parts
+
+SEEDED = TaskOptions(emotion="sad", seed=7, duration=0.5)
+Start = Callable[..., Awaitable[TaskCreated]]
 
 
-@pytest.mark.timeout(300)
-def test_of_101_submissions_at_once_exactly_100_may_wait(
-    serve: Any, portrait: Path, speech: Path, tmp_path: Path
+@pytest.fixture
+def start(parts: Parts, portrait: Path, speech: Path) -> Start:
+    """Submits the example files: start(options, owner, idempotency_key, image=...)."""
+
+    async def submit(options: TaskOptions = SEEDED, *arguments: Any, image: bytes | None = None) -> TaskCreated:
+        async with staging(parts.files) as folder:
+            data = image or portrait.read_bytes()
+            (folder / "image").write_bytes(data)
+            (folder / "audio").write_bytes(speech.read_bytes())
+            hashes = hashlib.sha256(data).hexdigest(), hashlib.sha256(speech.read_bytes()).hexdigest()
+            return await parts.admission.start(parts.files.upload(folder, *hashes), options, *arguments or (None,))
+
+    return submit
+
+
+def with_children(parts: Parts, scenario: Callable[[], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        try:
+            await scenario()
+        finally:
+            await parts.children.close()
+            await processes.wait_for_starts()
+
+    asyncio.run(whole())
+
+
+def left(parts: Parts) -> list[str]:
+    return [path.name for path in (parts.settings.data_dir / "incoming").glob("*")]
+
+
+def test_a_request_becomes_a_task_with_its_files(parts: Parts, start: Start) -> None:
+    async def scenario() -> None:
+        made = await start()
+        assert (made.status, made.message, made.warnings) == ("PENDING", "Task created successfully", [])
+        task = parts.task(made.task_id)
+        assert (task.render.id, task.created_at, task.owner) == (made.task_id, NOW, None)
+        assert (task.render.engine, task.render.seconds, task.render.pixels) == ("lite", 0.5, 256 * 256)
+        assert task.render.options.seed == 7
+        assert parts.dispatcher.waiting == 1
+        assert parts.files.begin(made.task_id).image.exists()
+
+    with_children(parts, scenario)
+    assert left(parts) == []
+
+
+def test_equal_requests_share_a_render_as_long_as_its_video_is_there(parts: Parts, start: Start) -> None:
+    async def scenario() -> None:
+        first, second = await start(), await start(SEEDED, "alice")
+        assert parts.task(second.task_id).render.id == first.task_id
+        other = await start(SEEDED.model_copy(update={"fps": 25}))
+        assert parts.task(other.task_id).render.id == other.task_id
+        parts.finish(first.task_id)
+        assert (await start()).status == "COMPLETED"
+        parts.files.drop_video(first.task_id)
+        again = await start()
+        assert (again.status, parts.task(again.task_id).render.id) == ("PENDING", again.task_id)
+
+    with_children(parts, scenario)
+    assert left(parts) == []
+
+
+def test_without_a_seed_one_is_drawn_and_nothing_shared(parts: Parts, start: Start) -> None:
+    async def scenario() -> None:
+        options = SEEDED.model_copy(update={"seed": None})
+        renders = [parts.task((await start(options)).task_id).render for _ in range(2)]
+        assert renders[0].id != renders[1].id
+        assert renders[0].options.seed != renders[1].options.seed
+        assert [render.cache_key for render in renders] == [None, None]
+
+    with_children(parts, scenario)
+
+
+def test_a_repeated_request_gives_its_task_again(parts: Parts, start: Start) -> None:
+    async def scenario() -> None:
+        first = await start(SEEDED, None, "order 17")
+        assert (await start(SEEDED, None, "order 17")).task_id == first.task_id
+        with pytest.raises(Conflict, match="The Idempotency-Key was used for another request"):
+            await start(SEEDED.model_copy(update={"fps": 25}), None, "order 17")
+        with pytest.raises(Conflict):
+            await start(SEEDED, None, "order 17", image=b"another")
+        assert (await start(SEEDED, "alice", "order 17")).task_id != first.task_id
+
+    with_children(parts, scenario)
+    assert left(parts) == []
+
+
+def test_what_cannot_be_stored_leaves_no_files(parts: Parts, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(task: Task) -> None:
+        raise sa.exc.OperationalError("SQL", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr(parts.store, "add", fail)
+
+    async def scenario() -> None:
+        with pytest.raises(StoreFailure):
+            await start()
+
+    with_children(parts, scenario)
+    assert list((parts.settings.data_dir / "tasks").iterdir()) == []
+    assert (left(parts), parts.dispatcher.waiting) == ([], 0)
+
+
+def test_a_client_that_goes_while_its_task_is_stored(
+    parts: Parts, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = serve("gated", workers=2)
-    for _ in range(2):
-        service.wait(service.submit(portrait, speech), "PROCESSING")
-    assert service.settings.queue_size == Settings(data_dir=tmp_path).queue_size == 100
-    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
+    """Files and row come together, or not at all."""
+    begun, go_on, add = threading.Event(), threading.Event(), parts.store.add
 
-    def submit(number: int) -> requests.Response:
-        url = f"{service.url}/api/v1/synthesis/start"
-        picture = files["image"] + bytes(number % 10)  # ten uploads that are looked at, by a few at a time
-        return requests.post(url, files=files | {"image": picture}, data={"emotion": "sad"}, timeout=250)
+    def slow(task: Task) -> Render:
+        begun.set()
+        assert go_on.wait(20)
+        return add(task)
 
-    with ThreadPoolExecutor(101) as pool:
-        answers = list(pool.map(submit, range(101)))
-    assert Counter(answer.status_code for answer in answers) == {200: 100, 503: 1}
-    positions = [service.status(answer.json()["task_id"])["queue_position"] for answer in answers if answer.ok]
-    assert sorted(positions) == list(range(1, 101))
-    assert requests.get(f"{service.url}/api/health", timeout=60).json()["queue_length"] == 100
-    assert len([name for name in service.files() if name.endswith("/image")]) == 102
+    monkeypatch.setattr(parts.store, "add", slow)
+
+    async def scenario() -> None:
+        asking = asyncio.ensure_future(start())
+        await asyncio.to_thread(begun.wait, 20)
+        asking.cancel()
+        await asyncio.sleep(0.02)
+        assert not asking.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    with_children(parts, scenario)
+    (render_id,) = parts.store.render_ids()
+    assert parts.files.begin(render_id).audio.exists()
+    assert parts.dispatcher.waiting == 1
 
 
-def test_a_full_queue_refuses_only_what_needs_a_place(
-    serve: Any, portrait: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_cannot_be_used_is_refused(parts: Parts, start: Start) -> None:
+    async def scenario() -> None:
+        with pytest.raises(DiceTalkError, match="Invalid image file type"):
+            await start(SEEDED, image=b"no picture")
+
+    with_children(parts, scenario)
+    assert (parts.store.render_ids(), left(parts)) == (set(), [])
+
+
+def test_a_retry_takes_the_same_files_with_other_options(parts: Parts, portrait: Path, speech: Path) -> None:
+    with parts.files.staging() as folder:
+        for name, file in (("image", portrait), ("audio", speech)):
+            (folder / name).write_bytes(file.read_bytes())
+        parts.files.accept(parts.files.upload(folder, "", ""), "a")
+    parts.store.add(make_task(render=make_render(cache_key="key")))
+
+    async def scenario() -> None:
+        made = await parts.admission.retry("a", None, {"fps": 30})
+        render = parts.task(made.task_id).render
+        assert (render.options.fps, render.options.seed, render.options.emotion) == (30, 5, "sad")
+        assert parts.files.begin(render.id).image.read_bytes() == portrait.read_bytes()
+        with pytest.raises(TaskNotFound):
+            await parts.admission.retry("a", "alice", {})
+        with pytest.raises(RequestValidationError):
+            await parts.admission.retry("a", None, {"colour": "red"})
+        parts.files.remove("a")
+        with pytest.raises(TaskNotFound):
+            await parts.admission.retry("a", None, {})
+
+    with_children(parts, scenario)
+    assert left(parts) == []
+
+
+def test_nothing_is_taken_at_the_end_or_without_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts.admission.refuse_when_closed()
+    monkeypatch.setattr(parts.files, "problem", lambda: "The server has too little room on its disk")
+    with pytest.raises(Unavailable, match="too little room"):
+        parts.admission.refuse_when_closed()
+    parts.admission.closed = True
+    with pytest.raises(Unavailable, match="The server is shutting down"):
+        parts.admission.refuse_when_closed()
+
+
+@pytest.mark.parametrize(("waiting", "refused"), [(1, False), (2, True)])
+def test_as_many_as_may_wait(
+    settings: Settings, store: TaskStore, files: LocalFiles, waiting: int, refused: bool
 ) -> None:
-    service = serve("gated", queue_size=1)
-    (tmp_path / "gate").touch()
-    finished = service.submit(portrait, speech, seed=1)
-    assert service.wait(finished)["status"] == "COMPLETED"
-    (tmp_path / "gate").unlink()
-    running = service.submit(portrait, speech, seed=2)
-    service.wait(running, "PROCESSING")
-    waiting = service.submit(portrait, speech, seed=3)
-    tasks = {1: finished, 2: running, 3: waiting}
-    looked = []
+    parts = make_parts(settings.model_copy(update={"queue_size": 2}), store, files)
+    for number in range(waiting):
+        parts.wait(str(number))
+    if refused:
+        with pytest.raises(QueueFull, match="Too many tasks are waiting") as error:
+            parts.admission.refuse_when_full()
+        assert (error.value.detail, error.value.headers) == ("At most 2 may wait. Try again later.", RETRY_LATER)
+    else:
+        parts.admission.refuse_when_full()
 
-    ask = Children.ask
 
-    async def counted(children: Children, module: str, *arguments: str, seconds: float) -> dict[str, Any]:
-        looked.append(module)
-        return await ask(children, module, *arguments, seconds=seconds)
+def test_as_many_of_one_key_as_may_wait(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
+    parts = make_parts(settings.model_copy(update={"key_queue_size": 2}), store, files)
+    parts.wait("a", owner="alice")
+    asyncio.run(parts.admission.refuse_when_owner_waits("alice"))
+    parts.wait("b", owner="alice")
+    with pytest.raises(TooManyRequests, match="Too many of your tasks are waiting"):
+        asyncio.run(parts.admission.refuse_when_owner_waits("alice"))
+    for owner in ("bob", None):
+        asyncio.run(parts.admission.refuse_when_owner_waits(owner))
+    parts.store.update("a", TaskStatus.PROCESSING)
+    asyncio.run(parts.admission.refuse_when_owner_waits("alice"))
 
-    monkeypatch.setattr(Children, "ask", counted)
-    for seed, task in tasks.items():
-        status = service.status(task)["status"]
-        retry = requests.post(f"{service.url}/api/v1/synthesis/{task}/retry", timeout=30)
-        for answer in (service.start(portrait, speech, seed=seed), retry):
-            assert (answer.status_code, answer.json().get("status")) == (200, status)
-    for answer in (
-        service.start(portrait, speech),
-        service.start(portrait, speech, seed=4),
-        service.start(portrait, speech, seed=1, fps=9),
-        service.start(portrait.read_bytes() + b"\0", speech, seed=1),
-        service.start(b"no picture at all", speech, seed=1),
-        requests.post(f"{service.url}/api/v1/synthesis/{finished}/retry", json={"emotion": "sad"}, timeout=30),
-        requests.post(f"{service.url}/api/v1/synthesis/{running}/retry", json={"seed": None}, timeout=30),
+
+def test_who_waits_enough_may_share_what_does_not_wait(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
+    parts = make_parts(settings.model_copy(update={"key_queue_size": 1, "queue_size": 2}), store, files)
+    parts.wait("a", owner="alice")
+    parts.wait("b", owner="bob", cache_key="key")
+    find = parts.admission._find_place
+    with pytest.raises(TooManyRequests):
+        asyncio.run(find("key", "alice"))
+    shared = asyncio.run(find("key", "carol"))
+    assert shared and shared.id == "b", "a full queue is no matter to who needs no place"
+    with pytest.raises(QueueFull):
+        asyncio.run(find("other", "carol"))
+    store.update("b", TaskStatus.PROCESSING)
+    shared = asyncio.run(find("key", "alice"))
+    assert shared and shared.id == "b"
+
+
+def test_before_an_upload_only_what_needs_a_place_anyhow_is_refused(
+    settings: Settings, store: TaskStore, files: LocalFiles
+) -> None:
+    parts = make_parts(settings.model_copy(update={"queue_size": 1}), store, files)
+    ask = parts.admission.refuse_before_upload
+    asyncio.run(ask(None, None))
+    parts.wait("a")
+    store.join(make_task("b", render=parts.task("a").render, idempotency_key="mine", request_hash="x"))
+    with pytest.raises(QueueFull):
+        asyncio.run(ask(None, None))
+    asyncio.run(ask(None, "mine"))
+    for owner, key in ((None, "another"), ("alice", "mine")):
+        with pytest.raises(QueueFull):
+            asyncio.run(ask(owner, key))
+    store.add(make_task("seeded", render=make_render("seeded", cache_key="key")))
+    asyncio.run(ask(None, None))
+
+
+def test_uploads_at_the_same_time(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
+    admission = make_parts(settings.model_copy(update={"uploads": 4}), store, files).admission
+
+    @asynccontextmanager
+    async def uploading(client: str) -> AsyncIterator[None]:
+        caller.set(client)
+        async with admission.uploading():
+            yield
+
+    async def scenario() -> None:
+        async with uploading("alice"), uploading("alice"), uploading("alice"):
+            with pytest.raises(QueueFull, match="Too many of your uploads at the same time") as refused:
+                async with uploading("alice"):
+                    pass
+            assert refused.value.detail == "One client may have at most 3 at once."
+            async with uploading("bob"):
+                assert admission.uploads == 4
+                with pytest.raises(QueueFull, match="Too many uploads at the same time"):
+                    async with uploading("carol"):
+                        pass
+            assert admission.uploads == 3
+        with pytest.raises(ZeroDivisionError):
+            async with uploading("alice"):
+                raise ZeroDivisionError
+        assert admission.uploads == 0
+        assert not admission._uploads_by_client
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("shown", "optional", "wanted", "drawn"),
+    [
+        ("off", False, True, "off"),
+        ("off", False, False, "off"),
+        ("always", False, True, "always"),
+        ("always", False, False, None),
+        ("always", True, True, "always"),
+        ("always", True, False, "off"),
+    ],
+)
+def test_who_may_do_without_the_visible_label(
+    settings: Settings,
+    store: TaskStore,
+    files: LocalFiles,
+    shown: str,
+    optional: bool,
+    wanted: bool,
+    drawn: str | None,
+) -> None:
+    changes = {"visible_label": shown, "visible_label_optional": optional}
+    admission = make_parts(settings.model_copy(update=changes), store, files).admission
+    wish = TaskOptions(emotion="sad", visible_label=wanted)
+    if drawn is None:
+        with pytest.raises(InvalidValue, match="no video without its visible label"):
+            admission._labels(wish)
+    else:
+        assert admission._labels(wish).visible_label == drawn
+
+
+def test_how_large_and_how_long_a_video_will_be(parts: Parts) -> None:
+    inputs = Inputs(640, 480, 8.0)
+    for options, seconds, pixels in (
+        ({}, 8.0, 320 * 256),
+        ({"duration": 5.0}, 5.0, 320 * 256),
+        ({"duration": 300.0}, 8.0, 320 * 256),
+        ({"crop": True}, 8.0, 256 * 256),
+        ({"min_resolution": 512}, 8.0, 704 * 512),
     ):
-        assert (answer.status_code, answer.json()["error"]) == (503, "Too many tasks are waiting")
-        assert int(answer.headers["retry-after"]) > 0
-    assert not looked, "what is refused for want of a place is not decoded first"
-    assert service.health()["queue_length"] == 1
-    assert not [name for name in service.files() if name.startswith("incoming/")]
-    (tmp_path / "gate").touch()
-    assert service.wait(waiting)["status"] == "COMPLETED"
-
-
-def test_a_preflight_needs_no_place(serve: Any, portrait: Path, speech: Path) -> None:
-    service = serve("gated", queue_size=1)
-    service.wait(service.submit(portrait, speech), "PROCESSING")
-    service.submit(portrait, speech)
-    assert service.start(portrait, speech).status_code == 503
-    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
-    assert requests.post(f"{service.url}/api/v1/preflight", files=files, timeout=60).status_code == 200
-
-
-@pytest.mark.parametrize("seeded", [False, True])
-def test_no_go_ahead_for_an_upload_in_vain(serve: Any, portrait: Path, speech: Path, seeded: bool) -> None:
-    """Where nothing can be shared. Else only the whole request tells whether it needs a place."""
-    service = serve("gated", queue_size=1)
-    service.wait(service.submit(portrait, speech, seed=1 if seeded else None), "PROCESSING")
-    service.submit(portrait, speech)
-    address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-        kind = f"Content-Type: {HEADERS['Content-Type']}\r\nContent-Length: 60000000\r\nExpect: 100-continue"
-        connection.sendall(f"POST /api/v1/synthesis/start HTTP/1.1\r\nHost: x\r\n{kind}\r\n\r\n".encode())
-        assert connection.recv(12) == (b"HTTP/1.1 100" if seeded else b"HTTP/1.1 503")
-
-
-def test_the_twin_of_a_request_that_took_the_last_place(
-    serve: Any, portrait: Path, speech: Path, tmp_path: Path
-) -> None:
-    service = serve("gated", queue_size=1, workers=1)
-    service.wait(service.submit(portrait, speech, seed=1), "PROCESSING")
-    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
-
-    def submit(_: int) -> requests.Response:
-        url, headers = f"{service.url}/api/v1/synthesis/start", {"Idempotency-Key": "one"}
-        return requests.post(url, files=files, data={"emotion": "sad"}, headers=headers, timeout=60)
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(submit, range(8)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["task_id"] for answer in answers}) == 1
-
-
-def test_two_servers_on_one_database_give_one_task(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
-    """The lock on admission is of one process; the index is of the database."""
-    database = f"sqlite:///{tmp_path / 'shared.db'}"
-    services = [serve("gated", data_dir=tmp_path / name, database_url=database) for name in ("a", "b")]
-    files = {"image": portrait.read_bytes(), "audio": speech.read_bytes()}
-
-    def submit(number: int) -> requests.Response:
-        url, headers = f"{services[number % 2].url}/api/v1/synthesis/start", {"Idempotency-Key": str(number // 4)}
-        return requests.post(url, files=files, data={"emotion": "sad"}, headers=headers, timeout=60)
-
-    with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(submit, range(24)))
-    assert {answer.status_code for answer in answers} == {200}
-    made = [answer.json()["task_id"] for answer in answers]
-    assert [len(set(made[start : start + 4])) for start in range(0, 24, 4)] == [1] * 6
-    assert len(set(made)) == 6
-    folders = [name for service in services for name in service.files() if name.endswith("/image")]
-    assert len(folders) == 6, "who came second leaves no files"
+        wanted = RenderOptions(emotion="sad", seed=1, **options)
+        render = parts.admission._plan(wanted, None, "lite", inputs, LabelOptions())
+        assert (render.seconds, render.pixels) == (seconds, pixels), options

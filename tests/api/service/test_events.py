@@ -32,7 +32,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[tuple[str, str, Any]]:
         event: dict[str, str] = {}
-        for line in self.answer.iter_lines(chunk_size=1, decode_unicode=True):
+        for line in map(str, self.answer.iter_lines(chunk_size=1, decode_unicode=True)):
             if line:
                 name, _, value = line.partition(":")
                 event[name] = value.strip()
@@ -62,7 +62,11 @@ def test_from_waiting_to_the_end(serve: Any, portrait: Path, speech: Path, tmp_p
     assert state == service.status(second)
 
 
-def test_the_lite_engine_counts_frames(real_service: Any, portrait: Path, speech: Path) -> None:
+def test_the_lite_engine_counts_frames(
+    real_service: Any, portrait: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.rendering.progress.PROGRESS_EVERY_S", 0.02)  # a quick machine draws all in a second
+    monkeypatch.setattr("api.service.synthesis.CHECK_EVERY_S", 0.02)
     task = real_service.submit(portrait, speech, duration=None, fps=60)
     states = [state for kind, _, state in Stream(real_service, task) if kind == "state"]
     drawn = [state["frame"] for state in states if state["frame"] is not None]

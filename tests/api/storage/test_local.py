@@ -1,0 +1,141 @@
+"""The data folder of this machine: what lies where, who may use it, and what a crash or a full disk does to it."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from api.settings import Settings, StartError
+from api.storage.local import LocalFiles, lock_data_folder
+from tests.api.made import staged, upload
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_data_folder_is_private_and_has_one_server(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "data"
+    lock = lock_data_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(StartError, match="another server uses the data folder"):
+        lock_data_folder(folder)
+    lock.close()
+    lock_data_folder(folder).close()
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StartError, match=r"data cannot be used: File exists"):
+        lock_data_folder(tmp_path / "data")
+
+
+def test_a_render_is_one_folder(files: LocalFiles, settings: Settings) -> None:
+    upload(files, "a")
+    attempt = files.begin("a")
+    attempt.output.write_bytes(b"video")
+    attempt.state.write_bytes(b"state")
+    files.commit(attempt)
+    files.keep("a", "poster", b"picture")
+    files.keep("a", "receipt", b"{}")
+    expected = [
+        "a",
+        *(f"a/{name}" for name in ("audio", "image", "measured.json", "poster.jpg", "result.mp4", "state")),
+    ]
+    assert names(settings.data_dir / "tasks") == expected
+    assert names(settings.data_dir / "incoming") == []
+
+
+def test_half_an_upload_never_becomes_a_render(files: LocalFiles, settings: Settings) -> None:
+    """Accepting is one rename, so a folder of that name that is there already keeps its files."""
+    upload(files, "a")
+    with staged(files, b"another portrait") as second:
+        with pytest.raises(OSError, match="not empty"):
+            files.accept(second, "a")
+        assert second.image.exists()
+    assert files.begin("a").image.read_bytes() == b"a portrait"
+
+
+def test_a_commit_is_whole_or_not_at_all(files: LocalFiles) -> None:
+    upload(files, "a")
+    missing, first, second = (files.begin("a") for _ in range(3))
+    with pytest.raises(FileNotFoundError):
+        files.commit(missing)
+    assert not files.has_video("a")
+    for attempt, video in ((first, b"first"), (second, b"second")):
+        attempt.output.write_bytes(video)
+        assert files.commit(attempt) == hashlib.sha256(video).hexdigest()
+        assert not attempt.output.exists()
+        with files.open_video("a") as opened:
+            assert opened.read() == video
+
+
+def test_a_late_commit_of_a_removed_render_fails(files: LocalFiles, settings: Settings) -> None:
+    upload(files, "a")
+    attempt = files.begin("a")
+    assert files.remove("a")
+    with pytest.raises(FileNotFoundError):
+        files.commit(attempt)
+    files.abandon(attempt)
+    files.drop_state("a")
+    files.drop_video("a")
+    assert names(settings.data_dir / "tasks") == []
+
+
+def test_a_retry_copies_no_byte(files: LocalFiles, settings: Settings) -> None:
+    upload(files, "a")
+    with files.staging() as folder:
+        again = files.stage_again("a", folder)
+        assert again.image.samefile(settings.data_dir / "tasks" / "a" / "image")
+        assert again.audio.samefile(settings.data_dir / "tasks" / "a" / "audio")
+
+
+def test_clean_up_after_a_crash(files: LocalFiles, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    (settings.data_dir / "incoming" / "half").mkdir(parents=True)
+    for render_id in ("finished", "running", "unknown"):
+        upload(files, render_id)
+        attempt = files.begin(render_id)
+        attempt.state.write_bytes(b"state")
+        attempt.output.write_bytes(b"half a video")
+    files.clean_up({"finished", "running"}, {"running"})
+    kept = [f"{one}/{name}" for one in ("finished", "running") for name in ("audio", "image")]
+    assert names(settings.data_dir / "tasks") == sorted(["finished", "running", *kept, "running/state"])
+    assert not (settings.data_dir / "incoming").exists()
+    assert "removing unknown: no task refers to it" in caplog.text
+    with staged(files) as next_one:
+        assert next_one.image.exists(), "the folder for uploads is made when it is needed"
+
+
+@pytest.mark.parametrize(("database_url", "left"), [(None, []), ("sqlite://", ["a", "a/audio", "a/image"])])
+def test_an_empty_database_that_was_named_is_no_reason_to_remove_videos(
+    settings: Settings, database_url: str | None, left: list[str]
+) -> None:
+    files = LocalFiles(settings.model_copy(update={"database_url": database_url}))
+    upload(files, "a")
+    files.clean_up(set(), set())
+    assert names(settings.data_dir / "tasks") == left
+
+
+def test_a_named_database_that_knows_some_renders_says_which_are_unknown(settings: Settings) -> None:
+    files = LocalFiles(settings.model_copy(update={"database_url": "sqlite://"}))
+    for render_id in ("a", "b"):
+        upload(files, render_id)
+    files.clean_up({"a"}, set())
+    assert names(settings.data_dir / "tasks") == ["a", "a/audio", "a/image"]
+
+
+def test_too_little_room(settings: Settings) -> None:
+    full = LocalFiles(settings.model_copy(update={"min_free_mb": 1e12}))
+    assert full.problem() == "The server has too little room on its disk"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to(files: LocalFiles, settings: Settings) -> None:
+    settings.data_dir.chmod(0o500)
+    assert files.problem() == "The server cannot write to its data folder"
+    settings.data_dir.chmod(0o700)
+
+
+def test_removing_what_is_not_there(files: LocalFiles) -> None:
+    assert files.remove("a")
