@@ -13,7 +13,7 @@ from tests.api.parts import Parts, make_parts
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Of a service that keeps its data in an empty folder."""
+    """Return the settings of a service with an empty data folder."""
     settings = Settings(data_dir=tmp_path / "data", log_dir=tmp_path / "logs", min_free_mb=0, engine="lite")
     settings.data_dir.mkdir()
     return settings
