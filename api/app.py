@@ -42,7 +42,7 @@ from api.inspection.verification import Verification
 from api.keys import KeyFile
 from api.metrics import Metrics
 from api.rendering.dispatcher import Dispatcher
-from api.rendering.local import Command, EnginePool, local_slots
+from api.rendering.local import Command, EnginePool, LocalSlots
 from api.schemas.options import BOUNDS
 from api.service.admission import Admission
 from api.service.sweeper import sweep_forever
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = """Turns one portrait, one speech recording and one of eight emotions into a talking-head MP4.
 
 Start a task, ask for its status every few seconds, download the video when it is COMPLETED. Every error has the body
-`{"error": "...", "detail": "..."}`, where detail may be missing."""
+`{"error": "...", "detail": "...", "code": "...", "params": {...}}`, where detail and params may be missing."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,13 @@ def _make_services(
     store, files, secret, lock = _open_data(settings)
     engines = EnginePool(command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
     metrics = Metrics(engines.pids)
-    slots = local_slots(settings.workers, engines)
+    gpu = gpu_available()
+    slots = LocalSlots(settings.workers, engines, gpu=gpu)
     limits = {"queue_size": settings.queue_size, "attempts": settings.attempts}
     dispatcher = Dispatcher(store, files, slots, **limits, clock=clock, metrics=metrics)
     children = Children()
     admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
-    synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=gpu_available())
+    synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=gpu)
     webhooks = Webhooks(
         store,
         synthesis.status,

@@ -5,6 +5,7 @@ docs/engines.md explains how to write one.
 """
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -89,6 +90,13 @@ SYNTHETIC = frozenset(
 """The terms of IPTC's DigitalSourceType for synthetic videos."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _LIGHT_PATH = re.compile(r"[\w.]+:\w+")
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("module", "source_type", "summary", "remedy"), str),
+    **dict.fromkeys(("one_process", "tunable", "gpu"), bool),
+    "revision": int,
+    "auto": (int, type(None)),
+    "step_work": Mapping,
+}
 
 
 class SpecError(ValueError):
@@ -103,6 +111,18 @@ class SampleTiming:
     frames: int
     seconds: float
     steps: int = 1  # for each frame, in full; 1 where there are none
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, int) and value > 0 for value in (self.pixels, self.frames, self.steps)):
+            raise SpecError("pixels, frames and steps of a timing are whole numbers above 0")
+        if not (isinstance(self.seconds, int | float) and 0 < self.seconds < math.inf):
+            raise SpecError("seconds of a timing is a number above 0")
+
+
+_ELEMENTS: dict[str, type] = {
+    **dict.fromkeys(("packages", "distributions", "package_files", "files", "extras"), str),
+    "timings": SampleTiming,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +149,7 @@ class EngineSpec:
 
     one_process: bool = False  # one process serves all slots, so that the weights are held once; else one per slot
     tunable: bool = False  # its `load` takes a `Tuning` too
+    gpu: bool = False  # computes on a GPU if there is one
     step_work: Mapping[Quality, float] = field(default_factory=dict, hash=False)
     """Work of a denoising step by `Quality`, 1 for exact; empty for an engine without steps."""
     timings: tuple[SampleTiming, ...] = ()  # from a fast machine to a slow one: for a machine's first renders
@@ -139,17 +160,24 @@ class EngineSpec:
     doctor: str | None = None  # `(checkpoints: Path) -> Iterable[Finding]`, for `dice-talk doctor`
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name == "auto":
+        if not (isinstance(self.name, str) and _NAME.fullmatch(self.name)) or self.name == "auto":
             raise SpecError(f"{self.name!r} cannot name an engine: lower-case letters, digits, - and _; auto is taken")
-        for name in ("packages", "distributions", "package_files", "files", "extras", "timings"):
-            if not isinstance(getattr(self, name), tuple):
-                raise SpecError(f"{name} of {self.name} is not a tuple")
+        for name, kind in _TYPES.items():
+            if not isinstance(getattr(self, name), kind):
+                raise SpecError(f"{name} of {self.name} has the wrong type: {getattr(self, name)!r}")
+        for name, kind in _ELEMENTS.items():
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(one, kind) for one in value):
+                raise SpecError(f"{name} of {self.name} is not a tuple of {kind.__name__}")
         for name in ("portrait_check", "weights", "doctor"):
             path = getattr(self, name)
-            if path is not None and not _LIGHT_PATH.fullmatch(path):
+            if path is not None and not (isinstance(path, str) and _LIGHT_PATH.fullmatch(path)):
                 raise SpecError(f"{name} of {self.name} is not module:function, but {path!r}")
         if self.source_type not in SYNTHETIC:
             raise SpecError(f"source_type of {self.name} is not one of {', '.join(sorted(SYNTHETIC))}")
+        wrong = [key for key, work in self.step_work.items() if key not in Quality or not 0 < work < math.inf]
+        if wrong:
+            raise SpecError(f"step_work of {self.name} is not a number above 0 for {wrong[0]!r}")
 
     def missing(self, checkpoints: Path) -> list[str]:
         """Return what is required and missing; empty if the engine can be loaded."""
@@ -194,7 +222,10 @@ def resolve(path: str) -> Any:
 def package_file(name: str) -> Path:
     """Return the path of a file in a package, from the package's import name and the path in it."""
     package, _, inside = name.partition("/")
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except Exception:  # noqa: BLE001 - it imports the parent package, which may be missing or broken
+        spec = None
     return Path(((spec and spec.submodule_search_locations) or ["/nonexistent"])[0]) / inside
 
 

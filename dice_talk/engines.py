@@ -48,6 +48,7 @@ def collect(points: Iterable[EntryPoint]) -> tuple[dict[str, EngineSpec], list[R
             spec = _load(point)
             if spec.name in engines:
                 raise SpecError("another engine has this name already")
+            spec.missing(Path())  # what the service asks of every engine must not raise
             engines[spec.name] = spec
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the code of others may raise anything
             reason = str(error) if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"

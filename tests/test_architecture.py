@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"api.clock", "api.caller", "api.errors", "api.processes", "api.settings"},
+    {"api.clock", "api.caller", "api.errors", "api.processes", "api.settings", "api.threads"},
     {"api.metrics", "api.storage"},
     {"api.logs", "api.keys", "api.tasks"},
     {"api.schemas"},

@@ -90,7 +90,7 @@ def _explain_field(error: Mapping[str, Any]) -> ApiError:
     if kind in EXPECTED:
         expected, words = EXPECTED[kind]
         return MalformedForm(ErrorCode.FIELD_TYPE, "{field} must be " + words, field=name, expected=expected)
-    reason = str(error["msg"]).replace("{", "{{").replace("}", "}}")[:200]
+    reason = str(error["msg"])[:200].replace("{", "{{").replace("}", "}}")
     return MalformedForm(ErrorCode.FIELD_INVALID, "{field} is not valid: " + reason, field=name)
 
 
@@ -130,7 +130,8 @@ BY_STATUS = {
 
 def code_of(status: int) -> ErrorCode:
     """Return the code of an error that the framework answers."""
-    return BY_STATUS.get(status, ErrorCode.INTERNAL_ERROR)
+    other = ErrorCode.REQUEST_MALFORMED if 400 <= status < 500 else ErrorCode.INTERNAL_ERROR
+    return BY_STATUS.get(status, other)
 
 
 def respond(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, create_model
 
 from api.http.uploads import StoredFile
 from api.schemas.options import TaskOptions
-from api.storage.files import RenderFiles, Upload
+from api.storage.files import Upload
 from dice_talk.emotions import Emotion
 from dice_talk.engines import EngineChoice
 from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
@@ -20,10 +20,10 @@ class RenderForm(TaskOptions):
     image: UploadFile = Field(description="Portrait with a clear face: JPEG or PNG, at most 10 MB.")
     audio: UploadFile = Field(description="Clear speech: WAV or MP3, at most 50 MB.")
 
-    def upload(self, files: RenderFiles) -> Upload:
+    def upload(self) -> Upload:
         """Return the two files in staging."""
         image, audio = stored(self.image), stored(self.audio)
-        return files.upload(image.path.parent, image.sha256, audio.sha256)
+        return Upload(image.path, audio.path, image.sha256, audio.sha256)
 
 
 _TAKEN = (*LOOKED_AT, *TIMED)

@@ -24,8 +24,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from api.errors import InvalidValue, MalformedForm
 from api.http import upload_errors
-from api.storage.files import RenderFiles
-from api.storage.staging import staging
+from api.storage.files import RenderFiles, Staging
+from api.threads import entered
 from dice_talk.error_codes import ErrorCode
 
 MAX_PARTS = 64
@@ -59,15 +59,15 @@ class StoredFile(UploadFile):
 
 
 class FormSink:
-    """Receives a multipart parser's callbacks and turns them into text fields, and files below `folder`.
+    """Receives a multipart parser's callbacks and turns them into text fields and staged files.
 
     `limits`: largest size in bytes by file field. Files under other names are not kept, but their names are, so that
     the form model refuses them. Callbacks only check and take notes; `flush` writes, in a thread. The first part is the
     preamble, which is discarded (see `_opening`).
     """
 
-    def __init__(self, folder: Path, limits: Mapping[str, int]) -> None:
-        self._folder, self._limits = folder, limits
+    def __init__(self, staging: Staging, limits: Mapping[str, int]) -> None:
+        self._staging, self._limits = staging, limits
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), b""
         self._name, self._size, self._parts = "", 0, -1
         self._pending: list[tuple[StoredFile, bytes]] = []
@@ -143,7 +143,7 @@ class FormSink:
         if options.get(b"filename"):
             self._named.add(self._name)
         if self._name in self._limits:
-            self._files[self._name] = StoredFile(self._folder / self._name)
+            self._files[self._name] = StoredFile(self._staging.path(self._name))
         else:
             self._texts[self._name] = bytearray()
 
@@ -183,8 +183,8 @@ async def receive_form(
 
     `limits`: largest size in bytes by file field. Raises `UploadTooLarge`, `UploadTimeout`, `MalformedForm`.
     """
-    async with staging(files) as folder:
-        sink = FormSink(folder, limits)
+    async with entered(files.staging()) as staging:
+        sink = FormSink(staging, limits)
         try:
             try:
                 with anyio.fail_after(seconds):

@@ -18,6 +18,7 @@ from api.settings import Settings
 from api.storage.files import RenderFiles, RenderPaths
 from api.storage.hashing import sha256_of
 from api.tasks.model import Render, Task
+from api.threads import entered
 from dice_talk.engines import weight_files, weights_of
 from dice_talk.errors import DiceTalkError
 
@@ -44,7 +45,7 @@ class Receipts:
     async def write(self, task: Task) -> Receipt:
         """Return the receipt of a finished task. Raises `TaskNotFound` if the task is removed meanwhile."""
         render, checkpoints = task.render, self._settings.checkpoints_dir
-        with self._files.paths(render.id) as paths:
+        async with entered(self._files.paths(render.id)) as paths:
             try:
                 found = await self._find(render, paths)
             except FileNotFoundError:
@@ -117,7 +118,7 @@ class Receipts:
 
     async def _measure(self, render: Render, digests: dict[str, Any]) -> dict[str, Any]:
         index, checkpoints = str(render.options.face_index), str(self._settings.checkpoints_dir)
-        with self._files.paths(render.id) as paths:
+        async with entered(self._files.paths(render.id)) as paths:
             arguments = str(paths.image), str(paths.video), index, checkpoints
             async with self._one_at_a_time:
                 measured = await self._children.ask("dice_talk.measure", *arguments, seconds=MEASURE_S)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -14,12 +14,13 @@ import anyio
 
 from api.logs import working_on
 from api.metrics import Metrics
-from api.rendering.progress import ProgressLog, write_through
-from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob
+from api.rendering.progress import ProgressLog
+from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
 from api.storage.files import Attempt, RenderFiles
 from api.tasks.forecast import Timing, Workload
 from api.tasks.model import FINAL, Render, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
+from api.threads import run_to_the_end
 from dice_talk.engine import RenderResult
 from dice_talk.engines import spec_of
 from dice_talk.error_codes import ErrorCode
@@ -68,20 +69,20 @@ class Dispatcher:
         self,
         store: TaskStore,
         files: RenderFiles,
-        slots: Sequence[Slot],
+        pool: SlotPool,
         *,
         queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
-        self.slots = slots
+        self.slots, self._pool = pool.slots, pool
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
         self._queue_size, self._attempts = queue_size, attempts
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._waiting: set[str] = set()  # the queue also holds renders that were cancelled since
         self._held: dict[str, Hold] = {}
-        self._occupied: set[str] = set()  # names of slots with a render, from taking it to storing its end
+        self._occupied: set[Slot] = set()  # slots with a render, from taking it to storing its end
         self._workers: list[asyncio.Task[None]] = []
         self._room_pause = 0.0
         self._draining = False
@@ -106,13 +107,13 @@ class Dispatcher:
         self._waiting.add(render_id)
         self._queue.put_nowait((number, render_id))
 
-    def cancel(self, render_id: str) -> None:
+    async def cancel(self, render_id: str) -> None:
         """Take a render that has ended in the store out of the queue, or stop it within one step."""
         if hold := self._held.get(render_id):
             hold.rendering.cancel()
         elif render_id in self._waiting:
             self._waiting.remove(render_id)
-            self._files.drop_state(render_id)
+            await asyncio.to_thread(self._files.drop_state, render_id)
 
     def is_held(self, render_id: str) -> bool:
         """Whether a slot still uses that render's files."""
@@ -141,7 +142,7 @@ class Dispatcher:
         """Give running renders some time to end, return the rest to the queue for the next start, close the slots."""
         self.start_draining()
         for worker, slot in zip(self._workers, self.slots, strict=True):
-            if slot.name not in self._occupied:
+            if slot not in self._occupied:
                 worker.cancel()
         if self._workers:
             impatient = asyncio.create_task(self._impatient.wait())
@@ -151,7 +152,7 @@ class Dispatcher:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        await asyncio.gather(*(slot.close() for slot in self.slots))
+        await self._pool.close()
 
     def end_grace(self) -> None:
         """End the time that `stop` gives. Safe in a signal handler, which does not wake the event loop."""
@@ -187,7 +188,7 @@ class Dispatcher:
 
     async def _run_or_put_back(self, slot: Slot, number: int, render_id: str) -> None:
         self._waiting.remove(render_id)
-        self._occupied.add(slot.name)
+        self._occupied.add(slot)
         hold = self._held[render_id] = Hold()
         try:
             await self._take_on(slot, render_id, hold)
@@ -198,11 +199,13 @@ class Dispatcher:
             await asyncio.sleep(WARM_CHECK_S)
             self._put(number, render_id)
         finally:
-            if hold.rendering.cancel_called:
-                self._files.drop_state(render_id)
-            del self._held[render_id]
-            self._occupied.discard(slot.name)
-            hold.released.set()
+            try:
+                if hold.rendering.cancel_called:
+                    await run_to_the_end(partial(self._files.drop_state, render_id))
+            finally:
+                del self._held[render_id]
+                self._occupied.discard(slot)
+                hold.released.set()
 
     async def _take_on(self, slot: Slot, render_id: str, hold: Hold) -> None:
         render = await asyncio.to_thread(self._store.render, render_id)
@@ -252,12 +255,12 @@ class Dispatcher:
             if render.attempts == 0:  # a later attempt may have resumed where the first was cut off
                 await self._learn(render, started)
         finally:
-            self._files.abandon(attempt)
+            await run_to_the_end(partial(self._files.abandon, attempt))
 
     async def _render(self, slot: Slot, render: Render, attempt: Attempt, hold: Hold) -> RenderResult | None:
         """Return None if the render was cancelled."""
         labels = Labels.of(render.labels, render.id, spec_of(render.engine).source_type)
-        job = SlotJob(render.engine, render.options, labels, attempt)
+        job = SlotJob(render.engine, render.options, labels, self._files, attempt)
         with hold.rendering:
             return await slot.render(job, ProgressLog(self._store, render.id, self._clock))
         return None
@@ -319,11 +322,11 @@ class Dispatcher:
                 log.error("render %s: its end could not be stored yet: %s", render.id, error)
                 await asyncio.sleep(WARM_CHECK_S)
         with suppress(OSError):  # not before: until then, another attempt may have to resume from it
-            self._files.drop_state(render.id)
+            await run_to_the_end(partial(self._files.drop_state, render.id))
         if ended:
             log.info("render %s: %s, %s", render.id, status.value, values.get("message"))
         return ended
 
     async def _update(self, render: Render, status: TaskStatus, progress: float = 0.0, **values: Any) -> bool:
         values["updated_at"] = self._clock()
-        return await write_through(partial(self._store.update, render.id, status, progress=progress, **values))
+        return await run_to_the_end(partial(self._store.update, render.id, status, progress=progress, **values))

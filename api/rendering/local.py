@@ -9,6 +9,7 @@ import anyio
 
 from api.rendering.engine_process import EngineProcess
 from api.rendering.slots import EngineLost, OnProgress, RenderRefused, SlotJob
+from api.threads import entered
 from dice_talk.engine import RenderJob, RenderResult
 from dice_talk.engines import spec_of
 
@@ -55,12 +56,14 @@ class LocalSlot:
 
     location = "local"
 
-    def __init__(self, number: int, engines: EnginePool, lock: "SharedExclusiveLock") -> None:
-        """`lock`: shared by all slots of the pool."""
+    def __init__(self, number: int, engines: EnginePool, lock: "SharedExclusiveLock", *, gpu: bool) -> None:
+        """`lock`: shared by all slots of the pool. `gpu`: whether the machine has one."""
         self.name = f"slot {number}"
         self.busy = False
         self.broken: str | None = None
-        self._number, self._engines, self._lock = number, engines, lock
+        self.engine: str | None = None
+        self.device = "cpu"
+        self._number, self._engines, self._lock, self._gpu = number, engines, lock, gpu
 
     def ready(self, engine: str) -> bool:
         """See `Slot.ready`."""
@@ -76,7 +79,8 @@ class LocalSlot:
         except (EngineLost, RenderRefused) as error:
             self.broken = str(error)
             raise
-        self.broken = None
+        self.broken, self.engine = None, engine
+        self.device = "gpu" if self._gpu and spec_of(engine).gpu else "cpu"
         return process
 
     def reserve(self, engine: str, *, alone: bool) -> AbstractAsyncContextManager[None]:
@@ -85,25 +89,28 @@ class LocalSlot:
 
     async def render(self, job: SlotJob, on_progress: OnProgress) -> RenderResult:
         """See `Slot.render`."""
-        files = job.attempt
         self.busy = True
         try:
             with anyio.CancelScope(shield=True):  # a cancelled task must not end an engine that others wait for
                 process = await self._process(job.engine)
-            paths = RenderJob(files.image, files.audio, files.output, job.options, files.state, job.labels)
-            return await process.render(paths, on_progress)
+            async with entered(job.files.workspace(job.attempt)) as work:
+                render = RenderJob(work.image, work.audio, work.output, job.options, work.state, job.labels)
+                return await process.render(render, on_progress)
         finally:
             self.busy = False
 
+
+class LocalSlots:
+    """Slots that share a pool of engine processes. Implements `SlotPool`."""
+
+    def __init__(self, count: int, engines: EnginePool, *, gpu: bool = False) -> None:
+        lock = SharedExclusiveLock()
+        self.slots = [LocalSlot(number, engines, lock, gpu=gpu) for number in range(1, count + 1)]
+        self._engines = engines
+
     async def close(self) -> None:
-        """See `Slot.close`."""
+        """See `SlotPool.close`."""
         await self._engines.close()
-
-
-def local_slots(count: int, engines: EnginePool) -> list[LocalSlot]:
-    """Return slots that share a pool of engine processes."""
-    lock = SharedExclusiveLock()
-    return [LocalSlot(number, engines, lock) for number in range(1, count + 1)]
 
 
 class SharedExclusiveLock:

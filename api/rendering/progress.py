@@ -5,28 +5,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 from api.tasks.model import TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
+from api.threads import run_to_the_end
 from dice_talk.engine import Progress
-
-Result = TypeVar("Result")
 
 PROGRESS_EVERY_S = 0.5
 """Progress within a stage is stored this often. Clients poll every few seconds."""
 MOST = 0.99
 """1.0 is kept for a video that is in place."""
-
-
-async def write_through(write: Callable[[], Result]) -> Result:
-    """Run a database write in a thread. If cancelled, wait for its end first: the next write must come after it."""
-    writing = asyncio.ensure_future(asyncio.to_thread(write))
-    try:
-        return await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
 
 
 class ProgressLog:
@@ -54,4 +42,4 @@ class ProgressLog:
                 steps=progress.steps,
                 updated_at=self._clock(),
             )
-            await write_through(update)
+            await run_to_the_end(update)

@@ -1,12 +1,12 @@
 """The seam behind which rendering happens: a slot renders one job at a time, on this machine or elsewhere."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from api.storage.files import Attempt
+from api.storage.files import Attempt, RenderFiles
 from dice_talk.engine import Progress, RenderResult
 from dice_talk.errors import DiceTalkError
 from dice_talk.labels import Labels
@@ -44,19 +44,22 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True)
 class SlotJob:
-    """One attempt at one render."""
+    """One attempt at one render. The slot gets its inputs from `files`, and leaves output and state there."""
 
     engine: str
     options: RenderOptions  # `seed` is set
     labels: Labels
+    files: RenderFiles
     attempt: Attempt
 
 
 class Slot(Protocol):
     """One place to render at."""
 
-    name: str  # for the log and for health
+    name: str  # for people
     location: str  # "local", or the name of a node
+    device: str  # what it computes on, as far as it knows: "cpu", "gpu"
+    engine: str | None  # whose models it has loaded
     busy: bool
     broken: str | None  # why its engine could not be started the last time
 
@@ -79,6 +82,15 @@ class Slot(Protocol):
         """
         ...
 
+
+class SlotPool(Protocol):
+    """The slots of a service, and what they share."""
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The slots at present."""
+        ...
+
     async def close(self) -> None:
-        """End what the slot has started."""
+        """End everything that the slots have started."""
         ...

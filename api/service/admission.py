@@ -29,9 +29,9 @@ from api.service.describe import describe_warnings
 from api.service.lookup import TaskLookup
 from api.settings import Settings
 from api.storage.files import RenderFiles, Upload
-from api.storage.staging import staging
 from api.tasks.model import Render, Task, TaskStatus, cache_key, request_hash
 from api.tasks.store import KeyTaken, TaskStore
+from api.threads import entered
 from dice_talk.engines import choose_engine, fingerprint
 from dice_talk.error_codes import ErrorCode
 from dice_talk.face import output_size
@@ -101,7 +101,7 @@ class Admission:
         If any render could be shared, only the whole request tells whether it needs a place, so it is read first.
         Raises `QueueFull`, `Unavailable` or `TooManyRequests`.
         """
-        self.refuse_when_closed()
+        await asyncio.to_thread(self.refuse_when_closed)
         if idempotency_key:
             made = await asyncio.to_thread(self._store.with_idempotency_key, owner, idempotency_key)
             if made:
@@ -161,13 +161,13 @@ class Admission:
 
     async def retry(self, task_id: str, owner: str | None, changes: Mapping[str, object]) -> TaskCreated:
         """Accept a request for the same files. `changes`: options that differ from that task's, by name."""
-        self.refuse_when_closed()
+        await asyncio.to_thread(self.refuse_when_closed)
         async with self.uploading():
             render = (await self._lookup.find(task_id, owner)).render
             wish = TaskOptions.of(render, changes)
-            async with staging(self._files) as folder:
+            async with entered(self._files.staging()) as staging:
                 try:
-                    upload = await asyncio.to_thread(self._files.stage_again, render.id, folder)
+                    upload = await asyncio.to_thread(self._files.stage_again, render.id, staging)
                 except FileNotFoundError as error:  # removed meanwhile
                     raise TaskNotFound from error
                 return await self._submit(upload, wish, owner)
@@ -255,7 +255,7 @@ class Admission:
         if shared is None or shared.status is TaskStatus.PENDING:
             await self.refuse_when_owner_waits(owner)
         if shared is None:
-            self.refuse_when_closed()
+            await asyncio.to_thread(self.refuse_when_closed)
             self.refuse_when_full()
         return shared
 
@@ -264,9 +264,9 @@ class Admission:
         if key is None:
             return None
         render = await asyncio.to_thread(self._store.shareable, key)
-        if render and render.status is TaskStatus.COMPLETED and not self._files.has_video(render.id):
-            return None
-        return render
+        if render is None or render.status is not TaskStatus.COMPLETED:
+            return render
+        return render if await asyncio.to_thread(self._files.has_video, render.id) else None
 
     async def _accept(self, task: Task, upload: Upload) -> None:
         """Files first, then the row: a row without files never exists."""

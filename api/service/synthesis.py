@@ -142,7 +142,7 @@ class Synthesis:
         render = await asyncio.to_thread(self._store.render, render_id)
         if render is None or render.status is not TaskStatus.FAILED:
             return False
-        self._dispatcher.cancel(render_id)
+        await self._dispatcher.cancel(render_id)
         return True
 
     def completed(self, task_id: str, owner: str | None) -> Task:

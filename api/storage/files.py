@@ -16,9 +16,8 @@ Kept = Literal["poster", "receipt"]
 
 @dataclass(frozen=True)
 class Upload:
-    """A portrait and a recording in staging, in a folder of their own. Accepting the upload takes the folder away."""
+    """A portrait and a recording in staging. Accepting them takes them away."""
 
-    folder: Path
     image: Path
     audio: Path
     image_hash: str  # SHA-256 in hex
@@ -27,13 +26,16 @@ class Upload:
 
 @dataclass(frozen=True)
 class Attempt:
-    """Local paths for one attempt at a render.
-
-    `output` belongs to this attempt alone, so what an earlier one still writes changes nothing. `state` is shared by
-    all attempts: the next one resumes from it.
-    """
+    """One attempt at a render. The token fences it: what an earlier attempt still writes changes nothing."""
 
     render_id: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Local paths for one attempt. `state` outlives the attempt: the next one resumes from it."""
+
     image: Path
     audio: Path
     output: Path
@@ -54,8 +56,24 @@ class RenderPaths:
         return all(path.exists() for path in (self.image, self.audio, self.video))
 
 
+class Staging(Protocol):
+    """A folder for the files of one upload."""
+
+    def path(self, field: str) -> Path:
+        """Return where the file of that form field belongs."""
+        ...
+
+    def upload(self, image_hash: str, audio_hash: str) -> Upload:
+        """Describe the files of the fields `image` and `audio`, which were written."""
+        ...
+
+
 class RenderFiles(Protocol):
-    """Stores the files of uploads and renders. Every method blocks: call it in a thread from async code."""
+    """Stores the files of uploads and renders.
+
+    Every method but `begin` blocks: async code calls it in a thread, and enters its contexts with
+    `api.threads.entered`.
+    """
 
     def problem(self) -> str | None:
         """Return why nothing more can be stored, or None."""
@@ -68,16 +86,12 @@ class RenderFiles(Protocol):
         """
         ...
 
-    def staging(self) -> AbstractContextManager[Path]:
+    def staging(self) -> AbstractContextManager[Staging]:
         """Create an empty folder for one upload; it is removed at the end unless the upload was accepted."""
         ...
 
-    def upload(self, folder: Path, image_hash: str, audio_hash: str) -> Upload:
-        """Describe the files `image` and `audio` that were written to a staging folder."""
-        ...
-
-    def stage_again(self, render_id: str, folder: Path) -> Upload:
-        """Put a render's portrait and recording into a staging folder. Raises `FileNotFoundError` if they are gone."""
+    def stage_again(self, render_id: str, staging: Staging) -> Upload:
+        """Put a render's portrait and recording into staging. Raises `FileNotFoundError` if they are gone."""
         ...
 
     def accept(self, upload: Upload, render_id: str) -> None:
@@ -85,7 +99,11 @@ class RenderFiles(Protocol):
         ...
 
     def begin(self, render_id: str) -> Attempt:
-        """Return the paths for a new attempt at a render."""
+        """Return a new attempt at a render. Does not block."""
+        ...
+
+    def workspace(self, attempt: Attempt) -> AbstractContextManager[Workspace]:
+        """Provide local paths for an attempt. When the context ends, output and state are in the storage."""
         ...
 
     def commit(self, attempt: Attempt) -> str:

@@ -8,11 +8,12 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from api.settings import MEGABYTE, Settings, StartError
-from api.storage.files import Attempt, Kept, RenderPaths, Upload
+from api.storage.files import Attempt, Kept, RenderPaths, Staging, Upload, Workspace
 from api.storage.hashing import sha256_of
 from dice_talk.atomic import atomic_write, commit
 
@@ -41,6 +42,21 @@ def lock_data_folder(data_dir: Path) -> IO[str]:
     return lock
 
 
+@dataclass(frozen=True)
+class LocalStaging:
+    """Implements `Staging` in a folder of its own."""
+
+    folder: Path
+
+    def path(self, field: str) -> Path:
+        """See `Staging.path`. The fields `image` and `audio` have the names of a render's files."""
+        return self.folder / field
+
+    def upload(self, image_hash: str, audio_hash: str) -> Upload:
+        """See `Staging.upload`."""
+        return Upload(self.path(IMAGE), self.path(AUDIO), image_hash, audio_hash)
+
+
 class LocalFiles:
     """Implements `RenderFiles` below the data folder: a folder per render in `tasks`, one per upload in `incoming`.
 
@@ -48,12 +64,15 @@ class LocalFiles:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `OSError` if the folders cannot be created."""
+        """Raises `StartError` if the folders cannot be created."""
         self._data, self._min_free = settings.data_dir, settings.min_free_mb * MEGABYTE
         self._renders, self._incoming = settings.data_dir / "tasks", settings.data_dir / "incoming"
         # A new database, perhaps by a mistyped URL, is no reason to remove anybody's videos.
         self._keep_unknown = settings.database_url is not None
-        self._renders.mkdir(exist_ok=True)
+        try:
+            self._renders.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StartError(f"the data folder {self._data} cannot be used: {error.strerror}") from error
 
     def _folder(self, render_id: str) -> Path:
         return self._renders / render_id
@@ -82,44 +101,47 @@ class LocalFiles:
                 (folder / STATE).unlink(missing_ok=True)
 
     @contextmanager
-    def staging(self) -> Iterator[Path]:
+    def staging(self) -> Iterator["LocalStaging"]:
         """See `RenderFiles.staging`."""
         folder = self._incoming / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
-            yield folder
+            yield LocalStaging(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def upload(self, folder: Path, image_hash: str, audio_hash: str) -> Upload:
-        """See `RenderFiles.upload`."""
-        return Upload(folder, folder / IMAGE, folder / AUDIO, image_hash, audio_hash)
-
-    def stage_again(self, render_id: str, folder: Path) -> Upload:
+    def stage_again(self, render_id: str, staging: Staging) -> Upload:
         """See `RenderFiles.stage_again`. The files get a second name: no bytes are copied."""
         for name in (IMAGE, AUDIO):
-            (folder / name).hardlink_to(self._folder(render_id) / name)
-        return self.upload(folder, sha256_of(folder / IMAGE), sha256_of(folder / AUDIO))
+            staging.path(name).hardlink_to(self._folder(render_id) / name)
+        return staging.upload(sha256_of(staging.path(IMAGE)), sha256_of(staging.path(AUDIO)))
 
     def accept(self, upload: Upload, render_id: str) -> None:
-        """See `RenderFiles.accept`."""
-        commit(upload.folder, self._folder(render_id))
+        """See `RenderFiles.accept`. The staging folder becomes the render's."""
+        commit(upload.image.parent, self._folder(render_id))
 
     def begin(self, render_id: str) -> Attempt:
         """See `RenderFiles.begin`."""
-        folder = self._folder(render_id)
-        output = folder / f"{secrets.token_hex(8)}{PART}"
-        return Attempt(render_id, folder / IMAGE, folder / AUDIO, output, folder / STATE)
+        return Attempt(render_id, secrets.token_hex(8))
+
+    def _output(self, attempt: Attempt) -> Path:
+        return self._folder(attempt.render_id) / f"{attempt.token}{PART}"
+
+    @contextmanager
+    def workspace(self, attempt: Attempt) -> Iterator[Workspace]:
+        """See `RenderFiles.workspace`. The attempt works in the render's own folder."""
+        folder = self._folder(attempt.render_id)
+        yield Workspace(folder / IMAGE, folder / AUDIO, self._output(attempt), folder / STATE)
 
     def commit(self, attempt: Attempt) -> str:
         """See `RenderFiles.commit`."""
-        sha256 = sha256_of(attempt.output)
-        commit(attempt.output, self._folder(attempt.render_id) / VIDEO)
+        sha256 = sha256_of(self._output(attempt))
+        commit(self._output(attempt), self._folder(attempt.render_id) / VIDEO)
         return sha256
 
     def abandon(self, attempt: Attempt) -> None:
         """See `RenderFiles.abandon`."""
-        attempt.output.unlink(missing_ok=True)
+        self._output(attempt).unlink(missing_ok=True)
 
     def drop_state(self, render_id: str) -> None:
         """See `RenderFiles.drop_state`."""

@@ -25,6 +25,7 @@ SPEC = EngineSpec(
     extras=(YOLOFACE, INSIGHTFACE),
     remedy="Use engine=lite or engine=auto; see 'Engines' in the README for what diffusion needs.",
     one_process=True,
+    gpu=True,
     tunable=True,
     step_work=WORK,
     weights="dice_talk.diffusion.files:weights_label",

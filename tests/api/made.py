@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from api.storage.files import RenderFiles, Upload
+from api.storage.files import Attempt, RenderFiles, Upload
 from api.tasks.model import Render, Task
 from api.tasks.store import TaskStore
 from dice_talk.options import RenderOptions
@@ -30,15 +30,43 @@ def make_task(task_id: str = "a", owner: str | None = None, render: Render | Non
 @contextmanager
 def staged(files: RenderFiles, image: bytes = IMAGE, audio: bytes = AUDIO) -> Iterator[Upload]:
     """An upload that waits to be accepted."""
-    with files.staging() as folder:
-        for name, data in (("image", image), ("audio", audio)):
-            (folder / name).write_bytes(data)
-        yield files.upload(folder, *(hashlib.sha256(data).hexdigest() for data in (image, audio)))
+    with files.staging() as staging:
+        for field, data in (("image", image), ("audio", audio)):
+            staging.path(field).write_bytes(data)
+        yield staging.upload(*(hashlib.sha256(data).hexdigest() for data in (image, audio)))
 
 
-def upload(files: RenderFiles, render_id: str) -> None:
+def work(files: RenderFiles, attempt: Attempt, *, video: bytes | None = None, state: bytes | None = None) -> None:
+    """Write an attempt's output, its state or both, as an engine does."""
+    with files.workspace(attempt) as workspace:
+        for path, data in ((workspace.output, video), (workspace.state, state)):
+            if data is not None:
+                path.write_bytes(data)
+
+
+def state_of(files: RenderFiles, render_id: str) -> bytes | None:
+    """The saved state that the next attempt would resume from."""
+    with files.workspace(files.begin(render_id)) as workspace:
+        return workspace.state.read_bytes() if workspace.state.exists() else None
+
+
+def inputs_of(files: RenderFiles, render_id: str) -> tuple[bytes, bytes]:
+    with files.workspace(files.begin(render_id)) as workspace:
+        return workspace.image.read_bytes(), workspace.audio.read_bytes()
+
+
+def has_output(files: RenderFiles, attempt: Attempt) -> bool:
+    """Whether something that the attempt wrote is left in the storage."""
+    try:
+        files.commit(attempt)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def upload(files: RenderFiles, render_id: str, image: bytes = IMAGE, audio: bytes = AUDIO) -> None:
     """Make an upload the input of a new render."""
-    with staged(files) as uploaded:
+    with staged(files, image, audio) as uploaded:
         files.accept(uploaded, render_id)
 
 

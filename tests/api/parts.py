@@ -18,7 +18,6 @@ from api.inspection.verification import Verification
 from api.keys import KeyFile
 from api.metrics import Metrics
 from api.rendering.dispatcher import Dispatcher
-from api.rendering.slots import Slot
 from api.schemas.options import BOUNDS
 from api.service.admission import Admission
 from api.service.synthesis import Synthesis
@@ -26,7 +25,8 @@ from api.settings import Settings
 from api.storage.local import LocalFiles
 from api.tasks.model import Render, Task, TaskStatus
 from api.tasks.store import TaskStore
-from tests.api.made import NOW, accept
+from tests.api.made import NOW, accept, work
+from tests.api.rendering.memory import MemorySlot, MemorySlots
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Parts:
         """Complete a render, as a slot would."""
         self.store.update(task_id, TaskStatus.PROCESSING, attempts=1, started_at=NOW, updated_at=NOW)
         attempt = self.files.begin(task_id)
-        attempt.output.write_bytes(video)
+        work(self.files, attempt, video=video)
         sha256 = self.files.commit(attempt)
         end: dict[str, Any] = {"progress": 1.0, "message": "Completed", "stage": "done", "result": {}}
         self.store.update(
@@ -68,13 +68,17 @@ class Parts:
 
 
 def make_parts(
-    settings: Settings, store: TaskStore, files: LocalFiles, slots: Sequence[Slot] = (), keys: KeyFile | None = None
+    settings: Settings,
+    store: TaskStore,
+    files: LocalFiles,
+    slots: Sequence[MemorySlot] = (),
+    keys: KeyFile | None = None,
 ) -> Parts:
     times = [NOW]
     clock: Callable[[], datetime] = lambda: times[0]  # noqa: E731
     metrics, children = Metrics(lambda: []), Children()
     limits = {"queue_size": settings.queue_size, "attempts": settings.attempts}
-    dispatcher = Dispatcher(store, files, slots, **limits, clock=clock, metrics=metrics)
+    dispatcher = Dispatcher(store, files, MemorySlots(*slots), **limits, clock=clock, metrics=metrics)
     admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
     synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=False)
     services = Services(

@@ -19,7 +19,7 @@ import requests
 from api.clock import Clock
 from api.metrics import Metrics
 from api.rendering.dispatcher import Dispatcher
-from api.rendering.local import EnginePool, local_slots
+from api.rendering.local import EnginePool, LocalSlots
 from api.rendering.slots import Loss
 from api.settings import Settings
 from api.storage.local import LocalFiles
@@ -132,7 +132,7 @@ def test_what_brings_a_shared_engine_down_takes_no_other_task_with_it(
     async def scenario() -> None:
         command = [sys.executable, "-m", "tests.fake_worker", "angry"]
         pool = EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30)
-        slots, metrics = local_slots(2, pool), Metrics(pool.pids)
+        slots, metrics = LocalSlots(2, pool), Metrics(pool.pids)
         dispatcher = Dispatcher(store, files, slots, queue_size=10, attempts=3, clock=Clock(), metrics=metrics)
         await dispatcher.start("diffusion")
         while store.unfinished():

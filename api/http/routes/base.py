@@ -1,5 +1,6 @@
 """How routes admit clients and read forms, and what they depend on."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -69,7 +70,7 @@ class FormRoute(APIRoute):
 
     async def before_form(self, request: Request, admission: Admission) -> None:
         """Refuse requests that need not be uploaded to be refused."""
-        admission.refuse_when_closed()
+        await asyncio.to_thread(admission.refuse_when_closed)
 
     @staticmethod
     def limits(settings: Settings) -> dict[str, int]:

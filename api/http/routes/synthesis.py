@@ -85,7 +85,7 @@ async def start(
     idempotency_key: IdempotencyKey = None,
 ) -> TaskCreated:
     """Checks the files, stores the task and answers at once. Rendering goes on in the background."""
-    return await services.admission.start(form.upload(services.files), form, owner, idempotency_key)
+    return await services.admission.start(form.upload(), form, owner, idempotency_key)
 
 
 @callbacks.post(

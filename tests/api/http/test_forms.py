@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from api.http.forms import PreflightForm, RenderForm, VideoForm, stored
 from api.http.uploads import StoredFile
-from api.storage.local import LocalFiles
 from dice_talk.emotions import Emotion
 from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
 
@@ -30,10 +29,10 @@ def audio(tmp_path: Path) -> Iterator[StoredFile]:
     file.file.close()
 
 
-def test_the_two_files_of_a_task(files: LocalFiles, image: StoredFile, audio: StoredFile) -> None:
+def test_the_two_files_of_a_task(image: StoredFile, audio: StoredFile) -> None:
     form = RenderForm(image=image, audio=audio, emotion=Emotion.SAD, fps=30)
-    upload = form.upload(files)
-    assert (upload.folder, upload.image, upload.audio) == (image.path.parent, image.path, audio.path)
+    upload = form.upload()
+    assert (upload.image, upload.audio) == (image.path, audio.path)
     assert (upload.image_hash, upload.audio_hash) == (image.sha256, audio.sha256)
     assert form.options() == RenderOptions(emotion=Emotion.SAD, fps=30)
 

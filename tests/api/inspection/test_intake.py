@@ -31,7 +31,7 @@ class Counting(Children):
 
 def upload(name: str = "a") -> Upload:
     folder = Path(name)
-    return Upload(folder, folder / "image", folder / "audio", f"image {name}", f"audio {name}")
+    return Upload(folder / "image", folder / "audio", f"image {name}", f"audio {name}")
 
 
 def test_what_is_found_and_how_much_is_looked_at() -> None:

@@ -25,7 +25,8 @@ def write_video(path: Path) -> None:
 def finish(files: LocalFiles | MemoryFiles) -> None:
     upload(files, "a")
     attempt = files.begin("a")
-    write_video(attempt.output)
+    with files.workspace(attempt) as workspace:
+        write_video(workspace.output)
     files.commit(attempt)
 
 

@@ -10,11 +10,11 @@ import anyio
 from api.clock import Clock
 from api.metrics import Load, Metrics
 from api.rendering.dispatcher import Dispatcher
-from api.rendering.slots import Slot
 from api.storage.files import RenderFiles
 from api.tasks.model import Render
 from api.tasks.store import TaskStore
 from tests.api.made import NOW, accept
+from tests.api.rendering.memory import MemorySlot, MemorySlots
 
 
 class House:
@@ -24,9 +24,10 @@ class House:
         self.store, self.files = store, files
         self.metrics = Metrics(lambda: [])
 
-    def dispatcher(self, *slots: Slot, queue_size: int = 10, attempts: int = 3) -> Dispatcher:
+    def dispatcher(self, *slots: MemorySlot, queue_size: int = 10, attempts: int = 3) -> Dispatcher:
         limits = {"queue_size": queue_size, "attempts": attempts}
-        return Dispatcher(self.store, self.files, slots, **limits, clock=Clock(), metrics=self.metrics)
+        self.pool = MemorySlots(*slots)
+        return Dispatcher(self.store, self.files, self.pool, **limits, clock=Clock(), metrics=self.metrics)
 
     def accept(self, *render_ids: str, **changes: Any) -> list[Render]:
         return [accept(self.store, self.files, render_id, **changes) for render_id in render_ids]
@@ -40,12 +41,12 @@ class House:
         render = self.render(render_id)
         return render.status.value, render.attempts, render.message
 
-    def cancel(self, dispatcher: Dispatcher, render_id: str) -> None:
+    async def cancel(self, dispatcher: Dispatcher, render_id: str) -> None:
         """As `Synthesis` does."""
         snapshot = self.store.snapshot(render_id)
         assert snapshot
         assert self.store.cancel(snapshot.task, NOW)
-        dispatcher.cancel(render_id)
+        await dispatcher.cancel(render_id)
 
     def ended(self, dispatcher: Dispatcher) -> bool:
         """Whether all renders have ended, and no slot has anything left to do for one."""
@@ -74,7 +75,7 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def render_all(house: House, *slots: Slot, **limits: int) -> None:
+def render_all(house: House, *slots: MemorySlot, **limits: int) -> None:
     """Start a dispatcher and wait until everything has ended."""
 
     async def scenario() -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from api.rendering.slots import OnProgress, SlotJob
+from api.threads import entered
 from dice_talk.engine import Progress, RenderResult
 
 RESULT = RenderResult(256, 256, 24, 24, 1.0)
@@ -17,10 +18,11 @@ class MemorySlot:
     renders wait for `open`.
     """
 
-    location = "memory"
+    location, device = "memory", "none"
 
     def __init__(self, name: str = "slot 1", outcomes: Sequence[Exception | None] = (), *, gated: bool = False) -> None:
-        self.name, self.busy, self.closed = name, False, False
+        self.name, self.busy = name, False
+        self.engine: str | None = None
         self.broken: str | None = None
         self.rendered: list[str] = []  # ids of renders, in the order of their attempts
         self.reserved: list[bool] = []  # whether alone
@@ -37,6 +39,7 @@ class MemorySlot:
 
     async def warm_up(self, engine: str) -> None:
         self.warmings += 1
+        self.engine = engine
 
     @asynccontextmanager
     async def reserve(self, engine: str, *, alone: bool) -> AsyncIterator[None]:
@@ -49,18 +52,26 @@ class MemorySlot:
         self.busy = True
         try:
             await on_progress(Progress("render", "Generating video...", 0.5, step=1, steps=2))
-            job.attempt.output.write_bytes(b"half a video")
-            await self.open.wait()
-            outcome = self._outcomes.pop(0) if self._outcomes else None
-            if outcome:
-                raise outcome
-            job.attempt.output.write_bytes(f"the video of {job.attempt.render_id}".encode())
-            return RESULT
+            async with entered(job.files.workspace(job.attempt)) as work:
+                work.output.write_bytes(b"half a video")
+                await self.open.wait()
+                outcome = self._outcomes.pop(0) if self._outcomes else None
+                if outcome:
+                    raise outcome
+                work.output.write_bytes(f"the video of {job.attempt.render_id}".encode())
+                return RESULT
         except asyncio.CancelledError:
             self.cancelled.append(job.attempt.render_id)
             raise
         finally:
             self.busy = False
+
+
+class MemorySlots:
+    """Implements `SlotPool`."""
+
+    def __init__(self, *slots: MemorySlot) -> None:
+        self.slots, self.closed = slots, False
 
     async def close(self) -> None:
         self.closed = True

@@ -21,7 +21,7 @@ from api.storage.local import LocalFiles
 from api.tasks.model import Render, TaskStatus
 from api.tasks.store import TaskStore, sqlite_url
 from dice_talk.error_codes import ErrorCode
-from tests.api.made import NOW, make_task, upload
+from tests.api.made import NOW, has_output, make_task, state_of, upload, work
 from tests.api.rendering.house import House, render_all, started, until
 from tests.api.rendering.memory import RESULT, MemorySlot
 from tests.api.storage.memory import MemoryFiles
@@ -72,7 +72,7 @@ def test_a_finished_render_has_its_video_and_says_what_it_holds(house: House) ->
         data = video.read()
     assert data == b"the video of a"
     assert house.store.made_at(hashlib.sha256(data).hexdigest()) == render.finished_at
-    assert not slot.jobs[0].attempt.output.exists()
+    assert not has_output(house.files, slot.jobs[0].attempt)
 
 
 def test_slots_render_at_the_same_time(house: House) -> None:
@@ -103,12 +103,12 @@ def test_a_job_tells_all_that_a_slot_needs(house: House) -> None:
 def test_cancelling_what_waits(house: House) -> None:
     slot = MemorySlot(gated=True)
     house.accept("a", "b")
-    house.files.begin("b").state.write_bytes(b"half way")
+    work(house.files, house.files.begin("b"), state=b"half way")
 
     async def scenario() -> None:
         async with started(house.dispatcher(slot)) as dispatcher:
             await until(lambda: slot.busy)
-            house.cancel(dispatcher, "b")
+            await house.cancel(dispatcher, "b")
             assert dispatcher.waiting == 0
             await asyncio.wait_for(dispatcher.wait_released("b"), 1)
             slot.open.set()
@@ -117,18 +117,18 @@ def test_cancelling_what_waits(house: House) -> None:
     asyncio.run(scenario())
     assert slot.rendered == ["a"]
     assert house.state("b") == ("FAILED", 0, "Cancelled")
-    assert not house.files.begin("b").state.exists()
+    assert state_of(house.files, "b") is None
 
 
 def test_cancelling_what_runs(house: House) -> None:
     slot = MemorySlot(gated=True)
     house.accept("a", "b")
-    house.files.begin("a").state.write_bytes(b"half way")
+    work(house.files, house.files.begin("a"), state=b"half way")
 
     async def scenario() -> None:
         async with started(house.dispatcher(slot)) as dispatcher:
             await until(lambda: slot.busy)
-            house.cancel(dispatcher, "a")
+            await house.cancel(dispatcher, "a")
             assert dispatcher.is_held("a")
             await dispatcher.wait_released("a")
             assert slot.cancelled == ["a"]
@@ -139,8 +139,8 @@ def test_cancelling_what_runs(house: House) -> None:
     assert slot.rendered == ["a", "b"], "the slot goes on"
     assert house.state("a") == ("FAILED", 1, "Cancelled")
     assert not house.files.has_video("a")
-    assert not house.files.begin("a").state.exists()
-    assert not slot.jobs[0].attempt.output.exists()
+    assert state_of(house.files, "a") is None
+    assert not has_output(house.files, slot.jobs[0].attempt)
     assert house.failures() == {}
 
 
@@ -171,8 +171,8 @@ def test_a_lost_attempt_is_made_again_alone(house: House) -> None:
     assert slot.reserved == [False, True, False]
     assert house.state("a") == ("COMPLETED", 2, "Completed")
     assert house.failures() == {"engine": 1}
-    assert slot.jobs[0].attempt.output != slot.jobs[1].attempt.output
-    assert not slot.jobs[0].attempt.output.exists()
+    assert slot.jobs[0].attempt != slot.jobs[1].attempt
+    assert not has_output(house.files, slot.jobs[0].attempt)
 
 
 def test_the_state_outlives_a_lost_attempt_and_goes_at_the_end(house: House) -> None:
@@ -181,14 +181,13 @@ def test_the_state_outlives_a_lost_attempt_and_goes_at_the_end(house: House) -> 
 
     class Resuming(MemorySlot):
         async def render(self, job: Any, on_progress: Any) -> Any:
-            state: Path = job.attempt.state
-            seen.append(state.exists())
-            state.write_bytes(b"half way")
+            seen.append(state_of(job.files, "a"))
+            work(job.files, job.attempt, state=b"half way")
             return await super().render(job, on_progress)
 
     render_all(house, Resuming(outcomes=[CRASH]))
-    assert seen == [False, True]
-    assert not house.files.begin("a").state.exists()
+    assert seen == [None, b"half way"]
+    assert state_of(house.files, "a") is None
 
 
 @pytest.mark.parametrize("loss", Loss)
@@ -321,16 +320,16 @@ def test_stopping_puts_back_what_runs_and_keeps_its_state(house: House) -> None:
         dispatcher = house.dispatcher(slot)
         await dispatcher.start("lite")
         await until(lambda: slot.busy)
-        slot.jobs[0].attempt.state.write_bytes(b"half way")
+        work(house.files, slot.jobs[0].attempt, state=b"half way")
         await dispatcher.stop(0)
         assert not dispatcher.is_held("a")
 
     asyncio.run(scenario())
-    assert slot.closed
+    assert house.pool.closed
     assert house.state("a") == ("PENDING", 0, RESTARTED), "the attempt does not count"
     assert house.state("b") == ("PENDING", 0, "Waiting in queue")
-    assert not slot.jobs[0].attempt.output.exists()
-    assert house.files.begin("a").state.read_bytes() == b"half way"
+    assert not has_output(house.files, slot.jobs[0].attempt)
+    assert state_of(house.files, "a") == b"half way"
     again = MemorySlot()
     render_all(house, again)
     assert again.rendered == ["a", "b"]
@@ -358,7 +357,7 @@ def test_a_grace_for_what_runs_and_nothing_new(house: House) -> None:
     asyncio.run(scenario())
     assert house.state("a") == ("COMPLETED", 1, "Completed")
     assert house.state("b") == ("PENDING", 0, "Waiting in queue")
-    assert all(slot.closed for slot in slots)
+    assert house.pool.closed
 
 
 def test_a_grace_can_be_ended(house: House) -> None:
@@ -437,9 +436,9 @@ def test_how_many_may_wait(house: House) -> None:
         assert not dispatcher.full
         dispatcher.enqueue(render)
         assert dispatcher.full == full
-    dispatcher.cancel("a")
+    asyncio.run(dispatcher.cancel("a"))
     assert not dispatcher.full
-    dispatcher.cancel("unknown")
+    asyncio.run(dispatcher.cancel("unknown"))
     assert dispatcher.waiting == 1
 
 

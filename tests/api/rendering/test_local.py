@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from api.rendering.local import EnginePool, LocalSlot, SharedExclusiveLock, local_slots
+from api.rendering.local import EnginePool, LocalSlot, LocalSlots, SharedExclusiveLock
 from api.rendering.slots import EngineLost, NoRoom, RenderRefused, SlotJob
-from api.storage.files import Attempt
+from api.storage.local import LocalFiles
 from dice_talk.engine import Progress
 from dice_talk.labels import UNNAMED
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe
+from tests.api.made import upload
 
 ENGINE = "lite"  # by name only: the processes are fake_worker's
 
@@ -26,14 +27,24 @@ def make_pool(kind: str, gate: Path = Path("/nonexistent"), stall_seconds: float
 
 
 @pytest.fixture
-def job(tmp_path: Path, portrait: Path, speech: Path) -> SlotJob:
+def job(files: LocalFiles, portrait: Path, speech: Path) -> SlotJob:
+    return make_job(files, "a", portrait, speech)
+
+
+def make_job(files: LocalFiles, render_id: str, portrait: Path, speech: Path) -> SlotJob:
     options = RenderOptions(emotion="happy", duration=0.5, seed=1)
-    files = Attempt("", portrait, speech, tmp_path / "result.part", tmp_path / "state")
-    return SlotJob(ENGINE, options, UNNAMED, files)
+    upload(files, render_id, portrait.read_bytes(), speech.read_bytes())
+    return SlotJob(ENGINE, options, UNNAMED, files, files.begin(render_id))
+
+
+def output(job: SlotJob) -> Path:
+    """The path that an engine writes to."""
+    with job.files.workspace(job.attempt) as workspace:
+        return workspace.output
 
 
 def first_slot(pool: EnginePool) -> LocalSlot:
-    return local_slots(1, pool)[0]
+    return LocalSlots(1, pool).slots[0]
 
 
 async def ignore(progress: Progress) -> None:
@@ -63,7 +74,7 @@ def test_renders_and_reports_progress(job: SlotJob) -> None:
         slot = first_slot(pool)
         result = await slot.render(job, note)
         assert (result.width, result.fps, result.frames) == (128, 24, 12)
-        assert probe(job.attempt.output).frames == 12
+        assert probe(output(job)).frames == 12
         assert seen == [0.1, 0.5]
         pids = pool.pids()
         await slot.render(job, note)
@@ -85,7 +96,7 @@ def test_refusal_is_told_and_keeps_the_process(job: SlotJob) -> None:
         await pool.close()
 
     asyncio.run(scenario())
-    assert not job.attempt.output.exists()
+    assert not output(job).exists()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +129,7 @@ def test_a_crash_leaves_its_words_in_the_log(job: SlotJob, caplog: pytest.LogCap
 def test_a_file_that_is_not_what_was_promised_is_a_failure(job: SlotJob) -> None:
     with pytest.raises(RenderRefused, match="not what was promised"):
         asyncio.run(run_once(make_pool("lies"), job))
-    assert not job.attempt.output.exists()
+    assert not output(job).exists()
 
 
 def test_kill_is_noticed_and_the_slot_works_again(job: SlotJob, tmp_path: Path) -> None:
@@ -128,7 +139,7 @@ def test_kill_is_noticed_and_the_slot_works_again(job: SlotJob, tmp_path: Path) 
         pool = make_pool("gated", gate)
         slot = first_slot(pool)
         running = asyncio.create_task(slot.render(job, ignore))
-        await file_appears(job.attempt.output)
+        await file_appears(output(job))
         assert slot.busy
         os.kill(pool.pids()[0], signal.SIGKILL)
         with pytest.raises(EngineLost, match="killed by SIGKILL"):
@@ -145,12 +156,12 @@ def test_calling_off_a_render_stops_it_and_keeps_the_process(job: SlotJob) -> No
     async def scenario() -> None:
         pool = make_pool("gated")
         running = asyncio.create_task(first_slot(pool).render(job, ignore))
-        await file_appears(job.attempt.output)
+        await file_appears(output(job))
         pids = pool.pids()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert not job.attempt.output.exists()
+        assert not output(job).exists()
         assert pool.pids() == pids
         await pool.close()
         with pytest.raises(ProcessLookupError):
@@ -161,21 +172,19 @@ def test_calling_off_a_render_stops_it_and_keeps_the_process(job: SlotJob) -> No
 
 @pytest.mark.parametrize(("engine", "processes"), [("lite", 2), ("diffusion", 1)])
 def test_slots_share_a_process_where_the_weights_are_to_be_held_once(
-    job: SlotJob, tmp_path: Path, engine: str, processes: int
+    files: LocalFiles, portrait: Path, speech: Path, tmp_path: Path, engine: str, processes: int
 ) -> None:
     gate = tmp_path / "gate"
-    job = replace(job, engine=engine)
-    other = replace(job, attempt=replace(job.attempt, output=tmp_path / "other" / "result.part"))
-    other.attempt.output.parent.mkdir()
+    job, other = (replace(make_job(files, name, portrait, speech), engine=engine) for name in "ab")
 
     async def scenario() -> None:
         pool = make_pool("gated", gate)
-        slots = local_slots(2, pool)
+        slots = LocalSlots(2, pool).slots
         renders = [
             asyncio.create_task(slot.render(each, ignore)) for slot, each in zip(slots, (job, other), strict=True)
         ]
-        await file_appears(job.attempt.output)
-        await file_appears(other.attempt.output)
+        await file_appears(output(job))
+        await file_appears(output(other))
         assert len(pool.pids()) == processes
         renders[0].cancel()
         gate.touch()
@@ -306,7 +315,7 @@ def test_an_error_inside_frees_the_lock() -> None:
 @pytest.mark.parametrize(("engine", "waits"), [("diffusion", True), ("lite", False)])
 def test_a_render_alone_keeps_others_out_where_the_process_is_shared(engine: str, waits: bool) -> None:
     async def scenario() -> None:
-        first, second = local_slots(2, make_pool("quick"))
+        first, second = LocalSlots(2, make_pool("quick")).slots
         async with first.reserve(engine, alone=True):
             entering = asyncio.ensure_future(second.reserve(engine, alone=False).__aenter__())
             await asyncio.sleep(0.02)
@@ -317,9 +326,23 @@ def test_a_render_alone_keeps_others_out_where_the_process_is_shared(engine: str
 
 
 def test_slots_have_names_and_numbers() -> None:
-    slots = local_slots(3, make_pool("quick"))
+    slots = LocalSlots(3, make_pool("quick")).slots
     assert [slot.name for slot in slots] == ["slot 1", "slot 2", "slot 3"]
     assert {slot.location for slot in slots} == {"local"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "engine", "device"), [(True, "diffusion", "gpu"), (True, "lite", "cpu"), (False, "diffusion", "cpu")]
+)
+def test_a_slot_says_what_it_computes_on(gpu: bool, engine: str, device: str) -> None:
+    async def scenario() -> None:
+        pool = make_pool("quick")
+        (slot,) = LocalSlots(1, pool, gpu=gpu).slots
+        await slot.warm_up(engine)
+        assert (slot.engine, slot.device) == (engine, device)
+        await pool.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_slot_remembers_why_its_engine_did_not_start() -> None:
@@ -334,7 +357,7 @@ def test_a_slot_remembers_why_its_engine_did_not_start() -> None:
         await slot.warm_up(ENGINE)
         assert slot.broken is None
         assert slot.ready(ENGINE)
-        await slot.close()
+        await pool.close()
         assert not slot.ready(ENGINE)
 
     asyncio.run(scenario())

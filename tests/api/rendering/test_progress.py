@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.rendering import progress as module
-from api.rendering.progress import MOST, ProgressLog, write_through
+from api.rendering.progress import MOST, ProgressLog
 from api.tasks.model import TaskStatus
 from api.tasks.store import TaskStore, sqlite_url
 from dice_talk.engine import Progress
@@ -102,9 +102,3 @@ def test_a_write_that_has_begun_comes_before_the_next_one(store: Counting) -> No
         assert store.written == [("render", 0)]
 
     asyncio.run(scenario())
-
-
-def test_what_a_write_gives_or_raises_is_passed_on() -> None:
-    assert asyncio.run(write_through(lambda: 5)) == 5
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(write_through(lambda: 1 / 0))

@@ -7,62 +7,69 @@ from pathlib import Path
 
 import pytest
 
-from api.rendering.local import EnginePool, local_slots
-from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob
-from api.storage.files import Attempt
+from api.rendering.local import EnginePool, LocalSlots
+from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
+from api.storage.local import LocalFiles
 from dice_talk.engine import Progress
 from dice_talk.error_codes import ErrorCode
 from dice_talk.labels import UNNAMED
 from dice_talk.options import RenderOptions
-from tests.api.rendering.memory import MemorySlot
+from tests.api.made import has_output, upload
+from tests.api.rendering.memory import MemorySlot, MemorySlots
 
 
-def local(kind: str) -> Slot:
+def local(kind: str) -> SlotPool:
     command = [sys.executable, "-m", "tests.fake_worker", kind, "/nonexistent"]
-    return local_slots(1, EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30))[0]
+    return LocalSlots(1, EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30))
 
 
-def memory(kind: str) -> Slot:
-    return MemorySlot(gated=kind == "gated")
+def memory(kind: str) -> SlotPool:
+    return MemorySlots(MemorySlot(gated=kind == "gated"))
 
 
 @pytest.fixture
-def job(tmp_path: Path, portrait: Path, speech: Path) -> SlotJob:
+def job(files: LocalFiles, portrait: Path, speech: Path) -> SlotJob:
     options = RenderOptions(emotion="happy", duration=0.2, seed=1)
-    return SlotJob("lite", options, UNNAMED, Attempt("a", portrait, speech, tmp_path / "part", tmp_path / "state"))
+    upload(files, "a", portrait.read_bytes(), speech.read_bytes())
+    return SlotJob("lite", options, UNNAMED, files, files.begin("a"))
 
 
 @pytest.mark.parametrize("make", [local, memory])
-def test_a_slot_renders_to_the_attempts_output(make: Callable[[str], Slot], job: SlotJob) -> None:
+def test_a_slot_renders_to_the_attempts_output(make: Callable[[str], SlotPool], job: SlotJob) -> None:
     told: list[Progress] = []
 
     async def note(progress: Progress) -> None:
         told.append(progress)
 
     async def scenario() -> None:
-        slot: Slot = make("quick")
+        pool = make("quick")
+        (slot,) = pool.slots
         assert slot.name == "slot 1"
         assert slot.location in ("local", "memory")
+        assert slot.engine is None
         assert (slot.busy, slot.broken, slot.ready("lite")) == (False, None, False)
         for _ in range(2):
             await slot.warm_up("lite")
             assert slot.ready("lite")
+        assert str(slot.engine) == "lite"
+        assert slot.device in ("cpu", "none")
         async with slot.reserve("lite", alone=True):
             result = await slot.render(job, note)
         assert result.frames > 0
         assert not slot.busy
-        await slot.close()
+        await pool.close()
 
     asyncio.run(scenario())
-    assert job.attempt.output.stat().st_size > 0
+    assert has_output(job.files, job.attempt)
     assert told
     assert all(0 <= progress.fraction <= 1 for progress in told)
 
 
 @pytest.mark.parametrize("make", [local, memory])
-def test_cancelling_stops_the_render_and_frees_the_slot(make: Callable[[str], Slot], job: SlotJob) -> None:
+def test_cancelling_stops_the_render_and_frees_the_slot(make: Callable[[str], SlotPool], job: SlotJob) -> None:
     async def scenario() -> None:
-        slot: Slot = make("gated")
+        pool = make("gated")
+        slot: Slot = pool.slots[0]
         begun = asyncio.Event()
 
         async def note(progress: Progress) -> None:
@@ -75,7 +82,7 @@ def test_cancelling_stops_the_render_and_frees_the_slot(make: Callable[[str], Sl
         with pytest.raises(asyncio.CancelledError):
             await rendering
         assert not slot.busy
-        await slot.close()
+        await pool.close()
 
     asyncio.run(scenario())
 

@@ -1,7 +1,6 @@
 """Which requests become tasks. Many at the same moment: tests/features/test_many_at_once.py."""
 
 import asyncio
-import hashlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,13 +20,13 @@ from api.schemas.tasks import TaskCreated
 from api.service.admission import RETRY_LATER
 from api.settings import Settings
 from api.storage.local import LocalFiles
-from api.storage.staging import staging
 from api.tasks.model import Render, Task, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
+from api.threads import entered
 from dice_talk.errors import DiceTalkError
 from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
-from tests.api.made import NOW, make_render, make_task
+from tests.api.made import NOW, inputs_of, make_render, make_task, staged, upload
 from tests.api.parts import Parts, make_parts
 
 SEEDED = TaskOptions(emotion="sad", seed=7, duration=0.5)
@@ -39,12 +38,9 @@ def start(parts: Parts, portrait: Path, speech: Path) -> Start:
     """Submits the example files: start(options, owner, idempotency_key, image=...)."""
 
     async def submit(options: TaskOptions = SEEDED, *arguments: Any, image: bytes | None = None) -> TaskCreated:
-        async with staging(parts.files) as folder:
-            data = image or portrait.read_bytes()
-            (folder / "image").write_bytes(data)
-            (folder / "audio").write_bytes(speech.read_bytes())
-            hashes = hashlib.sha256(data).hexdigest(), hashlib.sha256(speech.read_bytes()).hexdigest()
-            return await parts.admission.start(parts.files.upload(folder, *hashes), options, *arguments or (None,))
+        data = image or portrait.read_bytes()
+        async with entered(staged(parts.files, data, speech.read_bytes())) as upload:
+            return await parts.admission.start(upload, options, *arguments or (None,))
 
     return submit
 
@@ -64,7 +60,7 @@ def left(parts: Parts) -> list[str]:
     return [path.name for path in (parts.settings.data_dir / "incoming").glob("*")]
 
 
-def test_a_request_becomes_a_task_with_its_files(parts: Parts, start: Start) -> None:
+def test_a_request_becomes_a_task_with_its_files(parts: Parts, start: Start, portrait: Path, speech: Path) -> None:
     async def scenario() -> None:
         made = await start()
         assert (made.status, made.message, made.warnings) == ("PENDING", "Task created successfully", [])
@@ -73,7 +69,7 @@ def test_a_request_becomes_a_task_with_its_files(parts: Parts, start: Start) -> 
         assert (task.render.engine, task.render.seconds, task.render.pixels) == ("lite", 0.5, 256 * 256)
         assert task.render.options.seed == 7
         assert parts.dispatcher.waiting == 1
-        assert parts.files.begin(made.task_id).image.exists()
+        assert inputs_of(parts.files, made.task_id) == (portrait.read_bytes(), speech.read_bytes())
 
     with_children(parts, scenario)
     assert left(parts) == []
@@ -160,7 +156,7 @@ def test_a_client_that_goes_while_its_task_is_stored(
 
     with_children(parts, scenario)
     (render_id,) = parts.store.render_ids()
-    assert parts.files.begin(render_id).audio.exists()
+    assert all(inputs_of(parts.files, render_id))
     assert parts.dispatcher.waiting == 1
 
 
@@ -174,17 +170,14 @@ def test_a_file_that_cannot_be_used_is_refused(parts: Parts, start: Start) -> No
 
 
 def test_a_retry_takes_the_same_files_with_other_options(parts: Parts, portrait: Path, speech: Path) -> None:
-    with parts.files.staging() as folder:
-        for name, file in (("image", portrait), ("audio", speech)):
-            (folder / name).write_bytes(file.read_bytes())
-        parts.files.accept(parts.files.upload(folder, "", ""), "a")
+    upload(parts.files, "a", portrait.read_bytes(), speech.read_bytes())
     parts.store.add(make_task(render=make_render(cache_key="key")))
 
     async def scenario() -> None:
         made = await parts.admission.retry("a", None, {"fps": 30})
         render = parts.task(made.task_id).render
         assert (render.options.fps, render.options.seed, render.options.emotion) == (30, 5, "sad")
-        assert parts.files.begin(render.id).image.read_bytes() == portrait.read_bytes()
+        assert inputs_of(parts.files, render.id)[0] == portrait.read_bytes()
         with pytest.raises(TaskNotFound):
             await parts.admission.retry("a", "alice", {})
         with pytest.raises(RequestValidationError):

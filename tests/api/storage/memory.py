@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -9,7 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from api.storage.files import Attempt, Kept, RenderPaths, Upload
+from api.storage.files import Attempt, Kept, RenderPaths, Staging, Upload, Workspace
+
+
+class MemoryStaging:
+    """Implements `Staging`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, field: str) -> Path:
+        return self._folder / f"field {field}"
+
+    def upload(self, image_hash: str, audio_hash: str) -> Upload:
+        return Upload(self.path("image"), self.path("audio"), image_hash, audio_hash)
 
 
 class MemoryFiles:
@@ -41,41 +55,55 @@ class MemoryFiles:
         }
 
     @contextmanager
-    def staging(self) -> Iterator[Path]:
+    def staging(self) -> Iterator["MemoryStaging"]:
         folder = self._scratch()
         try:
-            yield folder
+            yield MemoryStaging(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def upload(self, folder: Path, image_hash: str, audio_hash: str) -> Upload:
-        return Upload(folder, folder / "image", folder / "audio", image_hash, audio_hash)
-
-    def stage_again(self, render_id: str, folder: Path) -> Upload:
-        paths = [self._fetch(render_id, name, folder) for name in ("image", "audio")]
-        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-        return self.upload(folder, *hashes)
+    def stage_again(self, render_id: str, staging: Staging) -> Upload:
+        hashes = []
+        for name in ("image", "audio"):
+            if (render_id, name) not in self.objects:
+                raise FileNotFoundError(name)
+            staging.path(name).write_bytes(self.objects[render_id, name])
+            hashes.append(hashlib.sha256(self.objects[render_id, name]).hexdigest())
+        return staging.upload(*hashes)
 
     def accept(self, upload: Upload, render_id: str) -> None:
         for name, path in (("image", upload.image), ("audio", upload.audio)):
             self.objects[render_id, name] = path.read_bytes()
-        shutil.rmtree(upload.folder)
+            path.unlink()
 
     def begin(self, render_id: str) -> Attempt:
-        folder = self._scratch()
-        image, audio = (self._fetch(render_id, name, folder) for name in ("image", "audio"))
-        return Attempt(render_id, image, audio, folder / "video", self._folder / f"{render_id}.state")
+        return Attempt(render_id, secrets.token_hex(8))
+
+    @contextmanager
+    def workspace(self, attempt: Attempt) -> Iterator[Workspace]:
+        folder, render_id = self._scratch(), attempt.render_id
+        image, audio, state = (self._fetch(render_id, name, folder) for name in ("image", "audio", "state"))
+        work = Workspace(image, audio, folder / "output", state)
+        try:
+            yield work
+        finally:
+            for path, key in ((work.output, attempt.token), (work.state, "state")):
+                if path.exists():
+                    self.objects[render_id, key] = path.read_bytes()
+            shutil.rmtree(folder)
 
     def commit(self, attempt: Attempt) -> str:
-        data = attempt.output.read_bytes()
+        data = self.objects.pop((attempt.render_id, attempt.token), None)
+        if data is None:
+            raise FileNotFoundError(attempt.token)
         self.objects[attempt.render_id, "video"] = data
         return hashlib.sha256(data).hexdigest()
 
     def abandon(self, attempt: Attempt) -> None:
-        shutil.rmtree(attempt.output.parent, ignore_errors=True)
+        self.objects.pop((attempt.render_id, attempt.token), None)
 
     def drop_state(self, render_id: str) -> None:
-        (self._folder / f"{render_id}.state").unlink(missing_ok=True)
+        self.objects.pop((render_id, "state"), None)
 
     def drop_video(self, render_id: str) -> None:
         self.objects.pop((render_id, "video"), None)
@@ -90,8 +118,11 @@ class MemoryFiles:
 
     @contextmanager
     def paths(self, render_id: str) -> Iterator[RenderPaths]:
-        with self.staging() as folder:
+        folder = self._scratch()
+        try:
             yield RenderPaths(*(self._fetch(render_id, name, folder) for name in ("image", "audio", "video")))
+        finally:
+            shutil.rmtree(folder)
 
     def load(self, render_id: str, kept: Kept) -> bytes | None:
         return self.objects.get((render_id, kept))

@@ -8,7 +8,7 @@ import pytest
 
 from api.settings import Settings, StartError
 from api.storage.local import LocalFiles, lock_data_folder
-from tests.api.made import staged, upload
+from tests.api.made import has_output, inputs_of, staged, upload, work
 
 
 def names(folder: Path) -> list[str]:
@@ -34,8 +34,7 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_a_render_is_one_folder(files: LocalFiles, settings: Settings) -> None:
     upload(files, "a")
     attempt = files.begin("a")
-    attempt.output.write_bytes(b"video")
-    attempt.state.write_bytes(b"state")
+    work(files, attempt, video=b"video", state=b"state")
     files.commit(attempt)
     files.keep("a", "poster", b"picture")
     files.keep("a", "receipt", b"{}")
@@ -54,7 +53,7 @@ def test_half_an_upload_never_becomes_a_render(files: LocalFiles, settings: Sett
         with pytest.raises(OSError, match="not empty"):
             files.accept(second, "a")
         assert second.image.exists()
-    assert files.begin("a").image.read_bytes() == b"a portrait"
+    assert inputs_of(files, "a")[0] == b"a portrait"
 
 
 def test_a_commit_is_whole_or_not_at_all(files: LocalFiles) -> None:
@@ -64,9 +63,9 @@ def test_a_commit_is_whole_or_not_at_all(files: LocalFiles) -> None:
         files.commit(missing)
     assert not files.has_video("a")
     for attempt, video in ((first, b"first"), (second, b"second")):
-        attempt.output.write_bytes(video)
+        work(files, attempt, video=video)
         assert files.commit(attempt) == hashlib.sha256(video).hexdigest()
-        assert not attempt.output.exists()
+        assert not has_output(files, attempt)
         with files.open_video("a") as opened:
             assert opened.read() == video
 
@@ -85,8 +84,8 @@ def test_a_late_commit_of_a_removed_render_fails(files: LocalFiles, settings: Se
 
 def test_a_retry_copies_no_byte(files: LocalFiles, settings: Settings) -> None:
     upload(files, "a")
-    with files.staging() as folder:
-        again = files.stage_again("a", folder)
+    with files.staging() as staging:
+        again = files.stage_again("a", staging)
         assert again.image.samefile(settings.data_dir / "tasks" / "a" / "image")
         assert again.audio.samefile(settings.data_dir / "tasks" / "a" / "audio")
 
@@ -96,8 +95,7 @@ def test_clean_up_after_a_crash(files: LocalFiles, settings: Settings, caplog: p
     for render_id in ("finished", "running", "unknown"):
         upload(files, render_id)
         attempt = files.begin(render_id)
-        attempt.state.write_bytes(b"state")
-        attempt.output.write_bytes(b"half a video")
+        work(files, attempt, video=b"half a video", state=b"state")
     files.clean_up({"finished", "running"}, {"running"})
     kept = [f"{one}/{name}" for one in ("finished", "running") for name in ("audio", "image")]
     assert names(settings.data_dir / "tasks") == sorted(["finished", "running", *kept, "running/state"])

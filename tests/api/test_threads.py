@@ -1,0 +1,93 @@
+"""Blocking work in async code: it is finished, whatever becomes of the caller."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from api.threads import entered, run_to_the_end
+
+
+def test_what_a_function_returns_or_raises() -> None:
+    assert asyncio.run(run_to_the_end(lambda: 5)) == 5
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run_to_the_end(lambda: 1 / 0))
+
+
+def test_a_cancelled_caller_waits_for_the_end() -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(20)
+        ended.append(True)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(run_to_the_end(work))
+        await asyncio.to_thread(begun.wait, 20)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+
+    asyncio.run(scenario())
+
+
+@contextmanager
+def noted(notes: list[tuple[str, bool]]) -> Iterator[int]:
+    main = threading.main_thread()
+    notes.append(("entered", threading.current_thread() is main))
+    try:
+        yield 5
+    finally:
+        notes.append(("left", threading.current_thread() is main))
+
+
+ALL = [("entered", False), ("left", False)]
+
+
+def test_a_context_is_entered_and_left_in_threads() -> None:
+    notes: list[tuple[str, bool]] = []
+
+    async def use() -> int:
+        async with entered(noted(notes)) as value:
+            return value
+
+    assert asyncio.run(use()) == 5
+    assert notes == ALL
+
+
+def test_a_context_is_left_after_an_error() -> None:
+    notes: list[tuple[str, bool]] = []
+
+    async def use() -> None:
+        async with entered(noted(notes)):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(use())
+    assert notes == ALL
+
+
+def test_a_context_is_left_when_the_caller_is_cancelled() -> None:
+    notes: list[tuple[str, bool]] = []
+
+    async def use() -> None:
+        async with entered(noted(notes)):
+            await asyncio.sleep(600)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(use())
+        while not notes:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(scenario())
+    assert notes == ALL
