@@ -23,7 +23,8 @@ def main() -> None:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http, see above
             health = json.load(answer)
     except (OSError, ValueError) as error:
-        sys.exit(f"No server answers at {url}: {getattr(error, 'reason', error)}")
+        hint = "Set DICE_TALK_PORT if it listens on another port."
+        sys.exit(f"No server answers at {url}: {getattr(error, 'reason', error)}. {hint}")
     sys.stdout.write(json.dumps(health, indent=2) + "\n")
     sys.exit(health["status"] != "healthy")
 

@@ -36,7 +36,7 @@ class StartError(Exception):
 class Settings(BaseSettings, LabelOptions):
     """Made once, in `api.server.main`, and passed down. Relative paths are relative to the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="DICE_TALK_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DICE_TALK_", extra="forbid", frozen=True, allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")

@@ -15,7 +15,7 @@ def main() -> None:
     """Run the command."""
     try:
         settings = load_settings()
-        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
+        store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"), migrate=False)
     except (StartError, StoreError) as error:
         sys.exit(str(error))
     rows = csv.DictWriter(sys.stdout, COLUMNS)

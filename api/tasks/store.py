@@ -46,10 +46,10 @@ def sqlite_url(file: Path) -> sa.URL:
 class TaskStore:
     """The only class that knows SQL."""
 
-    def __init__(self, url: str | sa.URL) -> None:
-        """Open the database and create what is missing. Raises `StoreError`."""
+    def __init__(self, url: str | sa.URL, *, migrate: bool = True) -> None:
+        """Open the database; see `open_database`. Raises `StoreError`."""
         self._cache = TaskCache()
-        self._db = open_database(url)
+        self._db = open_database(url, migrate=migrate)
 
     def close(self) -> None:
         """Close all connections."""

@@ -143,8 +143,11 @@ class StoreError(Exception):
     """The database cannot be used. The message is one line for the operator."""
 
 
-def open_database(url: str | sa.URL) -> Database:
-    """Open a database, check it, and bring its tables to this version. Raises `StoreError`."""
+def open_database(url: str | sa.URL, *, migrate: bool = True) -> Database:
+    """Open a database, check it, and bring its tables to this version. Raises `StoreError`.
+
+    `migrate`: False to read only, which refuses a database of another version.
+    """
     try:
         database: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, and values must not be
     except (sa.exc.ArgumentError, ImportError) as error:
@@ -152,7 +155,7 @@ def open_database(url: str | sa.URL) -> Database:
     if database.dialect.name == "sqlite":
         sa.event.listen(database, "connect", _configure_sqlite)
     try:
-        _prepare(database)
+        _prepare(database) if migrate else _refuse_other_versions(database)
     except BaseException as error:
         database.dispose()
         if isinstance(error, sa.exc.DBAPIError):
@@ -171,6 +174,13 @@ def _prepare(database: Database) -> None:
             _refuse_unknown(db.scalar(sa.select(schema.c.version)))
         metadata.create_all(db)
         _migrate(db)
+
+
+def _refuse_other_versions(database: Database) -> None:
+    with database.connect() as db:
+        found = db.scalar(sa.select(schema.c.version)) if sa.inspect(db).has_table(schema.name) else None
+    if found != SCHEMA_VERSION:
+        raise StoreError(f"the database has version {found}, not {SCHEMA_VERSION}: start the server once to migrate it")
 
 
 def _refuse_unknown(version: int | None) -> None:

@@ -174,8 +174,8 @@ def announced(caplog: pytest.LogCaptureFixture, **changes: Any) -> str:
 def test_an_open_door_is_warned_about(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, host: str, warned: bool
 ) -> None:
-    assert (f"Whoever reaches {host} may use this server" in announced(caplog, host=host)) == warned
-    assert "Whoever reaches" not in announced(caplog, host=host, api_keys_file=tmp_path / "keys")
+    assert (f"Anybody who reaches {host} may use this server" in announced(caplog, host=host)) == warned
+    assert "Anybody who reaches" not in announced(caplog, host=host, api_keys_file=tmp_path / "keys")
 
 
 def test_where_it_is_and_how_to_use_it(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -80,6 +80,13 @@ def test_a_mistake_in_the_file_is_named(folder: Path) -> None:
     assert "the settings file cannot be read" in refusal(folder)
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.annotation is float])
+def test_numbers_are_finite(name: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({name: value})
+
+
 def test_the_shipped_file_names_every_setting_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "config.toml").read_text()
     defaults = {name: field.default for name, field in Settings.model_fields.items()}

@@ -92,7 +92,7 @@ def test_what_is_missing() -> None:
 def test_other_mistakes_are_told_shortly() -> None:
     error = explain_form([{"type": "other", "loc": ("body", "image"), "msg": "x" * 999}], BOUNDS)
     assert str(error).startswith("image is not valid: xxx")
-    assert len(str(error)) == 300
+    assert len(str(error)) == len("image is not valid: ") + 200
     assert str(explain_form([{"type": "other", "loc": (0,), "msg": "no"}], BOUNDS)) == "body is not valid: no"
 
 
@@ -182,4 +182,7 @@ def test_the_frameworks_own_errors() -> None:
 def test_a_form_that_is_refused() -> None:
     refused = RequestValidationError([{"type": "missing", "loc": ("body", "image"), "msg": "", "input": None}])
     answer = raising(refused)
-    assert (answer.status, said(answer)) == (422, ("image is required", None))
+    assert (answer.status, said(answer)) == (
+        422,
+        ("image is required", "Send image; /docs lists all fields."),
+    )

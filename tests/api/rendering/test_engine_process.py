@@ -81,7 +81,8 @@ def test_what_is_sent_is_the_job() -> None:
         rendering(
             HEAR,
             r"""case $line in *'"job": 1, "render"'*'"image": "image"'*'"seed": 1'*) ok=yes;; esac""",
-            r"""echo "{\"job\": 1, \"event\": \"failed\", \"error\": \"$ok\", \"detail\": null}" """,
+            r"""rest='"detail": null, "code": "no_face", "params": {}'""",
+            r"""echo "{\"job\": 1, \"event\": \"failed\", \"error\": \"$ok\", $rest}" """,
             HEAR,
         )
     assert (str(refused.value), refused.value.detail) == ("yes", None)
@@ -104,7 +105,11 @@ def test_events_of_a_job_that_is_over_are_passed_over() -> None:
 
 def test_a_refusal_with_advice() -> None:
     with pytest.raises(RenderRefused, match="No face was found") as refused:
-        rendering(HEAR, say("failed", 1, error="No face was found", detail="Send another picture."), HEAR)
+        rendering(
+            HEAR,
+            say("failed", 1, error="No face was found", detail="Send another picture.", code="no_face", params={}),
+            HEAR,
+        )
     assert refused.value.detail == "Send another picture."
 
 
@@ -183,7 +188,16 @@ def test_an_engine_that_does_not_get_ready(script: str, seconds: float, words: s
 
 def test_an_engine_that_says_why_it_does_not_get_ready() -> None:
     with pytest.raises(RenderRefused, match="The weights are damaged"):
-        run(nothing, say("failed", error="The weights are damaged", detail="Download them again."))
+        run(
+            nothing,
+            say(
+                "failed",
+                error="The weights are damaged",
+                detail="Download them again.",
+                code="weights_damaged",
+                params={},
+            ),
+        )
 
 
 def test_cancelling_waits_for_the_engines_word_and_keeps_it() -> None:
