@@ -146,7 +146,7 @@ class StoreError(Exception):
 def open_database(url: str | sa.URL, *, migrate: bool = True) -> Database:
     """Open a database, check it, and bring its tables to this version. Raises `StoreError`.
 
-    `migrate`: False to read only, which refuses a database of another version.
+    `migrate`: False to refuse a database of another version. An empty one is set up in any case.
     """
     try:
         database: Database = sa.create_engine(url, hide_parameters=True)  # errors are logged, and values must not be
@@ -178,7 +178,9 @@ def _prepare(database: Database) -> None:
 
 def _refuse_other_versions(database: Database) -> None:
     with database.connect() as db:
-        found = db.scalar(sa.select(schema.c.version)) if sa.inspect(db).has_table(schema.name) else None
+        if not sa.inspect(db).has_table(schema.name):
+            return _prepare(database)
+        found = db.scalar(sa.select(schema.c.version))
     if found != SCHEMA_VERSION:
         raise StoreError(f"the database has version {found}, not {SCHEMA_VERSION}: start the server once to migrate it")
 
