@@ -178,10 +178,11 @@ def _prepare(database: Database) -> None:
 
 def _refuse_other_versions(database: Database) -> None:
     with database.connect() as db:
-        if not sa.inspect(db).has_table(schema.name):
-            return _prepare(database)
-        found = db.scalar(sa.select(schema.c.version))
-    if found != SCHEMA_VERSION:
+        empty = not sa.inspect(db).has_table(schema.name)
+        found = None if empty else db.scalar(sa.select(schema.c.version))
+    if empty:
+        _prepare(database)
+    elif found != SCHEMA_VERSION:
         raise StoreError(f"the database has version {found}, not {SCHEMA_VERSION}: start the server once to migrate it")
 
 
