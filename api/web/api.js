@@ -27,7 +27,7 @@ export class ApiError extends Error {
     if (this.status === 0) return t("error.network");
     const words = fromServer(this) || t("error.unexpected", { status: this.status });
     const wait = this.retryAfter ? t("error.later", { time: t("time.seconds", { n: this.retryAfter }) }) : "";
-    return sentences(words, wait);
+    return wait ? sentences(words, wait) : words;
   }
 
   get original() {

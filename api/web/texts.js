@@ -41,8 +41,10 @@ export function t(key, values = {}) {
 
 // An error's words: the server's own, or Chinese ones by its code.
 export function fromServer({ code, params, error, detail }) {
-  if (language === "en") return sentences(error, detail);
-  return inChinese(code, params) || (error ? inChinese("unknown") : "");
+  if (language === "zh") return inChinese(code, params) || (error ? inChinese("unknown") : "");
+  const words = sentences(error, detail);
+  // A full stop after a command would be copied with it.
+  return params?.command && detail?.endsWith(params.command) ? words.slice(0, -1) : words;
 }
 
 // The server's own words for an error, if the page's language has none that say as much.

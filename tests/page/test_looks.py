@@ -85,6 +85,7 @@ def test_english_words_are_never_within_chinese_ones(visit: Callable[..., Any], 
     assert told(None, "") == ["", ""], "the page then names the status"
     page.click("#language")
     assert told("render_failed", "No mouth", "Try again.") == ["No mouth. Try again.", ""]
+    assert told("audio_type", "Wrong", "Make it: a b.wav", command="a b.wav") == ["Wrong. Make it: a b.wav", ""]
 
 
 def test_both_languages_say_the_same_things(visit: Callable[..., Any], real_service: Service) -> None:
