@@ -20,7 +20,7 @@ from dice_talk.audio_start import Start, find_sound, unsupported_type
 from dice_talk.channels import Samples, downmix, to_mono
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio
-from dice_talk.kinds import Kind, Step
+from dice_talk.kinds import Family, Kind, Step
 
 __all__ = ["SAMPLE_RATE", "Recording", "Samples", "Speech", "describe", "load_speech"]
 
@@ -160,9 +160,8 @@ def _checked(container: InputContainer) -> AudioStream:
     stream = container.streams.audio[0]
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
-        raise unsupported_type(
-            Kind("wav_codec", f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN)
-        )
+        held = codec.long_name if codec else "an unknown codec"
+        raise unsupported_type(Kind("wav_codec", f"a WAV that holds {held}", Family.SOUND, step=_PLAIN))
     _check_format(stream)
     return stream
 
