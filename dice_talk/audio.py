@@ -20,7 +20,7 @@ from dice_talk.audio_start import Start, find_sound, unsupported_type
 from dice_talk.channels import Samples, downmix, to_mono
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio
-from dice_talk.kinds import Kind
+from dice_talk.kinds import Family, Kind, Step
 
 __all__ = ["SAMPLE_RATE", "Recording", "Samples", "Speech", "describe", "load_speech"]
 
@@ -64,7 +64,7 @@ _DAMAGED = (
     "The audio can't be decoded",
     "The file is damaged or incomplete. Send a whole WAV or MP3.",
 )
-_PLAIN = "Make a plain WAV of it: ffmpeg -i recording.wav -c:a pcm_s16le plain.wav"
+_PLAIN = Step("Make a plain WAV of it: {command}", "ffmpeg -i recording.wav -c:a pcm_s16le plain.wav")
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,8 @@ def _checked(container: InputContainer) -> AudioStream:
     stream = container.streams.audio[0]
     codec = stream.codec_context.codec if stream.codec_context else None
     if codec is None or codec.name not in DECODERS:
-        raise unsupported_type(
-            Kind(f"a WAV that holds {codec.long_name if codec else 'an unknown codec'}", step=_PLAIN)
-        )
+        held = codec.long_name if codec else "an unknown codec"
+        raise unsupported_type(Kind("wav_codec", f"a WAV that holds {held}", Family.SOUND, step=_PLAIN))
     _check_format(stream)
     return stream
 

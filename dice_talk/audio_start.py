@@ -7,25 +7,26 @@ from typing import BinaryIO
 
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidAudio
-from dice_talk.kinds import AAC, EXPLANATION, HEAD_BYTES, MP3, MPEG_1, MPEG_2, Family, Kind, Use, explain, kind_of
+from dice_talk.kinds import AAC, EXPLANATION, HEAD_BYTES, MP3, MPEG_1, MPEG_2, Family, Kind, Step, Use, explain, kind_of
 
 WRONG_TYPE = "Invalid audio file type. Allowed types: ['audio/wav', 'audio/mpeg']"
 SCANNED_BYTES = 1 << 20
 """How far the first frame may lie behind the last tag. FFmpeg looks just as far when it guesses a file's type."""
-_SAMPLES = (
-    "Make a WAV of it: ffmpeg -i recording recording.wav. Raw samples need their format too: "
-    "ffmpeg -f s16le -ar 16000 -ac 1 -i recording recording.wav"
+_SAMPLES = Step(
+    "Make a WAV of it: {command}. Raw samples need their format too: "
+    "ffmpeg -f s16le -ar 16000 -ac 1 -i recording recording.wav",
+    "ffmpeg -i recording recording.wav",
 )
-_ITSELF = "Send the recording itself, as WAV or MP3."
-_CONVERT = "Make a WAV of it: ffmpeg -i {file} recording.wav"
+_ITSELF = Step("Send the recording itself, as WAV or MP3.")
+_CONVERT = Step("Make a WAV of it: {command}", "ffmpeg -i {file} recording.wav")
 _RECORDING = Use(
     "recording",
     "WAV or MP3",
     {Family.SOUND: _CONVERT, Family.VIDEO: _CONVERT, Family.OTHER: _ITSELF},
     "recording",
 )
-_NOTHING = Kind("nothing but tags and zeros")
-_UNKNOWN = Kind("none of the kinds known here", step=_SAMPLES)
+_NOTHING = Kind("no_sound", "nothing but tags and zeros")
+_UNKNOWN = Kind("unknown", "none of the kinds known here", step=_SAMPLES)
 _BY_FRAMES = (MP3, MPEG_1, MPEG_2, AAC)
 """Kinds that are recognised by several frames, because the first match may be chance."""
 _FRAMES_IN_A_ROW = 3

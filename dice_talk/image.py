@@ -12,7 +12,7 @@ from dice_talk.colours import profile_of, to_srgb
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
 from dice_talk.image_file import INCOMPLETE, JPEG, JPEG_END, PNG, StrippedImage, damaged, read_jpeg, read_png
-from dice_talk.kinds import EXPLANATION, HEAD_BYTES, Family, Kind, Use, explain, kind_of
+from dice_talk.kinds import EXPLANATION, HEAD_BYTES, Family, Kind, Step, Use, explain, kind_of
 
 MAX_PIXELS = 50_000_000
 """More than phone cameras produce (48 MP). A decoded picture then takes at most 150 MB."""
@@ -30,14 +30,16 @@ _PORTRAIT = Use(
     "picture",
     "JPEG or PNG",
     {
-        Family.PICTURE: "Make a JPEG of it: magick {file} portrait.jpg",
-        Family.VIDEO: "Send one picture of it: ffmpeg -i {file} -frames:v 1 picture.png",
-        Family.OTHER: "Send a photo of the face, as JPEG or PNG.",
+        Family.PICTURE: Step("Make a JPEG of it: {command}", "magick {file} portrait.jpg"),
+        Family.VIDEO: Step("Send one picture of it: {command}", "ffmpeg -i {file} -frames:v 1 picture.png"),
+        Family.OTHER: Step("Send a photo of the face, as JPEG or PNG."),
     },
     "portrait",
 )
-_UNKNOWN = Kind("none of the kinds known here", step="Open it in a picture viewer and save it as JPEG or PNG.")
-_CUT_OFF = Kind("only the beginning of a JPEG or PNG", step="Send the whole file.")
+_UNKNOWN = Kind(
+    "unknown", "none of the kinds known here", step=Step("Open it in a picture viewer and save it as JPEG or PNG.")
+)
+_CUT_OFF = Kind("cut_off", "only the beginning of a JPEG or PNG", step=Step("Send the whole file."))
 _NO_PIXELS = b"\x55\xaa\x33\x0f\x66\x99" * 64
 """Decoded in place of missing pixels, this gives something other than the decoder's own fill."""
 

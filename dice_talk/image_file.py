@@ -38,8 +38,10 @@ def damaged(detail: str) -> InvalidImage:
     return InvalidImage(ErrorCode.IMAGE_DAMAGED, UNDECODABLE, detail)
 
 
-def _not_read(kind: str) -> InvalidImage:
-    return InvalidImage(ErrorCode.IMAGE_ENCODING, UNDECODABLE, "It is a {kind}. " + _ANOTHER, kind=kind)
+def _not_read(kind_id: str, kind: str) -> InvalidImage:
+    return InvalidImage(
+        ErrorCode.IMAGE_ENCODING, UNDECODABLE, "It is a {kind}. " + _ANOTHER, kind=kind, kind_id=kind_id
+    )
 
 
 # --- PNG
@@ -104,8 +106,12 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _SOF, _SOS, _EOI = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
 _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
-_HIERARCHICAL = "hierarchical JPEG"
-_NOT_READ = {0xC3: "lossless JPEG", **dict.fromkeys((0xC5, 0xC6, 0xC7), _HIERARCHICAL), 0xF7: "JPEG-LS picture"}
+_NOT_READ = {
+    0xC3: ("jpeg_lossless", "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7), ("jpeg_hierarchical", "hierarchical JPEG")),
+    0xF7: ("jpeg_ls", "JPEG-LS picture"),
+}
+_OTHER_JPEG = ("jpeg_other", "lossless or hierarchical JPEG")
 
 
 def read_jpeg(data: bytes) -> StrippedImage:
@@ -154,9 +160,9 @@ def _jpeg_size(marker: int, body: bytes) -> tuple[int, int]:
         raise damaged(INCOMPLETE)
     precision, height, width = struct.unpack(">BHH", body[2:7])
     if marker in _NOT_READ or marker > 0xCA:
-        raise _not_read(_NOT_READ.get(marker, "lossless or hierarchical JPEG"))
+        raise _not_read(*_NOT_READ.get(marker, _OTHER_JPEG))
     if precision != 8:
-        raise _not_read(f"JPEG of {precision} bits a colour")
+        raise _not_read("jpeg_depth", f"JPEG of {precision} bits a colour")
     return width, height
 
 

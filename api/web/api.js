@@ -1,6 +1,6 @@
 // Calls of the server. What it can do is read from its OpenAPI document, so that the page fits older and newer ones.
 
-import { fromServer, sentences, t } from "./texts.js";
+import { fromServer, original, sentences, t } from "./texts.js";
 
 const BASE = "api/v1/synthesis";
 const KEY = "dice-talk.key";
@@ -27,7 +27,11 @@ export class ApiError extends Error {
     if (this.status === 0) return t("error.network");
     const words = fromServer(this) || t("error.unexpected", { status: this.status });
     const wait = this.retryAfter ? t("error.later", { time: t("time.seconds", { n: this.retryAfter }) }) : "";
-    return sentences(words, wait);
+    return wait ? sentences(words, wait) : words;
+  }
+
+  get original() {
+    return original(this);
   }
 }
 

@@ -17,7 +17,7 @@ import { speech } from "./speech.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
 import * as verification from "./verification.js";
-import { currentLanguage, durationRange, emotionName, errorOf, fileOf, fromServer, sentences, switchLanguage, t, translate } from "./texts.js";
+import { currentLanguage, durationRange, emotionName, errorOf, fileOf, fromServer, original, sentences, switchLanguage, t, translate } from "./texts.js";
 
 const FIRST_EMOTION = "happy";
 let emotions = [];
@@ -174,8 +174,8 @@ function clearErrors() {
   complain("speech-error", null, byId("audio-file"));
 }
 
-function missing(id, words, field) {
-  complain(id, words, field);
+function missing(id, words, field, original = "") {
+  complain(id, words, field, original);
   if (id === "portrait-error") showView("portrait");
   bringIntoView(byId(id));
   field.focus({ preventScroll: true });
@@ -184,19 +184,20 @@ function missing(id, words, field) {
 function explain(error, place = "submit-error") {
   if (error.status === undefined) throw error;
   if (error.needsKey) return keys.ask(api.hasKey() ? fromServer(error) : null);
-  if (options.blame(error.words, error.params.field)) return;
+  if (options.blame(error, error.params.field)) return;
   const file = fileOf(error);
-  if (file === "image") missing("portrait-error", error.words, byId("image-file"));
-  else if (file === "audio") missing("speech-error", error.words, byId("audio-file"));
-  else complain(place, error.words);
+  if (file === "image") missing("portrait-error", error.words, byId("image-file"), error.original);
+  else if (file === "audio") missing("speech-error", error.words, byId("audio-file"), error.original);
+  else complain(place, error.words, null, error.original);
 }
 
 // A task that failed because of what was sent says so there as well.
 function onFailed(state, words) {
   if (!mine(task.id)) return;
-  const file = fileOf(errorOf(state));
-  if (file === "image") complain("portrait-error", words, byId("image-file"));
-  else if (file === "audio") complain("speech-error", words, byId("audio-file"));
+  const error = errorOf(state);
+  const file = fileOf(error);
+  if (file === "image") complain("portrait-error", words, byId("image-file"), original(error));
+  else if (file === "audio") complain("speech-error", words, byId("audio-file"), original(error));
 }
 
 // --- What is shown

@@ -132,10 +132,10 @@ function reveal(name) {
 }
 
 // Whether the server's error is about one of these fields.
-export function blame(words, wrong) {
+export function blame({ words, original }, wrong) {
   const field = fields.find(({ name }) => name === wrong);
   if (!field) return false;
-  complain(`option-${field.name}-error`, words, byId(`option-${field.name}`));
+  complain(`option-${field.name}-error`, words, byId(`option-${field.name}`), original);
   reveal(field.name);
   return true;
 }

@@ -12,10 +12,16 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// Shows a message beside the element that caused it, and marks `field` for screen readers too.
-export function complain(id, words, field = null) {
-  const place = byId(id);
+// Shows what went wrong. `original`: the server's own words in English, if the others say less.
+export function say(place, words, original = "") {
   place.textContent = words ?? "";
+  if (original) place.append(element("small", { lang: "en", className: "original", textContent: original }));
+}
+
+// Shows a message beside the element that caused it, and marks `field` for screen readers too.
+export function complain(id, words, field = null, original = "") {
+  const place = byId(id);
+  say(place, words, original);
   show(place, Boolean(words));
   if (field) words ? field.setAttribute("aria-invalid", "true") : field.removeAttribute("aria-invalid");
 }

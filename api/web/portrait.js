@@ -118,7 +118,7 @@ async function look() {
     portrait.found = null;
     asked = ""; // so that it can be asked again
     // A missing call is not the picture's fault, and errors in options are shown when the form is sent.
-    if (fileOf(error) === "image") complain("portrait-error", error.words, byId("image-file"));
+    if (fileOf(error) === "image") complain("portrait-error", error.words, byId("image-file"), error.original);
     else if (error.needsKey) onChange(null, error);
   }
   draw();

@@ -115,7 +115,7 @@ async function look() {
     onChange(speech.found);
   } catch (error) {
     if (error.name === "AbortError") return;
-    if (fileOf(error) === "audio") complain("speech-error", error.words, byId("audio-file"));
+    if (fileOf(error) === "audio") complain("speech-error", error.words, byId("audio-file"), error.original);
     else if (error.needsKey) onChange(null, error);
   }
   draw();

@@ -3,9 +3,9 @@
 import * as api from "./api.js";
 import { face } from "./faces.js";
 import * as history from "./history.js";
-import { announce, byId, calm, complain, element, show } from "./page.js";
+import { announce, byId, calm, complain, element, say, show } from "./page.js";
 import { warnings } from "./portrait.js";
-import { clock, duration, durationRange, emotionName, errorOf, fromServer, known, t } from "./texts.js";
+import { clock, duration, durationRange, emotionName, errorOf, fromServer, known, original, t } from "./texts.js";
 
 const ASK_AGAIN_MS = 2000;
 
@@ -49,7 +49,7 @@ export function open(id, { url = null, play = false } = {}) {
     })
     .catch((error) => {
       if (signal.aborted) return;
-      if (error.status === 404) see({ task_id: id, status: "GONE", progress: 0, message: t("task.gone") }, false);
+      if (error.status === 404) see({ task_id: id, status: "GONE", progress: 0 }, false);
       else callbacks.onError(error);
     });
 }
@@ -144,8 +144,9 @@ function left(state) {
 function drawFailure(state, status) {
   const titles = { CANCELLED: t("task.cancelled"), GONE: t("history.state.GONE") };
   byId("failed-title").textContent = titles[status] ?? t("task.failed");
-  const words = fromServer(errorOf(state));
-  byId("failed-words").textContent = status === "CANCELLED" ? t("task.cancelled.detail") : words;
+  const words = { CANCELLED: t("task.cancelled.detail"), GONE: t("task.gone") }[status];
+  const error = errorOf(state);
+  say(byId("failed-words"), words ?? fromServer(error), words ? "" : original(error));
   byId("failed-face").replaceChildren(face(status === "CANCELLED" ? "neutral" : "sad"));
 }
 

@@ -1,7 +1,7 @@
 // Words in the language of the page, and how numbers and times are said in it.
 
 import { en } from "./en.js";
-import { zhErrors, zhValues } from "./zh-errors.js";
+import { zhErrors, zhIsBrief, zhValues } from "./zh-errors.js";
 import { zh, zhAdvice } from "./zh.js";
 
 export const tables = { en, zh };
@@ -41,20 +41,35 @@ export function t(key, values = {}) {
 
 // An error's words: the server's own, or Chinese ones by its code.
 export function fromServer({ code, params, error, detail }) {
-  const words = (language === "zh" && zhErrors[code]) || [];
-  return words.map((sentence) => filled(sentence, { error, detail, ...params })).join("") || sentences(error, detail);
+  if (language === "zh") return inChinese(code, params) || (error ? inChinese("unknown") : "");
+  const words = sentences(error, detail);
+  // A full stop after a command would be copied with it.
+  return params?.command && detail?.endsWith(params.command) ? words.slice(0, -1) : words;
 }
 
-// Without a value for one of its names, a sentence is left out.
-function filled(sentence, values) {
-  const names = [...sentence.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
-  if (names.some((name) => (values[name] ?? "") === "")) return "";
-  return sentence.replace(/\{(\w+)\}/g, (_, name) => inChinese(name, values[name])).replaceAll("” ", "”");
+// The server's own words for an error, if the page's language has none that say as much.
+export function original({ code, params, error, detail }) {
+  if (language === "en" || (inChinese(code, params) && !zhIsBrief.has(code))) return "";
+  return joined([error, detail], "en");
 }
 
-function inChinese(name, value) {
-  if (name === "field" && known(`option.${value}`)) return `“${t(`option.${value}`)}”`;
-  return zhValues[name]?.[value] ?? value;
+const inChinese = (code, params) => (zhErrors[code] ?? []).map((sentence) => filled(sentence, params ?? {})).join("");
+
+// A sentence is left out if one of its values is missing or has no Chinese words.
+function filled(sentence, params) {
+  const values = {};
+  for (const [, name] of sentence.matchAll(/\{(\w+)\}/g)) {
+    values[name] = valueInChinese(name, params[name] ?? "");
+    if (values[name] === "") return "";
+  }
+  const text = sentence.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return text.replace(/([“”\u3000-\u9fff]) (?=[“”\u3000-\u9fff])/g, "$1");
+}
+
+function valueInChinese(name, value) {
+  if (name === "field") return known(`option.${value}`) ? `“${t(`option.${value}`)}”` : (zhValues.field[value] ?? value);
+  if (name === "pixels") return /^\d+ x \d+$/.test(value) ? value.replace("x", "×") : "";
+  return zhValues[name] ? (zhValues[name][value] ?? "") : value;
 }
 
 // Which of the files an error is about: "image", "audio", or none.
@@ -67,10 +82,16 @@ export function fileOf({ code, params }) {
 // A failed task has its error among its other fields.
 export const errorOf = (state) => ({ code: state.error_code, params: state.error_params, error: state.message, detail: state.detail });
 
-const ended = (sentence) => (/[.!?。！？…]$/.test(sentence) ? sentence : sentence + (language === "zh" ? "。" : "."));
+function joined(parts, tongue) {
+  const [stop, space] = tongue === "zh" ? ["。", ""] : [".", " "];
+  return parts
+    .filter(Boolean)
+    .map((sentence) => (/[.!?。！？…]$/.test(sentence) ? sentence : sentence + stop))
+    .join(space);
+}
 
 // One after the other; what is empty is left out.
-export const sentences = (...parts) => parts.filter(Boolean).map(ended).join(language === "zh" ? "" : " ");
+export const sentences = (...parts) => joined(parts, language);
 
 // Fields by the names that they have on the page.
 export function advice({ code, message }) {

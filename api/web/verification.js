@@ -32,7 +32,8 @@ export async function take(file) {
   } catch (error) {
     if (mine.signal.aborted || error.name === "AbortError") return;
     if (error.status === undefined) throw error;
-    complain("verify-error", error.status === 413 ? t("verify.large") : error.words);
+    if (error.status === 413) complain("verify-error", t("verify.large"));
+    else complain("verify-error", error.words, null, error.original);
   }
   draw();
 }

@@ -10,6 +10,8 @@ from string import Formatter
 import pytest
 
 from api.http.routes import examples
+from dice_talk import image_file
+from dice_talk.engines import ENGINES
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, InvalidImage
 from tests.conftest import ROOT
@@ -31,8 +33,8 @@ STATUS = {
     "Unavailable": 503,
 }
 """What the names of the errors in `api.errors` promise."""
-OWN_WORDS = {"error", "detail"}
-"""What a translation may repeat besides the values."""
+IN_ENGLISH = {"kind", "step", "allowed", "what", "faces", "send", "missing", "remedy", "reason", "advice"}
+"""Values that are English words, so no translation may show them."""
 
 
 def code_in(node: ast.AST) -> ErrorCode | None:
@@ -135,7 +137,46 @@ def test_the_page_has_chinese_words_for_every_code() -> None:
     assert set(words) == set(ErrorCode)
     for code, parts in words.items():
         assert re.search("[\u4e00-\u9fff]", parts[0]), code
-        assert placeholders("".join(parts)) <= {*ErrorCode.known(code).params, *OWN_WORDS}, code
+        assert placeholders("".join(parts)) <= {*ErrorCode.known(code).params} - IN_ENGLISH, code
+
+
+def kinds_of_files() -> Iterator[tuple[str, str]]:
+    """Id and words of each kind, from the calls that make one."""
+    for file in (ROOT / "dice_talk").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in KINDS_MADE_BY:
+                continue
+            first, *others = node.args
+            if isinstance(first, ast.Constant):
+                yield str(first.value), ast.unparse(others[0])
+            else:
+                assert ast.unparse(first) in ("id_", "*_NOT_READ.get(marker, _OTHER_JPEG)"), ast.unparse(node)
+    yield from (image_file._OTHER_JPEG, *image_file._NOT_READ.values())
+
+
+KINDS_MADE_BY = ("Kind", "_picture", "_sound", "_video", "_archive", "_not_read")
+
+
+def test_the_page_has_chinese_words_for_every_kind_of_file_and_for_no_other() -> None:
+    script = (ROOT / "api" / "web" / "zh-errors.js").read_text().split("  kind_id: {")[1]
+    words = dict(re.findall(r'^    "?(\w+)"?: "(.*)",$', script, re.M))
+    assert len(words) > 100
+    assert set(words) == {id_ for id_, _ in kinds_of_files()}
+    assert [text for text in words.values() if not re.search("[\u4e00-\u9fff]", text)] == []
+
+
+def test_the_id_of_a_kind_stands_for_the_same_words_in_english() -> None:
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for id_, name in kinds_of_files():
+        names[id_].add(name)
+    assert {id_: found for id_, found in names.items() if len(found) > 1} == {}
+
+
+def test_the_page_names_no_engine() -> None:
+    """They come from the OpenAPI document, because packages may bring more."""
+    for file in (ROOT / "api" / "web").glob("*.*"):
+        if file.suffix in (".js", ".html"):
+            assert not re.search(rf"\b({'|'.join(ENGINES)})\b", file.read_text()), file.name
 
 
 def test_no_two_codes_share_their_first_chinese_sentence_unless_the_english_ones_do() -> None:

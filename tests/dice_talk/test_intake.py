@@ -25,6 +25,7 @@ def test_the_first_refusal_ends_it(portrait: Path, speech: Path) -> None:
         "code": "audio_type",
         "params": {
             "kind": "a JPEG picture",
+            "kind_id": "jpeg",
             "family": "other",
             "step": "Send the recording itself, as WAV or MP3.",
             "command": "",

@@ -1,6 +1,7 @@
 """What a file is, sent as a portrait and as a recording: one name, and a step for each."""
 
 import io
+import re
 import struct
 import time
 from pathlib import Path
@@ -167,8 +168,14 @@ def as_recording(data: bytes) -> InvalidAudio:
 def test_a_kind_has_one_name_and_a_step_for_each_use(
     data: bytes, name: str, to_jpeg: str, to_wav: str, tmp_path: Path
 ) -> None:
-    assert str(as_portrait(data, tmp_path).detail).startswith(f"The file is {name}. {to_jpeg}")
-    assert str(as_recording(data).detail).startswith(f"The file is {name}. {to_wav}")
+    portrait, recording = as_portrait(data, tmp_path), as_recording(data)
+    assert str(portrait.detail).startswith(f"The file is {name}. {to_jpeg}")
+    assert str(recording.detail).startswith(f"The file is {name}. {to_wav}")
+    assert portrait.params["kind_id"] == recording.params["kind_id"] != ""
+    for error in (portrait, recording):
+        assert error.params["step"] in str(error.detail)
+        assert error.params["command"] in error.params["step"]
+        assert bool(error.params["command"]) == bool(re.search(": [a-z]+ ", error.params["step"]))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What goes wrong is said in words, beside what caused it."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import requests
 
 from api import keys
-from tests.conftest import Service
+from api.settings import Settings
+from tests.conftest import Service, running
 from tests.page.steps import choose, document, offering, offers, shorten, until, watch_video
 from tests.waiting import wait_for
 
@@ -51,6 +54,42 @@ def test_a_picture_with_nobody_in_it(
     assert page.inner_text("#failed-words") == "No face was found. Send a clear portrait."
     page.click("#failed-back")
     assert page.inner_text("#portrait-error") == "No face was found. Send a clear portrait."
+
+
+def test_a_task_that_failed_before_there_were_codes(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "old"
+    with running(Settings(data_dir=data, log_dir=tmp_path / "logs"), "refuses", tmp_path / "gate") as before:
+        task_id = before.submit(portrait, speech)
+        before.wait(task_id)
+    with closing(sqlite3.connect(data / "dice_talk.db")) as database, database:  # as the migration leaves it
+        database.execute("UPDATE renders SET error_code = 'render_failed', error_params = NULL")
+    entry = {"id": task_id, "emotion": "happy", "title": "me.jpg", "status": "FAILED", "at": 0}
+    code = f"localStorage.setItem('dice-talk.history', JSON.stringify([{json.dumps(entry)}]))"
+    page = visit(serve("quick", data_dir=data).url, locale="zh-CN", prepare=lambda page: page.add_init_script(code))
+    page.click("#history .open")
+    page.get_by_role("heading", name="生成失败").wait_for()
+    detail = page.locator("#failed-words .original")
+    assert detail.inner_text() == "No face was found. Send a clear portrait."
+    assert detail.get_attribute("lang") == "en"
+    detail.evaluate("detail => detail.remove()")
+    assert page.inner_text("#failed-words") == "无法生成视频。"
+
+
+def test_a_wrong_file_in_chinese(
+    visit: Callable[..., Any], real_service: Service, portrait: Path, tmp_path: Path
+) -> None:
+    page = visit(real_service.url, refusals=True, locale="zh-CN")
+    flac = tmp_path / "speech.mp3"  # its tag makes the page take it for an MP3
+    flac.write_bytes(b"ID3\4" + bytes(6) + b"fLaC" + bytes(600))
+    choose(page, portrait, flac)
+    page.click("#submit")
+    page.get_by_text("文件实际是：FLAC 文件。").wait_for()
+    assert page.inner_text("#speech-error") == (
+        "录音格式不受支持，请使用 WAV 或 MP3。文件实际是：FLAC 文件。请转换为 WAV 或 MP3。"
+        "转换命令：ffmpeg -i recording.flac recording.wav"
+    )
 
 
 def test_options_out_of_their_bounds(

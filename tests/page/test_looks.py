@@ -28,7 +28,7 @@ def test_chinese(visit: Callable[..., Any], real_service: Service, bad_pictures:
         assert HAN.search(words), words
     choose(page, bad_pictures["small"], speech)
     page.click("#submit")
-    page.get_by_text("图片太小：32 x 32").first.wait_for()
+    page.get_by_text("照片太小：32 × 32").first.wait_for()
     page.click("#language")
     assert page.inner_text("h1") == "Make a portrait speak"
     page.reload()
@@ -44,21 +44,48 @@ def test_errors_are_said_in_chinese_by_their_codes(visit: Callable[..., Any], re
         call = "facts => import('/web/texts.js').then(({ fromServer }) => fromServer(facts))"
         return str(page.evaluate(call, facts))
 
-    assert told("image_too_small", "", width=32, height=33, least=64) == "图片太小：32 x 33。每边至少 64 像素。"
-    assert told("queue_full", "") == "等待的任务过多。", "what has no figures is left out"
-    assert told("image_too_small", "The image is too small") == "The image is too small。"
+    assert told("image_too_small", "", width=32, height=33, least=64) == "照片太小：32 × 33。每边至少 64 像素。"
+    assert told("queue_full", "") == "排队的任务过多。", "what has no figures is left out"
     assert (
         told("value_out_of_range", "", field="fps", low=8, high=60, got="100")
-        == "“每秒帧数”必须在 8 到 60 之间，现为 100。"
+        == "“每秒帧数”必须在 8 到 60 之间，当前值为 100。"
     )
-    webp = {"kind": "a WebP picture", "step": "", "command": "magick portrait.webp portrait.jpg"}
+    assert told("field_missing", "", field="emo_scale") == "缺少“情绪强度”。"
+    assert told("field_missing", "", field="callback_url") == "缺少 callback_url。"
+    webp = {"kind": "a WebP picture", "kind_id": "webp", "command": "magick portrait.webp portrait.jpg"}
     assert told("image_type", "", family="picture", **webp) == (
-        "图片格式不受支持，请使用 JPEG 或 PNG。文件实际是：WebP 图片。请转换为 JPEG 或 PNG。"
+        "照片格式不受支持，请使用 JPEG 或 PNG。文件实际是：WebP 图像。请转换为 JPEG 或 PNG。"
         "转换命令：magick portrait.webp portrait.jpg"
     )
     for family in Family:
-        assert HAN.search(told("audio_type", "", family=family.name.lower()).replace("音频格式不受支持，请使用", ""))
-    assert told("of_a_later_release", "Something new", "Do this.") == "Something new。Do this."
+        assert HAN.search(told("audio_type", "", family=family.name.lower()).replace("录音格式不受支持，请使用", ""))
+
+
+def test_english_words_are_never_within_chinese_ones(visit: Callable[..., Any], real_service: Service) -> None:
+    page = visit(real_service.url, locale="zh-CN")
+
+    def told(code: str | None, error: str, detail: str | None = None, **params: object) -> list[str]:
+        facts = {"code": code, "error": error, "detail": detail, "params": params}
+        call = (
+            "facts => import('/web/texts.js').then(({ fromServer, original }) => [fromServer(facts), original(facts)])"
+        )
+        return list(page.evaluate(call, facts))
+
+    new = {"kind": "a new picture", "kind_id": "new", "family": "of_a_later_release", "command": ""}
+    assert told("image_type", "", **new) == ["照片格式不受支持，请使用 JPEG 或 PNG。", ""]
+    many = told("image_too_many_pixels", "", pixels="hundreds of millions", most=50)
+    assert many == ["照片的像素过多。最多 5000 万像素。", ""]
+    large = told("image_too_many_pixels", "", pixels="8000 x 7000", most=50)
+    assert large == ["照片的像素过多。照片尺寸为 8000 × 7000。最多 5000 万像素。", ""]
+    assert told("render_failed", "No mouth", "Try again.") == ["无法生成视频。", "No mouth. Try again."]
+    unknown = "服务器返回了未知的错误。"
+    assert told("of_a_later_release", "Something new", "Do this.") == [unknown, "Something new. Do this."]
+    assert told(None, "No code at all") == [unknown, "No code at all."]
+    assert told("image_too_small", "The image is too small") == [unknown, "The image is too small."], "no values"
+    assert told(None, "") == ["", ""], "the page then names the status"
+    page.click("#language")
+    assert told("render_failed", "No mouth", "Try again.") == ["No mouth. Try again.", ""]
+    assert told("audio_type", "Wrong", "Make it: a b.wav", command="a b.wav") == ["Wrong. Make it: a b.wav", ""]
 
 
 def test_both_languages_say_the_same_things(visit: Callable[..., Any], real_service: Service) -> None:

@@ -23,6 +23,7 @@ WRONG_TYPE = _example(
     "The file is a WebP picture. Make a JPEG of it: magick portrait.webp portrait.jpg",
     {
         "kind": "a WebP picture",
+        "kind_id": "webp",
         "family": "picture",
         "step": "Make a JPEG of it: magick portrait.webp portrait.jpg",
         "command": "magick portrait.webp portrait.jpg",
