@@ -2,6 +2,7 @@
 
 import errno
 import json
+from typing import Any
 
 import cv2
 import pytest
@@ -23,7 +24,7 @@ def test_sentences_without_values_may_hold_any_characters(template: str | None) 
 
 def test_another_process_learns_everything() -> None:
     error = InvalidImage(ErrorCode.IMAGE_SCANS, "{scans} scans {{}}", None, scans=9)
-    facts = json.loads(json.dumps(error.facts()))
+    facts: dict[str, Any] = json.loads(json.dumps(error.facts()))
     assert facts == {"error": "9 scans {}", "detail": None, "code": "image_scans", "params": {"scans": 9}}
     again = InvalidImage.from_facts(facts)
     assert isinstance(again, InvalidImage) and again.code is ErrorCode.IMAGE_SCANS
@@ -31,7 +32,7 @@ def test_another_process_learns_everything() -> None:
 
 
 def test_a_code_of_another_release_is_unknown() -> None:
-    facts = {"error": "It is new", "detail": None, "code": "of_tomorrow", "params": {}}
+    facts: dict[str, Any] = {"error": "It is new", "detail": None, "code": "of_tomorrow", "params": {}}
     assert DiceTalkError.from_facts(facts).code is ErrorCode.UNKNOWN
 
 
