@@ -1,4 +1,4 @@
-"""`dice-talk preflight`: of each file what it holds, in words or as JSON."""
+"""`dice-talk preflight`: what each file holds, in words or as JSON."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`dice-talk verify`: of each file what it carries, in words or as JSON."""
+"""`dice-talk verify`: which labels each file carries, in words or as JSON."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The engines' own process: its messages, and what it says of every outcome."""
+"""The engines' own process: its messages, and how it reports every outcome."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Attention with adapters: by its definition, on single layers; what is kept, and for whom it counts."""
+"""Attention with adapters: single layers against the definition, what is cached, and conditions by thread and branch."""
 
 import threading
 from dataclasses import replace
