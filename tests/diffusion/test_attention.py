@@ -1,4 +1,4 @@
-"""Attention with adapters: single layers against the definition, what is cached, and conditions by thread and branch."""
+"""Attention with adapters: single layers by definition, what is cached, and conditions by thread and branch."""
 
 import threading
 from dataclasses import replace
