@@ -142,7 +142,7 @@ MIRRORS = {
     "dice_talk.face_models": "face_models",
 }
 """Packages, and the folders of `tests` that have a test file for each of their modules. Those within them follow."""
-MIRRORED = ("api",)
+MIRRORED = ("api", "dice_talk")
 """The packages of which that is checked."""
 DECLARED_ONLY = {
     "api.http.services",
@@ -150,15 +150,21 @@ DECLARED_ONLY = {
     "api.schemas.preflight",
     "api.schemas.receipt",
     "api.schemas.service",
+    "dice_talk.emotions",
+    "dice_talk.lite.arrays",
 }
 """Modules without anything to test: fields and their descriptions."""
 
 
 def home_of(module: str) -> str:
-    """Return the test file of a module, below `tests`. That of a package lies beside those of its neighbours."""
+    """Return the test file of a module, below `tests`: that of `__main__` is `test_main`.
+
+    The test file of a package lies beside those of its modules' neighbours.
+    """
     package = max((name for name in MIRRORS if f"{module}.".startswith(f"{name}.")), key=len)
     inside = module.removeprefix(package).lstrip(".") or package.rpartition(".")[2]
     *folders, name = inside.split(".")
+    name = name.strip("_")
     return "/".join([MIRRORS[package], *folders, f"test_{name}.py"])
 
 

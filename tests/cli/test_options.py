@@ -1,13 +1,12 @@
 """Options derive from the model: a new field appears by itself."""
 
-import json
 from typing import Any
 
 import click
 import pytest
 from pydantic import Field
 
-from dice_talk.__main__ import commands, main
+from dice_talk.__main__ import commands
 from dice_talk.cli.options import options_of
 from dice_talk.emotions import Emotion
 from dice_talk.options import RenderOptions
@@ -47,22 +46,3 @@ def test_a_new_field_appears_by_itself() -> None:
     assert Future.model_validate(given) == Future(emotion=Emotion.SAD, tone=4)
     with pytest.raises(click.BadParameter, match="1<=x<=9"):
         command.main(["-e", "sad", "--tone", "10"], standalone_mode=False)
-
-
-def test_emotions_and_engines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["emotions"]) == 0
-    assert capsys.readouterr().out.split() == list(Emotion)
-    assert main(["engines", "--json", "--checkpoints", "/nonexistent"]) == 0
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(engine["engine"], engine["available"], engine["auto"]) for engine in said] == [
-        ("diffusion", False, False),
-        ("lite", True, True),
-    ]
-
-
-def test_the_group_speaks_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dance"]) == 2
-    assert capsys.readouterr().err == "No such command 'dance'. (see dice-talk --help)\n"
-    assert main([]) == 2
-    assert "render" in capsys.readouterr().err
-    assert main(["--version"]) == 0

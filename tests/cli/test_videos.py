@@ -7,7 +7,6 @@ import pty
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,11 @@ import psutil
 import pytest
 
 from dice_talk.video import probe
-from tests.conftest import ROOT, Service
+from tests.cli.commands import COMMAND, PORTRAIT, SPEECH, said, typed
+from tests.conftest import Service
 from tests.waiting import wait_for
 
-PORTRAIT, SPEECH = ROOT / "examples" / "portrait.jpg", ROOT / "examples" / "speech.wav"
-COMMAND = [sys.executable, "-m", "dice_talk"]
 SHORT = ["-e", "happy", "--duration", "0.3", "--fps", "10"]
-
-
-def typed(folder: Path, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, timeout=110, check=False)
-
-
-def said(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    """What stands on standard error, line by line."""
-    return done.stderr.decode().splitlines()
 
 
 @pytest.fixture(params=["render", "submit"])
@@ -41,15 +29,6 @@ def way(request: pytest.FixtureRequest) -> list[str]:
         return ["render", "--engine", "lite"]
     service: Service = request.getfixturevalue("real_service")
     return ["submit", "--server", service.url]
-
-
-@pytest.fixture
-def faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from PIL import Image
-
-    path = tmp_path_factory.mktemp("pictures") / "wall.png"
-    Image.new("RGB", (200, 200), "grey").save(path)
-    return path
 
 
 def test_one_video(way: list[str], tmp_path: Path) -> None:
@@ -98,20 +77,11 @@ def test_nothing_is_overwritten_without_force(way: list[str], tmp_path: Path) ->
         ([PORTRAIT, SPEECH, "-e", "bored"], "'bored' is not one of"),
         ([PORTRAIT, SPEECH, "-e", "sad", "--fps", "100"], "100 is not in the range 8<=x<=60"),
         ([PORTRAIT, SPEECH, "-e", "sad", "--ref-scale", "nan"], "--ref-scale"),
-        ([PORTRAIT, "-e", "sad"], "A speech recording is missing"),
-        ([SPEECH, "-e", "sad"], "A portrait is missing"),
         ([PORTRAIT, "gone.wav", "-e", "sad"], "gone.wav: No such file"),
-        ([PORTRAIT, PORTRAIT, SPEECH, "-e", "sad"], "is named 2 times"),
-        ([PORTRAIT, SPEECH, "-e", "sad", "-o", "no/such/out.mp4"], "There is no folder no/such"),
         ([PORTRAIT, SPEECH, "-e", "sad", "-o", "-", "--json"], "not both"),
-        ([PORTRAIT, "copy.jpg", SPEECH, "-e", "sad", "-o", "-"], "2 videos do not fit into one stream"),
-        ([PORTRAIT, "other/portrait.jpg", SPEECH, "-e", "sad"], "2 videos would be called portrait-speech-sad.mp4"),
     ],
 )
 def test_what_makes_no_sense(arguments: list[object], words: str, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    for copy in ("copy.jpg", "other/portrait.jpg"):
-        (tmp_path / copy).write_bytes(PORTRAIT.read_bytes())
     done = typed(tmp_path, "render", *arguments)
     assert (done.returncode, done.stdout, len(said(done))) == (2, b"", 1)
     assert words in said(done)[0]
@@ -187,16 +157,3 @@ def test_bars_on_a_terminal(tmp_path: Path) -> None:
     assert "portrait.jpg + speech.wav" in shown.decode()
     assert "100%" in shown.decode()
     assert "XNNPACK" not in shown.decode()
-
-
-def test_preflight(tmp_path: Path, faceless: Path) -> None:
-    done = typed(tmp_path, "preflight", "--engine", "lite", PORTRAIT, SPEECH)
-    assert (done.returncode, done.stderr) == (0, b"")
-    portrait, speech = done.stdout.decode().splitlines()
-    assert portrait == "portrait.jpg: 360 x 360, 1 face, video 256 x 256"
-    assert speech.startswith("speech.wav: 8.25 s, 8.25 s used, level -")
-    done = typed(tmp_path, "preflight", "--json", "--engine", "lite", "--face-index", 1, "-", faceless, stdin=b"hello")
-    assert done.returncode == 1
-    picture, sound = map(json.loads, done.stdout.splitlines())
-    assert (picture["file"], picture["faces"], picture["warnings"][0]["blocking"]) == (str(faceless), [], True)
-    assert (sound["file"], sound["error"].startswith("Invalid audio file type")) == ("-", True)

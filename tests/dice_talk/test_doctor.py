@@ -1,4 +1,4 @@
-"""What `dice-talk doctor` says of engines, whichever they are. Diffusion's own: tests/diffusion/test_commands.py."""
+"""What `dice-talk doctor` says of engines, whichever they are. Diffusion's own: tests/diffusion/test_doctor.py."""
 
 from collections.abc import Iterator
 from dataclasses import replace

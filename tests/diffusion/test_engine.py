@@ -21,9 +21,7 @@ from tests.conftest import NO_TORCH
 
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
-from dice_talk.diffusion import memory
 from dice_talk.diffusion.checkpoints import load_models
-from dice_talk.diffusion.condition import time_ids
 from dice_talk.diffusion.engine import DiffusionEngine
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.engines import load_engine
@@ -128,11 +126,6 @@ def test_every_option_matters(pictures: Pictures, option: str) -> None:
     shared: dict[str, dict[str, Any]] = {"crop": {"expand_ratio": 0.2}, "expand_ratio": {"crop": True}}
     common = shared.get(option, {})
     assert not np.array_equal(pictures("video", **common), pictures("video", **{**common, option: other[option]}))
-
-
-def test_dynamic_scale_multiplies_both_motion_buckets() -> None:
-    assert time_ids(1.0, torch.device("cpu")).tolist() == [[12.5, 8.0, 16.0]] * 3
-    assert time_ids(0.5, torch.device("cpu")).tolist() == [[12.5, 4.0, 8.0]] * 3
 
 
 def test_two_at_once_give_what_each_gives_alone(pictures: Pictures) -> None:
@@ -307,36 +300,6 @@ def test_weights_that_do_not_fit_say_so(tiny_checkpoints: Path, monkeypatch: pyt
     with pytest.raises(EngineUnavailable, match="do not fit") as caught:
         load_engine("diffusion", tiny_checkpoints)
     assert "lite" in str(caught.value.detail)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
-        MemoryError(),
-    ],
-)
-def test_every_way_to_say_so_is_understood(error: Exception) -> None:
-    def fails_once() -> str:
-        if next(tries) == 0:
-            raise error
-        return "done"
-
-    tries = count()
-    assert memory.retry_on_oom(fails_once) == "done"
-
-
-def test_what_torch_holds_in_reserve_is_freed_before_the_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    freed: list[str] = []
-    for device in ("cuda", "mps"):
-        monkeypatch.setattr(f"torch.{device}.empty_cache", lambda device=device: freed.append(device))
-        monkeypatch.setattr(memory, "best_device", lambda device=device: torch.device(device))
-        with pytest.raises(torch.OutOfMemoryError):
-            memory.retry_on_oom(out_of_memory)
-    assert freed == ["cuda", "mps"]
 
 
 def test_out_of_memory_for_good_says_what_to_lower(

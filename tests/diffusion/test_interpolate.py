@@ -11,10 +11,9 @@ from tests.conftest import NO_TORCH
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from torch import Tensor
-from torch.nn import functional
 
 from dice_talk.diffusion.interpolate import between, resample
-from dice_talk.diffusion.rife import Motion, warp
+from dice_talk.diffusion.rife import Motion
 
 pytestmark = pytest.mark.usefixtures("inference")
 SIDE = 64
@@ -60,25 +59,6 @@ def test_pixels_seen_in_one_frame_only_come_from_it() -> None:
     blend[..., :32] = 1
     made = between(first, second, Motion(flow, blend), 0.7)
     assert float(made[..., :31].max()) == 0 and float(made[..., 33:].min()) == 1
-
-
-def test_warp_fetches_from_where_the_flow_points() -> None:
-    image = torch.arange(12.0).view(1, 1, 3, 4)
-    flow = torch.zeros(1, 2, 3, 4)
-    flow[:, 0], flow[:, 1] = 1, -1
-    assert torch.allclose(
-        warp(image, flow)[0, 0], torch.tensor([[1.0, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]]), atol=1e-5
-    )
-
-
-def test_clamped_places_are_the_repeated_edge() -> None:
-    image = torch.rand(2, 3, 20, 28, generator=torch.Generator().manual_seed(0))
-    flow = 40 * torch.randn(2, 2, 20, 28, generator=torch.Generator().manual_seed(1))
-    flow[:, :, 0], flow[:, :, :, -1] = 0, 0  # places on the very edge
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 20), torch.linspace(-1, 1, 28), indexing="ij")
-    grid = torch.stack((x + flow[:, 0] * 2 / 27, y + flow[:, 1] * 2 / 19), -1)
-    wanted = functional.grid_sample(image, grid, padding_mode="border", align_corners=True)
-    assert torch.allclose(warp(image, flow), wanted, atol=1e-5)
 
 
 class Clock:

@@ -23,8 +23,10 @@ from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.options import Quality, RenderOptions
 
-BRIEF = RenderOptions(emotion="happy", seed=3, duration=0.4, fps=8, inference_steps=8, min_resolution=128)
-"""Two windows, one for each process."""
+BRIEF = RenderOptions(
+    emotion="happy", seed=3, duration=0.4, fps=8, inference_steps=8, min_resolution=128, quality=Quality.FAST
+)
+"""Two windows, one for each process. They move after the steps 3, 6 and 8."""
 
 
 Frames = NDArray[np.uint8]
@@ -66,19 +68,20 @@ def wanted(engine: DiffusionEngine, portrait: Path, speech: Path, tmp_path_facto
     return frames(engine, RenderJob(portrait, speech, tmp_path_factory.mktemp("alone") / "out.mp4", BRIEF))
 
 
-def test_the_same_video_by_half_the_work_each(together: DiffusionEngine, job: RenderJob, wanted: Frames) -> None:
-    made: list[int] = []
-    hook = together.models.unet.conv_out.register_forward_hook(lambda *_: made.append(1))
-    assert np.array_equal(frames(together, replace(job, state=None)), wanted)
-    hook.remove()
-    assert len(made) == job.options.inference_steps
-
-
-def test_also_when_windows_make_several_steps(
+def test_the_same_video_by_half_the_work_each(
     engine: DiffusionEngine, together: DiffusionEngine, job: RenderJob
 ) -> None:
-    job = replace(job, state=None, options=job.options.model_copy(update={"quality": Quality.FAST}))
-    assert np.array_equal(frames(together, job), frames(engine, job))
+    job = replace(job, state=None, options=job.options.model_copy(update={"quality": Quality.EXACT}))
+    made: list[int] = []
+    hook = together.models.unet.conv_out.register_forward_hook(lambda *_: made.append(1))
+    shared = frames(together, job)
+    hook.remove()
+    assert len(made) == job.options.inference_steps
+    assert np.array_equal(shared, frames(engine, job))
+
+
+def test_also_when_windows_make_several_steps(together: DiffusionEngine, job: RenderJob, wanted: Frames) -> None:
+    assert np.array_equal(frames(together, replace(job, state=None)), wanted)
 
 
 def test_cancelled_and_taken_up_again(together: DiffusionEngine, job: RenderJob, wanted: Frames) -> None:
@@ -94,13 +97,16 @@ def test_cancelled_and_taken_up_again(together: DiffusionEngine, job: RenderJob,
     assert np.array_equal(frames(together, job), wanted)
 
 
-def test_two_videos_take_turns(together: DiffusionEngine, job: RenderJob, wanted: Frames, tmp_path: Path) -> None:
+def test_two_videos_take_turns(
+    together: DiffusionEngine, job: RenderJob, wanted: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one that waits says so all the time, and can be called off."""
+    monkeypatch.setattr("dice_talk.diffusion.peers.LOCK_WAIT_S", 0.1)
     other = replace(job, output=tmp_path / "other.mp4", state=None)
     begun, cancelled = threading.Event(), threading.Event()
 
     def first(progress: Progress) -> None:
-        if progress.step == 1:
+        if progress.step == 3:
             begun.set()
             assert cancelled.wait(60)
 
@@ -157,7 +163,7 @@ def test_a_helper_that_dies_ends_the_render(together: DiffusionEngine, peers: Pe
     """An error like any other of the engine's process, which then is replaced: nobody waits for ever. Comes last."""
 
     def kill(progress: Progress) -> None:
-        if progress.step == 1:
+        if progress.step == 3:
             for pid in peers.pids:
                 os.kill(pid, signal.SIGKILL)
 

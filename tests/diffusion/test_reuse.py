@@ -39,16 +39,6 @@ def task() -> Conditioning:
     return make_task(FRAMES, side=SIDE)
 
 
-def test_the_last_layer_alone_gives_the_whole(unet: DiceTalkUNet, task: Conditioning) -> None:
-    """When what it is given comes from the same step."""
-    conditions = task.at(torch.arange(25))
-    given = random(3, 25, 8, SIDE, SIDE), torch.tensor(0.7), task.time_ids, conditions
-    given[0][2] = given[0][1]
-    whole, deep = unet.predict_with_features(*given)
-    assert torch.equal(whole, unet.predict(*given))
-    assert deviation(unet.predict_last_layer(*given, deep), whole) < ROUNDING
-
-
 @pytest.mark.parametrize("quality", [Quality.BALANCED, Quality.FAST])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_step_like_the_one_before_is_made_as_well(

@@ -1,4 +1,4 @@
-"""`dice-talk doctor | make-tiny-checkpoints`."""
+"""What `dice-talk doctor` says of the diffusion engine: files, weights, packages and device."""
 
 import importlib
 import shutil
@@ -9,12 +9,77 @@ import pytest
 
 from dice_talk.__main__ import main
 from dice_talk.diffusion import doctor, files
-from dice_talk.doctor import BAD, GOOD, NOTE
-from dice_talk.engines import choose_engine
+from dice_talk.diffusion.checksums import Checksum, checksum_of, note
+from dice_talk.doctor import BAD, GOOD, NOTE, Finding
+from dice_talk.errors import EngineUnavailable
 from tests.conftest import NO_TORCH
 
 
-def test_doctor_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files(tmp_path: Path) -> None:
+    """Unreadable, changed, right and without a note of what is right."""
+    for name in (files.UNET, files.VAE, files.FLOWNET, files.YOLOFACE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(1500))
+    (tmp_path / files.EMO_MODEL).mkdir()
+    note(tmp_path, files.UNET, checksum_of(tmp_path / files.UNET))
+    note(tmp_path, files.VAE, Checksum(1500, "aa"))
+    found = {finding.subject.removeprefix("file "): finding for finding in doctor._files(tmp_path)}
+    assert list(found) == [*files.NEEDED_FILES, *files.OPTIONAL_FILES]
+    said = {name: (finding.grade, finding.words) for name, finding in found.items()}
+    assert said[files.UNET] == (GOOD, "1.50 kB, checksum right")
+    assert said[files.VAE][0] == BAD and said[files.VAE][1].startswith("is not what was downloaded: delete it")
+    assert said[files.FLOWNET] == said[files.YOLOFACE] == (GOOD, "1.50 kB, no checksum recorded")
+    assert said[files.EMO_MODEL] == (BAD, "can't be read")
+    assert said[files.WHISPER_CONFIG] == (BAD, "missing; run: dice-talk download")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.00 kB"), (2_500_000, "2.50 MB"), (3_049_000_000, "3.05 GB")],
+)
+def test_sizes(count: int, words: str) -> None:
+    assert doctor._size(count) == words
+
+
+@pytest.mark.parametrize(
+    ("packages", "path", "words"),
+    [
+        ((), None, "built in"),
+        ((), files.YOLOFACE, "yoloface, as published"),
+        ((), f"{files.INSIGHTFACE}/models/one/face.onnx", "built in"),
+        (("insightface",), f"{files.INSIGHTFACE}/models/one/face.onnx", "insightface"),
+        (("insightface",), None, "built in"),
+    ],
+)
+def test_face_detectors(
+    packages: tuple[str, ...], path: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name in packages or None)
+    if path:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert doctor._detector(tmp_path) == Finding(GOOD, "face detector", words)
+
+
+def test_weights_are_named_only_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert list(doctor._weights(tmp_path)) == []
+    (tmp_path / files.UNET).parent.mkdir()
+    (tmp_path / files.UNET).touch()
+    assert list(doctor._weights(tmp_path)) == [Finding(NOTE, "weights", files.UNVERIFIED)]
+
+
+@pytest.mark.parametrize("error", [ImportError("no libgomp"), OSError("no libgomp")])
+def test_packages_that_cannot_be_loaded_say_why(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(module: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(EngineUnavailable, match="can't be loaded: no libgomp"):
+        doctor._import("dice_talk.diffusion.devices")
+
+
+def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--checkpoints", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert all(f"problem  file {name}: missing" in said for name in files.NEEDED_FILES)
@@ -22,7 +87,7 @@ def test_doctor_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "engine: lite" in said
 
 
-def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a torch that is missing nor one that cannot be loaded ends the report."""
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     assert {finding.subject for finding in doctor.examine(tmp_path)} >= {"device", "face detector"}
@@ -53,9 +118,7 @@ def test_doctor_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("cpu", 8, NOTE, "too little for published weights"),
     ],
 )
-def test_doctor_says_what_fits(
-    device: str, gib: float, grade: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_fits(device: str, gib: float, grade: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason=NO_TORCH)
     from dice_talk.diffusion import devices
 
@@ -72,40 +135,7 @@ def test_this_machines_memory_is_known() -> None:
     assert "GiB" in finding.words
 
 
-def test_a_command_that_needs_the_engines_packages_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def absent(module: str) -> Any:
-        raise ModuleNotFoundError(name="torch")
-
-    monkeypatch.setattr(importlib, "import_module", absent)
-    assert main(["make-tiny-checkpoints", str(tmp_path)]) == 3
-    assert capsys.readouterr().err == "torch is not installed. Run: ./start_server.sh install diffusion\n"
-
-
-def test_tiny_checkpoints_pass_the_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("torch", reason=NO_TORCH)
-    folder = tmp_path / "tiny"
-    assert main(["make-tiny-checkpoints", str(folder)]) == 0
-    assert {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()} == {
-        *files.NEEDED_FILES,
-        "weights.json",
-    }
-    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 20e6
-    assert choose_engine("auto", folder) == "diffusion"
-    assert main(["doctor", "--checkpoints", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert "note     weights: tiny random weights" in said and "engine: diffusion" in said
-
-
-def test_tiny_checkpoints_replace_nothing(tmp_path: Path) -> None:
-    (tmp_path / files.UNET).parent.mkdir()
-    (tmp_path / files.UNET).write_bytes(b"precious")
-    assert main(["make-tiny-checkpoints", str(tmp_path)]) == 2
-    assert (tmp_path / files.UNET).read_bytes() == b"precious"
-
-
-def test_doctor_names_all_that_is_broken(
+def test_all_that_is_broken_is_named(
     tiny_checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also where there is no checksum to compare with, and though another file is missing."""
@@ -129,14 +159,3 @@ def test_doctor_names_all_that_is_broken(
     said = capsys.readouterr().out
     assert said.count("problem  loading") == 4 and f"problem  file {files.FLOWNET}: missing" in said
     assert "engine: lite" in said
-
-
-def test_the_same_seed_gives_the_same_tiny_weights(tiny_checkpoints: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason=NO_TORCH)
-    from safetensors.torch import load_file
-
-    from dice_talk.diffusion.tiny import make_tiny_checkpoints
-
-    make_tiny_checkpoints(tmp_path)
-    first, second = (load_file(folder / files.VAE) for folder in (tiny_checkpoints, tmp_path))
-    assert all((first[key] == second[key]).all() for key in first)

@@ -1,0 +1,44 @@
+"""`dice-talk preflight`: what each file holds, in words or as JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dice_talk.cli import look
+from dice_talk.cli.batch import Input
+from tests.cli.commands import PORTRAIT, SPEECH, typed
+
+FILE = Input("pictures/face.png", Path("pictures/face.png"))
+PICTURE = {"width": 640, "height": 480, "faces": [{}], "output": {"width": 512, "height": 384}, "warnings": []}
+
+
+def test_preflight(tmp_path: Path, faceless: Path) -> None:
+    done = typed(tmp_path, "preflight", "--engine", "lite", PORTRAIT, SPEECH)
+    assert (done.returncode, done.stderr) == (0, b"")
+    portrait, speech = done.stdout.decode().splitlines()
+    assert portrait == "portrait.jpg: 360 x 360, 1 face, video 256 x 256"
+    assert speech.startswith("speech.wav: 8.25 s, 8.25 s used, level -")
+    done = typed(tmp_path, "preflight", "--json", "--engine", "lite", "--face-index", 1, "-", faceless, stdin=b"hello")
+    assert done.returncode == 1
+    picture, sound = map(json.loads, done.stdout.splitlines())
+    assert (picture["file"], picture["faces"], picture["warnings"][0]["blocking"]) == (str(faceless), [], True)
+    assert (sound["file"], sound["error"].startswith("Invalid audio file type")) == ("-", True)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (PICTURE, "face.png: 640 x 480, 1 face, video 512 x 384"),
+        ({**PICTURE, "faces": [], "output": None}, "face.png: 640 x 480, 0 faces"),
+        ({**PICTURE, "faces": [{}, {}]}, "face.png: 640 x 480, 2 faces, video 512 x 384"),
+        (
+            {"seconds": 8.25, "used_seconds": 3.0, "level_dbfs": -20.5, "warnings": [{"message": "It is quiet."}]},
+            "face.png: 8.25 s, 3 s used, level -20.5 dBFS\n  It is quiet.",
+        ),
+        ({"error": "It is damaged", "detail": "Send another."}, "face.png: It is damaged. Send another."),
+        ({"error": "It is damaged", "detail": None}, "face.png: It is damaged."),
+    ],
+)
+def test_in_words(found: dict[str, object], words: str) -> None:
+    assert look._in_words(FILE, found) == words
