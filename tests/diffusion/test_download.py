@@ -229,6 +229,13 @@ def test_what_is_damaged_on_the_way_is_not_kept(hub: type[Hub], tmp_path: Path) 
     assert not left(tmp_path)
 
 
+def test_no_checksum_is_noted_of_a_file_that_is_not_in_place(hub: type[Hub], tmp_path: Path) -> None:
+    (tmp_path / LARGE).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        fetch(tmp_path, described(LARGE))
+    assert checksums.checksums(tmp_path) == {}
+
+
 def test_a_server_that_is_not_there_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
