@@ -306,8 +306,8 @@ def try_sending(case: Case, url: str, tally: Tally) -> None:
     tally.counts["tried"] += 1
     files = {"image": ("a.jpg", PORTRAIT.read_bytes()), "audio": ("a.wav", case.data)}
     before = requests.post(f"{url}/api/v1/preflight", files={"audio": files["audio"]}, timeout=60)
-    wish = {"emotion": "happy", "min_resolution": "128", "fps": str(FPS), "seed": "1"}
-    answer = requests.post(f"{url}/api/v1/synthesis/start", files=files, data=wish, timeout=60)
+    options = {"emotion": "happy", "min_resolution": "128", "fps": str(FPS), "seed": "1"}
+    answer = requests.post(f"{url}/api/v1/synthesis/start", files=files, data=options, timeout=60)
     if answer.status_code != 200:
         tally.counts["refused" if answer.status_code == before.status_code == 400 else "crashed"] += 1
         if case.taken or answer.status_code != 400 or not answer.json().get("detail"):

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 PAUSES = 0.02, 0.25
-"""Seconds between two looks, at first and in the long run: engines give way to whoever asks all the time."""
+"""Seconds between two checks, at first and in the long run: frequent checks would slow the engines down."""
 
 
 def wait_for(condition: Callable[[], Result | None], seconds: float = 200) -> Result:

@@ -125,7 +125,7 @@ def unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def test_a_file_is_written_into_a_folder_that_cannot_be_read(unreadable_folder: None) -> None:
     with pytest.raises(PermissionError):
-        os.listdir()
+        list(Path().iterdir())
     atomic_write(Path("a"), b"x")
     assert Path("a").read_bytes() == b"x"
 

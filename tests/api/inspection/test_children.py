@@ -1,4 +1,4 @@
-"""Child processes that look at files, when whoever asked is gone."""
+"""Child processes that inspect files, when the client that asked is gone."""
 
 import asyncio
 import gc
