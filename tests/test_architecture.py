@@ -45,6 +45,18 @@ def modules(file: Path) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("package", ["api", "dice_talk"])
+def test_imports_are_absolute(package: str) -> None:
+    """The other tests, and scripts/revisions.py, do not resolve relative ones."""
+    relative = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
+
+
 def part_of(module: str) -> str:
     """Return the part of `api` that a module belongs to: a package or a module directly below it."""
     return ".".join(module.split(".")[:2])
