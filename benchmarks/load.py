@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 from PIL import Image
 
-from benchmarks.serving import serving
+from benchmarks.serving import Running, serving
 
 HERE = Path(__file__).parent.parent
 EXAMPLES = HERE / "examples"
@@ -54,24 +53,18 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Server:
-    url: str
-    pid: int
-
+class Server(Running):
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def health(self) -> dict[str, int]:
-        return dict(requests.get(f"{self.url}/api/health", timeout=60).json())
-
     def memory_mb(self, kind: str) -> float:
         """Return the memory in use. `kind`: `VmRSS` for now, `VmHWM` for the peak since `forget_peak`."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(rf"{kind}:\s+(\d+)", text)[0]) / 1024
 
     def forget_peak(self) -> None:
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
 
 @dataclass(frozen=True)
@@ -275,7 +268,7 @@ def speech(size: int) -> bytes:
 def running(checkout: Path, folder: str, queue_size: int) -> Iterator[Server]:
     """Run a server of that checkout, ready to render."""
     with serving(checkout, data_dir=folder, log_dir=folder, queue_size=queue_size, shutdown_seconds=0) as server:
-        yield Server(server.url, server.process.pid)
+        yield Server(server.url, server.process, server.healthy_s, server.loaded_s)
 
 
 def wait_until_busy(server: Server) -> None:
