@@ -9,11 +9,10 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import anyio
+from api.threads import wait_to_the_end
 
 _starting: set[asyncio.Task[Process]] = set()
 
@@ -29,7 +28,7 @@ async def start(command: list[str], *, stdin: int, **options: Any) -> Process:
     starting = asyncio.create_task(start)
     _starting.add(starting)
     starting.add_done_callback(_starting.discard)
-    cancelled = await _wait_to_the_end(lambda: asyncio.wait([starting]))
+    cancelled = await wait_to_the_end(lambda: asyncio.wait([starting]))
     if cancelled:
         if not starting.exception():
             await end(starting.result())
@@ -42,7 +41,7 @@ async def end(process: Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    if cancelled := await _wait_to_the_end(process.wait):
+    if cancelled := await wait_to_the_end(process.wait):
         raise cancelled
 
 
@@ -50,15 +49,3 @@ async def wait_for_starts() -> None:
     """Wait until no process is being started. Needed before the event loop ends, which cancels forgotten tasks."""
     while _starting:
         await asyncio.wait(set(_starting))
-
-
-async def _wait_to_the_end(wait: Callable[[], Awaitable[object]]) -> asyncio.CancelledError | None:
-    """Wait to the end, again after each cancellation. Returns the last cancellation."""
-    cancelled = None
-    while True:
-        try:
-            with anyio.CancelScope(shield=True):  # anyio repeats cancellations
-                await wait()
-            return cancelled
-        except asyncio.CancelledError as error:
-            cancelled = error

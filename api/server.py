@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down after a signal."""
         log.info(
-            "Shutting down: running tasks may go on for %g s, what is left goes on at the next start; Ctrl-C to hurry",
+            "Shutting down: tasks have %g s to finish, unfinished ones continue at the next start; Ctrl-C to stop now",
             self._services.settings.shutdown_seconds,
         )
         await self._services.synthesis.drain()

@@ -1,21 +1,34 @@
-"""Blocking work in async code. What was begun is finished, even if the caller is cancelled meanwhile."""
+"""Work that is finished even if the caller is cancelled meanwhile, and blocking work in async code."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TypeVar
 
+import anyio
+
 T = TypeVar("T")
+
+
+async def wait_to_the_end(wait: Callable[[], Awaitable[object]]) -> asyncio.CancelledError | None:
+    """Wait to the end, again after each cancellation. Returns the last cancellation."""
+    cancelled = None
+    while True:
+        try:
+            with anyio.CancelScope(shield=True):  # anyio repeats cancellations
+                await wait()
+            return cancelled
+        except asyncio.CancelledError as error:
+            cancelled = error
 
 
 async def run_to_the_end(function: Callable[[], T]) -> T:
     """Run a function in a thread. If cancelled, wait for its end first: what is done next must come after it."""
     running = asyncio.ensure_future(asyncio.to_thread(function))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    if cancelled := await wait_to_the_end(lambda: asyncio.wait([running])):
+        running.exception()  # the caller is no longer interested
+        raise cancelled
+    return running.result()
 
 
 @asynccontextmanager

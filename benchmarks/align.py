@@ -11,7 +11,7 @@ _RATE = 100
 
 
 def bilabials(speech: Path) -> list[float]:
-    """Middles of p, b, m in seconds, for a recording whose words are in a .txt beside it; else empty."""
+    """Return the middles of p, b and m in seconds; empty for a recording without its words in a .txt beside it."""
     transcript = speech.with_suffix(".txt")
     if not transcript.exists():
         return []

@@ -84,13 +84,13 @@ class Bench:
         return task_of(models or self.models, self.resolution, self._samples)
 
     def start(self, task: Conditioning) -> Tensor:
-        """Latents before the first step: the same for every form."""
+        """Return the latents before the first step, which are the same for every form."""
         total, picture = int(self.seconds * MODEL_FPS) + WINDOW, (1, 3, self.resolution, self.resolution)
         noise = draw_noise(0, total, picture, torch.device("cpu"), torch.float32)
         return initial_latents(task.reference, noise.to(task.reference.device), self.schedule)
 
     def run(self, form: Form) -> tuple[float, float, Tensor]:
-        """Seconds for the whole video, peak GiB, and its latents (1, T, 4, h, w) without padding."""
+        """Return the seconds for the whole video, the peak in GiB, and the latents (1, T, 4, h, w) without padding."""
         begin_peak(self.models.device)
         task, unet = self.task(), form.prepare(own_unet(self.models, self.models.dtype))
         form.sample(unet, task, karras_schedule(WARM_UP_STEPS), self.start(task))  # compiles and records
@@ -100,13 +100,13 @@ class Bench:
         return spent, peak_gib(self.models.device), results[0].float().cpu()[:, :-WINDOW]
 
     def in_float32(self) -> Tensor:
-        """What errors are measured against."""
+        """Return the latents in float32, which errors are measured against."""
         begin_peak(self.models.device)
         task, unet = self.task(in_float32(self.models)), FLOAT32.prepare(own_unet(self.models, torch.float32))
         return FLOAT32.sample(unet, task, self.schedule, self.start(task)).cpu()[:, :-WINDOW]
 
     def work(self, form: Form) -> float:
-        """TFLOP for the whole video, counted on the form's uncompiled like."""
+        """Return the TFLOP for the whole video, counted on the uncompiled variant of the form."""
         kind = form.plain, form.quality
         if kind not in self._work:
             like = Form("", form.quality, plain=form.plain)
@@ -118,12 +118,12 @@ class Bench:
 
 
 def own_unet(models: Models, dtype: torch.dtype) -> DiceTalkUNet:
-    """A copy, on the device."""
+    """Return a copy of the UNet, on the device."""
     return nn.Module.to(copy.deepcopy(models.unet), models.device, dtype)
 
 
 def in_float32(models: Models) -> Models:
-    """The same weights; without a UNet of their own."""
+    """Return models with the same weights in float32, without a UNet."""
     names = ("image_encoder", "emo_model", "pose_guider", "audio_linear")
     copies = {name: nn.Module.to(copy.deepcopy(getattr(models, name)), torch.float32) for name in names}
     return replace(models, dtype=torch.float32, **copies)
@@ -131,7 +131,7 @@ def in_float32(models: Models) -> Models:
 
 @torch.inference_mode()
 def compare(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
-    """Times all forms of denoising at one size and prints a line for each."""
+    """Time all forms of denoising at one size, and print a line for each."""
     device, video_s = models.device, arguments.seconds
     bench = Bench(models, resolution, video_s, arguments.steps)
     condition_s = seconds_of(bench.task, device)
@@ -168,7 +168,7 @@ def is_chosen(form: Form, names: list[str] | None, device: torch.device) -> bool
 
 @torch.inference_mode()
 def time_one_pass(models: Models, resolution: int) -> None:
-    """One forward pass of the UNet: as published, exact, and of its last layer alone. A first look at a machine."""
+    """Time one forward pass of the UNet: as published, exact, and of its last layer alone."""
     device, unet = models.device, own_unet(models, models.dtype)
     task = task_of(models, resolution, torch.zeros(16000))
     conditions = task.at(torch.arange(WINDOW))
@@ -197,7 +197,7 @@ def time_one_pass(models: Models, resolution: int) -> None:
 
 @torch.inference_mode()
 def time_the_tail(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
-    """Decoding, interpolation and H.264, one after the other. What the latents hold makes no difference."""
+    """Time decoding, interpolation and H.264, one after the other. The content of the latents makes no difference."""
     device, fps, count = models.device, arguments.fps, int(arguments.seconds * MODEL_FPS)
     video_s, side = count / MODEL_FPS, resolution // VAE_STRIDE
     latents = torch.randn(1, count, 4, side, side)
@@ -229,7 +229,7 @@ def time_the_tail(models: Models, resolution: int, arguments: argparse.Namespace
 
 
 def time_renders(models: Models, resolution: int, arguments: argparse.Namespace) -> None:
-    """Whole renders by the engine, one and two at once."""
+    """Time whole renders by the engine, one and two at once."""
     device, models = models.device, replace(models, unet=own_unet(models, models.dtype).optimise_for_inference())
     engine = DiffusionEngine(models, choose_detector(Path()), f"{arguments.size} random weights")
     size = {"inference_steps": arguments.steps, "min_resolution": resolution, "fps": arguments.fps}

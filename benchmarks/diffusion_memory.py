@@ -24,7 +24,7 @@ GROWTH_ALLOWED = 1.10
 
 
 def render(arguments: argparse.Namespace) -> None:
-    """One render, and the memory it took."""
+    """Render one video, and print the memory that this took."""
     device = best_device()
     models = (full_models if arguments.size == "full" else tiny_models)(device, precision(device))
     models.unet.optimise_for_inference()

@@ -30,7 +30,7 @@ _SECONDS, _FPS = 2.0, 25
 
 
 def emotion_shifts(engine: LiteEngine, portraits: Sequence[Path]) -> dict[Emotion, dict[str, float]]:
-    """Against neutral, at `emo_scale` 6, in thousandths of the face's height; the mean over portraits."""
+    """Return the mean shifts over portraits: against neutral, at `emo_scale` 6, in thousandths of the face's height."""
     each = [_of_one(engine, portrait) for portrait in portraits]
     return {e: {name: float(np.mean([one[e][name] for one in each])) for name in _FEATURES} for e in each[0]}
 
@@ -57,7 +57,7 @@ def _way(moved: np.ndarray, name: str) -> float:
 
 
 def print_emotions(shifts: dict[Emotion, dict[str, float]]) -> None:
-    """One line per emotion."""
+    """Print one line per emotion."""
     print("1/1000 H      " + "  ".join(_FEATURES))
     for emotion, values in shifts.items():
         print(f"{emotion.value:12}  " + "  ".join(f"{value:+{len(name)}.0f}" for name, value in values.items()))

@@ -18,7 +18,7 @@ PAUSE_S = 0.5
 
 
 def post(url: str, number: int) -> float:
-    """Milliseconds."""
+    """Return the milliseconds that a POST took."""
     image = (EXAMPLES / "portrait.jpg").read_bytes() + b"%d" % number
     start = time.perf_counter()
     submit(url, image, duration=0.1)

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def started(clone: Path, python: str | None, cold: bool) -> "tuple[subprocess.Popen[bytes], str]":
-    """The server's process and address."""
+    """Start the server. Return its process and address."""
     port = free_port()
     environment = {name: text for name, text in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment |= {"DICE_TALK_PORT": str(port)} | ({"PYTHON": python} if python else {})
@@ -49,7 +49,7 @@ def started(clone: Path, python: str | None, cold: bool) -> "tuple[subprocess.Po
 
 
 def submit(clone: Path, url: str) -> None:
-    """The README's example, by the command that was installed."""
+    """Run the README's example with the installed command."""
     inputs = ["examples/portrait.jpg", "examples/speech.wav", "-e", "happy", "-o", "first.mp4"]
     subprocess.run(
         [".venv/bin/dice-talk", "submit", "--server", url, *inputs], cwd=clone, check=True, timeout=PATIENCE_S
@@ -61,14 +61,14 @@ def submit(clone: Path, url: str) -> None:
 
 
 def python_of(clone: Path) -> str:
-    """Which Python runs it."""
+    """Return the version of the Python that runs it."""
     return subprocess.run(
         [".venv/bin/python", "-V"], cwd=clone, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 
 def size(clone: Path) -> int:
-    """MB of .venv as `du -sm` counts them."""
+    """Return the size of .venv in MB, as `du -sm` counts them."""
     return int(
         subprocess.run(["du", "-sm", clone / ".venv"], check=True, capture_output=True, text=True).stdout.split()[0]
     )

@@ -47,11 +47,11 @@ class Form:
 
     @property
     def needs_cuda(self) -> bool:
-        """Compiling works on a CPU, too, but takes minutes and gains nothing."""
+        """Whether the form is for GPUs only. Compiling also works on a CPU, but takes minutes and gains nothing."""
         return self.graph or self.attention is not None or bool(self.compiled)
 
     def prepare(self, unet: DiceTalkUNet, record: Record | None = None) -> Predictor:
-        """What `sample` takes. `unet` has diffusers' own blocks, and is changed."""
+        """Return the predictor that `sample` needs. `unet` has diffusers' own blocks, and is changed."""
         if self.plain:
             return unet
         unet.optimise_for_inference()
@@ -62,7 +62,7 @@ class Form:
         return RecordedUNet(unet, record or CudaRecorder()) if self.graph else unet
 
     def sample(self, prepared: Predictor, task: Conditioning, schedule: Schedule, latents: Tensor) -> Tensor:
-        """Latents (1, T, 4, h, w) from the first step to the last. The given ones are overwritten."""
+        """Denoise latents (1, T, 4, h, w) from the first step to the last. The given ones are overwritten."""
         unet = cast(DiceTalkUNet, prepared)  # a recorded one stands in for it
         if self.plain:
             with published_attention():
@@ -96,5 +96,5 @@ FORMS = (
 
 
 def published_attention() -> AbstractContextManager[object]:
-    """Adapters without any saving."""
+    """Use the published attention of the adapters, without savings, within the block."""
     return patch.object(AdapterAttention, "forward", plain_attention(functional.scaled_dot_product_attention))

@@ -47,7 +47,7 @@ class CudaRecorder:
 
 
 def record_operations(run: Callable[[], Tensors]) -> tuple[Callable[[], object], Tensors]:
-    """The same where there is no CUDA: plays torch's operations again, without the Python in between."""
+    """Record torch's operations, to run them again without the Python in between. Replaces CUDA graphs without CUDA."""
     run()
     operations = make_fx(run)()
     outputs = operations()
@@ -101,7 +101,7 @@ class RecordedUNet:
             still = tuple(tensor.clone() for tensor in inputs)
 
             def again() -> Tensors:
-                """With conditions made anew, which have kept nothing of the last pass."""
+                """Run with new conditions, which have cached nothing of the last pass."""
                 return run(still[: len(given)], _conditions_of(still[len(given) :], conditions))
 
             self.recordings[key] = _Recording(still, *self._record(again))
@@ -113,7 +113,7 @@ class RecordedUNet:
 
 
 def _tensors_of(conditions: Conditions) -> Tensors:
-    """With a row of tokens for every frame: how many rows a bank has differs between windows."""
+    """Return the tensors of conditions, with tokens for every frame: the rows of a bank differ between windows."""
     sources = conditions.image, *conditions.adapters
     rows = (source.bank.rows[source.index].flatten(0, 1) for source in sources)
     return (*rows, conditions.pose, *conditions.masks.values())

@@ -11,7 +11,7 @@ PORTRAIT, SPEECH = EXAMPLES / "portrait.jpg", EXAMPLES / "speech.wav"
 
 
 def recording(folder: Path, seconds: float) -> Path:
-    """The example's speech over and over, at 16 kHz, for so many seconds; written piece by piece to take no memory."""
+    """Repeat the example's speech for `seconds`, at 16 kHz. It is written piece by piece, to take no memory."""
     samples, left = load_speech(SPEECH, seconds).samples, int(seconds * SAMPLE_RATE)
     with soundfile.SoundFile(folder / "speech.wav", "w", SAMPLE_RATE, 1) as file:
         while left:

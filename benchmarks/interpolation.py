@@ -22,13 +22,13 @@ MODEL_FRAMES = int(SECONDS * MODEL_RATE)
 
 
 def pattern(x: Tensor, y: Tensor) -> Tensor:
-    """A smooth texture (3, H, W) in [0, 1]."""
+    """Return a smooth texture (3, H, W) in [0, 1]."""
     waves = [torch.sin(x * 0.21 + y * 0.07 + c) * torch.cos(y * 0.17 - x * 0.05 + 2 * c) for c in range(3)]
     return 0.5 + 0.4 * torch.stack(waves)
 
 
 def picture(time: float) -> Tensor:
-    """The scene (3, H, W) at `time` seconds: a head-like disc that nods, drifts at 40 px/s and turns by 1 rad/s."""
+    """Draw the scene (3, H, W) at `time` seconds: a head-like disc that nods, drifts at 40 px/s, turns by 1 rad/s."""
     y, x = torch.meshgrid(torch.arange(SIDE).float(), torch.arange(SIDE).float(), indexing="ij")
     centre_x, centre_y = 110 + 40 * time, 128 + 10 * math.sin(6 * time)
     turn = 1.0 * time
@@ -55,7 +55,7 @@ def crossfaded(frames: list[Tensor], fps: int, count: int) -> list[Tensor]:
 
 
 def error(made: list[Tensor], fps: int) -> float:
-    """Mean absolute error over moving pixels, in levels of 255."""
+    """Return the mean absolute error over moving pixels, in levels of 255."""
     total = weight = 0.0
     for number, frame in enumerate(made):
         moving = (picture(number / fps) - picture(number / fps + 0.04)).abs().amax(0) > 1 / 255
@@ -65,7 +65,7 @@ def error(made: list[Tensor], fps: int) -> float:
 
 
 def measure(net: IFNet, fps: int) -> dict[str, float]:
-    """Errors by method, over the times between the first and the last model frame."""
+    """Return errors by method, over the times between the first and the last model frame."""
     frames = [picture(float(number / MODEL_RATE)) for number in range(MODEL_FRAMES)]
     count = int((MODEL_FRAMES - 1) / MODEL_RATE * fps) + 1
     methods: dict[str, Callable[[], list[Tensor]]] = {

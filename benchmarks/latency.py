@@ -59,7 +59,7 @@ def compare_busy(server: Running, task: str, idle: list[float]) -> None:
 
 
 def times(servers: list[Running], tasks: list[str]) -> list[list[float]]:
-    """Milliseconds of status requests, by server."""
+    """Return the milliseconds of status requests, by server."""
     found: list[list[float]] = [[] for _ in servers]
     with ExitStack() as stack:
         sessions = [stack.enter_context(requests.Session()) for _ in servers]

@@ -22,7 +22,7 @@ _SHARES = (0.2, 0.6, 1.0)
 
 
 def print_length(engine: LiteEngine, portrait: Path, speech: Path, folder: Path) -> None:
-    """One line per length, at the API's defaults; the recording is repeated."""
+    """Print one line per length, at the API's defaults; the recording is repeated."""
     print("seconds  MB at 20, 60, 100 %   lips with loudness at the start and the end   end from start, 1/1000 H")
     options = RenderOptions(emotion="neutral", seed=1)
     for seconds in SECONDS:
@@ -42,7 +42,7 @@ def print_length(engine: LiteEngine, portrait: Path, speech: Path, folder: Path)
 
 
 def _repeat(speech: Path, seconds: int, target: Path) -> None:
-    """The end says the same as the start."""
+    """Repeat the recording for `seconds`, so that the end says the same as the start."""
     samples, rate = soundfile.read(speech, dtype="float32")
     last = min(_END_S, seconds) * rate
     parts = [np.resize(samples, (count, *samples.shape[1:])) for count in (seconds * rate - last, last)]
@@ -50,7 +50,7 @@ def _repeat(speech: Path, seconds: int, target: Path) -> None:
 
 
 def _render(engine: LiteEngine, job: RenderJob) -> list[float]:
-    """Megabytes in memory at `_SHARES` of the progress."""
+    """Render a video. Return the megabytes in memory at `_SHARES` of the progress."""
     seen: list[tuple[float, float]] = []
 
     def report(progress: Progress) -> None:
@@ -62,7 +62,7 @@ def _render(engine: LiteEngine, job: RenderJob) -> list[float]:
 
 
 def _both_ends(video: Path, count: int, frames: int) -> list[NDArray[np.float32]]:
-    """Landmarks of the first and of the last `count` frames, `(count, 478, 2)` each."""
+    """Return the landmarks of the first and of the last `count` frames, `(count, 478, 2)` each."""
     ends: list[list[NDArray[np.float32]]] = [[], []]
     with av.open(str(video)) as container:
         for i, frame in enumerate(container.decode(video=0)):

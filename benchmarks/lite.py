@@ -56,7 +56,7 @@ class Figures:
 
 
 def measure(engine: LiteEngine, portrait: Path, speech: Path, other: Path, folder: Path) -> Figures:
-    """Render one video and look at it."""
+    """Render one video and measure it."""
     options = RenderOptions(emotion="neutral", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED)
     video = folder / f"{portrait.name}-{speech.stem}.mp4"
     engine.render(RenderJob(portrait, speech, video, options), lambda _: None)
@@ -88,7 +88,7 @@ def measure(engine: LiteEngine, portrait: Path, speech: Path, other: Path, folde
 
 
 def _background(engine: LiteEngine, rig: Rig) -> NDArray[np.bool_]:
-    """Pixels that lie clear of the person and of the face."""
+    """Return where pixels lie clear of the person and of the face."""
     person = (person_mask(engine.models, rig.picture) > 0.5).astype(np.uint8)
     face = cv2.transform(rig.canvas.points[None], cv2.invertAffineTransform(rig.canvas.affine))[0]
     cv2.fillConvexPoly(person, cv2.convexHull(face.round().astype(np.int32)), 1)
@@ -97,7 +97,7 @@ def _background(engine: LiteEngine, rig: Rig) -> NDArray[np.bool_]:
 
 
 def print_figures(engine: LiteEngine, portraits: list[Path], recordings: list[Path], folder: Path) -> None:
-    """One line per video, as soon as it is measured."""
+    """Print one line per video, as soon as it is measured."""
     print(f"{'portrait / speech':34} faces  r     lag unmatched  p/b/m mean max    spoken loud   blinks  background")
     for portrait in portraits:
         for i, speech in enumerate(recordings):
@@ -111,7 +111,7 @@ def print_figures(engine: LiteEngine, portraits: list[Path], recordings: list[Pa
 
 
 def print_speed(portrait: Path, speech: Path) -> None:
-    """At the API's defaults and at 512 px, in times real time."""
+    """Print the speed at the API's defaults and at 512 px, as a multiple of real time."""
     settings = {
         "256 px, 24 fps (API defaults)": RenderOptions(emotion="happy", seed=SEED),
         "512 px, 25 fps, crop": RenderOptions(emotion="happy", crop=True, min_resolution=SIZE, fps=FPS, seed=SEED),
@@ -125,7 +125,7 @@ def print_speed(portrait: Path, speech: Path) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--portraits", nargs="+", type=Path, default=sorted(EXAMPLES.glob("portrait*")))
     parser.add_argument("--speech", nargs="+", type=Path, default=sorted(EXAMPLES.glob("*.wav")))

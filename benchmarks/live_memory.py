@@ -66,7 +66,7 @@ class Live(TorchDispatchMode):
 
 
 def never_materialised(query: Tensor, key: Tensor, value: Tensor, *_rest: Any, **_named: Any) -> Tensor:
-    """What CUDA's attention kernels allocate: the result, heads innermost, and one number a query in float32."""
+    """Allocate what CUDA's attention kernels do: the result, heads innermost, and one float32 per query."""
     sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
     batch, heads, length, width = query.shape
     result = query.new_empty(batch, length, heads, width).transpose(1, 2)
@@ -76,7 +76,7 @@ def never_materialised(query: Tensor, key: Tensor, value: Tensor, *_rest: Any, *
 
 @contextmanager
 def counted(weights: Iterable[Tensor]) -> Iterator[Live]:
-    """Count what is made meanwhile."""
+    """Count the tensors that are made within the block."""
     with (
         mock.patch.object(functional, "scaled_dot_product_attention", never_materialised),
         torch.inference_mode(),
@@ -86,7 +86,7 @@ def counted(weights: Iterable[Tensor]) -> Iterator[Live]:
 
 
 def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) -> dict[str, Callable[[], object]]:
-    """What a render does, one after the other; the smaller portions are for when memory runs out."""
+    """Return the stages of a render in order. The smaller portions are for when memory runs out."""
 
     def zeros(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.zeros(shape, device="meta", dtype=dtype)

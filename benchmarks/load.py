@@ -1,4 +1,4 @@
-"""How the API bears a crowd: two renders in work, 100 tasks waiting, 200 clients asking, large uploads beside them.
+"""How the API bears a crowd: two renders in work, 100 tasks waiting, 200 clients asking, and large uploads.
 
 Run: python -m benchmarks.load [--against BEFORE], where BEFORE is another state of this project to measure first: a
 checkout, or a commit of this one. Starts servers of its own, in a temporary folder, with the real lite engine. It takes
@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 from PIL import Image
 
-from benchmarks.serving import serving
+from benchmarks.serving import Running, serving
 
 HERE = Path(__file__).parent.parent
 EXAMPLES = HERE / "examples"
@@ -54,24 +53,18 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Server:
-    url: str
-    pid: int
-
+class Server(Running):
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def health(self) -> dict[str, int]:
-        return dict(requests.get(f"{self.url}/api/health", timeout=60).json())
-
     def memory_mb(self, kind: str) -> float:
-        """`VmRSS`: now; `VmHWM`: the most since `forget_peak`."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
+        """Return the memory in use. `kind`: `VmRSS` for now, `VmHWM` for the peak since `forget_peak`."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(rf"{kind}:\s+(\d+)", text)[0]) / 1024
 
     def forget_peak(self) -> None:
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ def main() -> None:
 
 
 def unpacked(state: str, folder: Path) -> Path:
-    """A checkout is taken as it is, a commit is unpacked below `folder`."""
+    """Return the checkout of a state; a commit is unpacked below `folder`."""
     if Path(state).is_dir():
         return Path(state)
     archive = subprocess.run(["git", "archive", "--format=tar", state], cwd=HERE, stdout=subprocess.PIPE, check=True)
@@ -106,7 +99,7 @@ def unpacked(state: str, folder: Path) -> Path:
 
 
 def print_table(found: list[list[Figure]]) -> None:
-    """The last state's figures, beside those of the state before, where there is one."""
+    """Print the figures of the last state, beside those of the state before if there is one."""
     heads = ["before", "now"] if len(found) == 2 else ["now"]
     print(f"\n{'':52}{'promised':>12}" + "".join(f"{head:>14}" for head in heads))
     for figures in zip(*found, strict=True):
@@ -116,7 +109,7 @@ def print_table(found: list[list[Figure]]) -> None:
 
 
 def measure(checkout: Path, seconds: float) -> list[Figure]:
-    """Print what happens in each phase of one checkout, and give its figures."""
+    """Print what happens in each phase of one checkout. Return its figures."""
     print(f"\n{checkout.resolve()}")
     with tempfile.TemporaryDirectory() as folder:
         with running(checkout, folder, queue_size=QUEUE) as server:
@@ -134,7 +127,7 @@ def measure(checkout: Path, seconds: float) -> list[Figure]:
 
 
 async def crowd(server: Server, tasks: list[str], seconds: float) -> list[Figure]:
-    """The phases with many clients. `tasks`: which one each client asks about."""
+    """Run the phases with many clients. `tasks`: the task that each client asks about."""
     print(f"{'status, ms':44} requests    a second   median      p99      max   others than 200")
     calm = await poll(server, tasks, seconds, INTERVAL_S)
     report(f"{CLIENTS} clients, each once a second", calm, seconds)
@@ -183,7 +176,7 @@ def report(name: str, load: Load, seconds: float) -> None:
 
 
 async def fill(server: Server) -> tuple[list[str], Counter[int]]:
-    """Two long renders, then one more submission than may wait. Gives the ids of those that wait."""
+    """Submit two long renders, then one more than may wait. Return the ids of those that wait, and the refusals."""
     long = form((EXAMPLES / "portrait.jpg").read_bytes(), speech(40 * 2**20), min_resolution=1024, fps=60)
     for _ in range(2):
         await send(server, long)
@@ -197,7 +190,7 @@ async def fill(server: Server) -> tuple[list[str], Counter[int]]:
 async def poll(
     server: Server, tasks: list[str], seconds: float, interval: float, until: asyncio.Future[Any] | None = None
 ) -> Load:
-    """Every client asks about its task, for `seconds` and until `until` is done."""
+    """Have every client ask about its task, for `seconds` and until `until` is done."""
     load, end = Load(), time.perf_counter() + seconds
 
     async def ask(number: int, task: str) -> None:
@@ -219,7 +212,7 @@ async def poll(
 
 
 async def send(server: Server, body: bytes) -> tuple[int, bytes]:
-    """One upload, on a connection of its own."""
+    """Send one upload, on a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = (
         "POST /api/v1/synthesis/start HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -235,14 +228,14 @@ async def send(server: Server, body: bytes) -> tuple[int, bytes]:
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Status code and body of one answer."""
+    """Return the status code and body of one response."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(re.findall(rb"content-length: (\d+)", head)[0])
     return int(head[9:12]), await reader.readexactly(length)
 
 
 def form(image: bytes, audio: bytes, **options: float) -> bytes:
-    """A multipart body."""
+    """Return a multipart body."""
     parts = {"emotion": b"happy", "image": image, "audio": audio}
     parts |= {name: str(value).encode() for name, value in options.items()}
     files = {"image": b'; filename="image"', "audio": b'; filename="audio"'}
@@ -254,7 +247,7 @@ def form(image: bytes, audio: bytes, **options: float) -> bytes:
 
 
 def portrait() -> bytes:
-    """A PNG of nearly 10 MB: noise does not shrink."""
+    """Return a PNG of nearly 10 MB, filled with noise, which does not compress."""
     noise = np.random.default_rng(0).integers(0, 256, (1860, 1860, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
@@ -262,7 +255,7 @@ def portrait() -> bytes:
 
 
 def speech(size: int) -> bytes:
-    """The example's speech, again and again, as a WAV of about `size` bytes."""
+    """Return the example's speech, repeated, as a WAV of about `size` bytes."""
     file = io.BytesIO()
     with wave.open(str(EXAMPLES / "speech.wav")) as source, wave.open(file, "wb") as target:
         target.setparams(source.getparams())
@@ -273,9 +266,9 @@ def speech(size: int) -> bytes:
 
 @contextmanager
 def running(checkout: Path, folder: str, queue_size: int) -> Iterator[Server]:
-    """A server from that checkout, ready to render."""
+    """Run a server of that checkout, ready to render."""
     with serving(checkout, data_dir=folder, log_dir=folder, queue_size=queue_size, shutdown_seconds=0) as server:
-        yield Server(server.url, server.process.pid)
+        yield Server(server.url, server.process, server.healthy_s, server.loaded_s)
 
 
 def wait_until_busy(server: Server) -> None:

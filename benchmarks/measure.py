@@ -14,13 +14,13 @@ _APART = 8
 
 
 def gaps_at(gap: Track, moments: Sequence[float], fps: int) -> Track:
-    """Lip gap in the frames that show these seconds."""
+    """Return the lip gap in the frames at these seconds."""
     frames = [min(int(moment * fps), len(gap) - 1) for moment in moments]
     return gap[frames]
 
 
 def blinks_seen(eyes: Track) -> int:
-    """How often the eyes close."""
+    """Count how often the eyes close."""
     closed = np.flatnonzero(eyes < _CLOSED * np.nanmedian(eyes))
     return int((np.diff(closed) > _APART).sum() + 1) if len(closed) else 0
 

@@ -11,7 +11,7 @@ from dice_talk.diffusion.devices import free_unused
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """How long `work` takes; on a GPU, between two events on torch's current stream."""
+    """Return how long `work` takes; on a GPU, between two events on torch's current stream."""
     if device.type != "cuda":
         start = time.perf_counter()
         work()
@@ -25,7 +25,7 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """The rate that large matrix products reach here, in TFLOP per second."""
+    """Return the rate of large matrix products in TFLOP per second."""
     side, rounds = (8192, 20) if device.type == "cuda" else (1024, 5)
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     torch.mm(a, b)
@@ -33,7 +33,7 @@ def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def begin_peak(device: torch.device) -> None:
-    """Let go what nobody uses, and forget the peak so far where that can be done."""
+    """Free unused memory, and reset the peak on devices that can."""
     gc.collect()  # a UNet's hooks refer to it
     free_unused(device)
     if device.type == "cuda":
@@ -41,7 +41,7 @@ def begin_peak(device: torch.device) -> None:
 
 
 def peak_gib(device: torch.device) -> float:
-    """All that torch took from the GPU at a time since `begin_peak`; of the process's whole life elsewhere."""
+    """Return the most that torch has taken from the GPU since `begin_peak`; elsewhere, since the process started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -44,7 +44,7 @@ _EYE_CURVES = (at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER, at.RIGHT_EYE_UPPER, at.RIGH
 
 
 def emotions(engine: LiteEngine) -> Image.Image:
-    """The eight emotions in two rows, named."""
+    """Draw the eight emotions in two rows, with their names."""
     row = np.asarray(contact_sheet(engine, [PORTRAIT], SPEECH, cell=_CELL, expand_ratio=0.3))
     sheet = Image.fromarray(np.vstack(np.split(row, 2, axis=1)))
     for i, emotion in enumerate(Emotion):
@@ -53,7 +53,7 @@ def emotions(engine: LiteEngine) -> Image.Image:
 
 
 def clip(engine: LiteEngine) -> list[Image.Image]:
-    """Four emotions side by side, saying the same. Without sound: pages that show pictures play none."""
+    """Draw four emotions side by side that say the same. Without sound, which pages do not play for pictures."""
     options = [
         RenderOptions(emotion=emotion, seed=3, fps=_CLIP_FPS, crop=True, expand_ratio=0.3) for emotion in _CLIP_EMOTIONS
     ]
@@ -77,7 +77,7 @@ def _name(sheet: Image.Image, emotion: Emotion, left: int, bottom: int) -> None:
 
 
 def method(rig: Rig) -> Image.Image:
-    """Landmarks; who follows the head; where the skin goes when the jaw drops and the corners rise."""
+    """Draw the landmarks, what follows the head, and where the skin goes when the jaw drops and the corners rise."""
     canvas = rig.canvas.pixels
     pictures = [canvas, _landmarks(rig), _weights(rig), _arrows(rig)]
     x, y = rig.canvas.points[at.NOSE_TIP]
@@ -104,7 +104,7 @@ def _weights(rig: Rig) -> Pixels:
 
 
 def _onto_canvas(rig: Rig, at_nodes: np.ndarray) -> np.ndarray:
-    """Values at the video's nodes, seen from the canvas at a quarter of its size."""
+    """Return values at the video's nodes as seen from the canvas, at a quarter of its size."""
     height, width = (side // 4 for side in rig.canvas.pixels.shape[:2])
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) * 4
     nodes = (rig.nodes + rig.skin_origin) * rig.grid.step
@@ -129,7 +129,7 @@ def _arrows(rig: Rig) -> Pixels:
 
 
 def parts(rig: Rig) -> Image.Image:
-    """The mouth opening and the eyes closing."""
+    """Draw the mouth as it opens and the eyes as they close."""
     return Image.fromarray(np.vstack([np.asarray(_strip(_mouths(rig), 200)), np.asarray(_strip(_eyes(rig), 200))]))
 
 

@@ -20,12 +20,12 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def materialised(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention by its definition; `q`, `k`, `v` (B, heads, T, d)."""
+    """Compute attention by its definition; `q`, `k`, `v` (B, heads, T, d)."""
     return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 
 def plain_attention(attend: Attend) -> Callable[..., Tensor]:
-    """An `AdapterAttention.forward` without any saving."""
+    """Return an `AdapterAttention.forward` without any saving."""
 
     def forward(self: AdapterAttention, attn: Any, hidden_states: Tensor, **_context: Any) -> Tensor:
         conditions = current()
@@ -53,7 +53,7 @@ def plain_attention(attend: Attend) -> Callable[..., Tensor]:
 def plain_denoise(
     unet: DiceTalkUNet, task: Conditioning, guidance: Guidance, schedule: Schedule, latents: Tensor
 ) -> Tensor:
-    """Latents (1, T, 4, h, w), on the device all the time. `unet` has diffusers' own blocks and `plain_attention`."""
+    """Denoise latents (1, T, 4, h, w) on the device. `unet` has diffusers' own blocks and `plain_attention`."""
     windows, total = Windows(), latents.shape[1]
     for step in range(len(schedule)):
         sigma, next_sigma = schedule.sigmas[step], schedule.sigmas[step + 1]
@@ -72,7 +72,7 @@ def plain_denoise(
 
 
 def forgetful(conditions: Conditions) -> Conditions:
-    """The same, with tokens of their own for every frame of every branch."""
+    """Return the same conditions, with tokens of their own for every frame of every branch."""
 
     def spread(source: Tokens) -> Tokens:
         rows = source.bank.rows[source.index].flatten(0, 1)

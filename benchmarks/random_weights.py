@@ -40,7 +40,7 @@ WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "e
 
 
 def tiny_models(device: torch.device, dtype: torch.dtype) -> Models:
-    """Those of `make-tiny-checkpoints`, before their weights are rearranged."""
+    """Return the models of `make-tiny-checkpoints`, before their weights are rearranged."""
     with tempfile.TemporaryDirectory() as folder:
         tiny.make_tiny_checkpoints(Path(folder))
         loaded = load_models(Path(folder), device, dtype)
@@ -50,7 +50,7 @@ def tiny_models(device: torch.device, dtype: torch.dtype) -> Models:
 
 
 def full_models(device: torch.device, dtype: torch.dtype) -> Models:
-    """All networks in their published sizes."""
+    """Return all networks in their published sizes."""
     small = tiny_models(device, dtype)
     torch.manual_seed(0)
     with device:
@@ -59,7 +59,7 @@ def full_models(device: torch.device, dtype: torch.dtype) -> Models:
 
 
 def published_networks(dtype: torch.dtype) -> dict[str, nn.Module]:
-    """By their names in `Models`, on torch's default device, each in the precision that the engine gives it."""
+    """Return the networks by their names in `Models`, on torch's default device and in the engine's precisions."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -54,7 +54,7 @@ class Heard:
 
 
 def encode(speech: Path, options: str, suffix: str, seconds: float = SECONDS, start: float = 0) -> bytes:
-    """Speech as ffmpeg writes it, with some options of its command line."""
+    """Return speech as ffmpeg writes it, with some options of its command line."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"sound.{suffix}"
         command = ["ffmpeg", "-v", "error", "-ss", str(start), "-t", str(seconds), "-i", str(speech), *options.split()]
@@ -63,7 +63,7 @@ def encode(speech: Path, options: str, suffix: str, seconds: float = SECONDS, st
 
 
 def reference(case: Case) -> Heard | None:
-    """By the program ffmpeg; None where it reads nothing."""
+    """Decode a file with the program ffmpeg. None if it reads nothing."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as out, tempfile.NamedTemporaryFile() as file:
         file.write(case.like or case.data)
         file.flush()
@@ -90,7 +90,7 @@ def id3(size: int, footer: bool = False, fill: bytes = b"\0") -> bytes:
 
 
 def ape(size: int) -> bytes:
-    """With a header and a footer."""
+    """Return an APE tag with a header and a footer."""
     fields = struct.pack("<IIII", 2000, size + 32, 1, 0xA0000000) + bytes(8)
     item = struct.pack("<II", size - 13, 0) + b"Art\0" + b"x" * (size - 12)
     return (
@@ -99,7 +99,7 @@ def ape(size: int) -> bytes:
 
 
 def with_size(wav: bytes, size: int, *, riff: int | None = None) -> bytes:
-    """A WAV whose header claims another size."""
+    """Return a WAV whose header claims another size."""
     at = wav.index(b"data") + 4
     changed = bytearray(wav)
     changed[at : at + 4] = struct.pack("<I", size)
@@ -108,7 +108,7 @@ def with_size(wav: bytes, size: int, *, riff: int | None = None) -> bytes:
 
 
 def big(wav: bytes, name: bytes, size: int | None = None) -> bytes:
-    """The same as RF64 or BW64."""
+    """Return a WAV as RF64 or BW64."""
     at = wav.index(b"fmt ")
     data = wav.index(b"data")
     length = len(wav) - data - 8 if size is None else size
@@ -117,7 +117,7 @@ def big(wav: bytes, name: bytes, size: int | None = None) -> bytes:
 
 
 def rifx(wav: bytes) -> bytes:
-    """The same with its highest byte first; 16 bits."""
+    """Return a 16-bit WAV with the highest byte of each sample first."""
     at, data = wav.index(b"fmt "), wav.index(b"data")
     form = struct.pack(">HHIIHH", *struct.unpack("<HHIIHH", wav[at + 8 : at + 24]))
     sound = np.frombuffer(wav[data + 8 :], "<i2").astype(">i2").tobytes()
@@ -126,7 +126,7 @@ def rifx(wav: bytes) -> bytes:
 
 
 def wrong_xing(mp3: bytes, frames: int) -> bytes:
-    """An MP3 whose first frame claims another number of frames."""
+    """Return an MP3 whose first frame claims another number of frames."""
     changed = bytearray(mp3)
     at = next(mp3.index(mark) for mark in (b"Xing", b"Info") if mark in mp3)
     changed[at + 8 : at + 12] = struct.pack(">I", frames)
@@ -306,8 +306,8 @@ def try_sending(case: Case, url: str, tally: Tally) -> None:
     tally.counts["tried"] += 1
     files = {"image": ("a.jpg", PORTRAIT.read_bytes()), "audio": ("a.wav", case.data)}
     before = requests.post(f"{url}/api/v1/preflight", files={"audio": files["audio"]}, timeout=60)
-    wish = {"emotion": "happy", "min_resolution": "128", "fps": str(FPS), "seed": "1"}
-    answer = requests.post(f"{url}/api/v1/synthesis/start", files=files, data=wish, timeout=60)
+    options = {"emotion": "happy", "min_resolution": "128", "fps": str(FPS), "seed": "1"}
+    answer = requests.post(f"{url}/api/v1/synthesis/start", files=files, data=options, timeout=60)
     if answer.status_code != 200:
         tally.counts["refused" if answer.status_code == before.status_code == 400 else "crashed"] += 1
         if case.taken or answer.status_code != 400 or not answer.json().get("detail"):

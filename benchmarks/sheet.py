@@ -24,7 +24,7 @@ _AFTER_S = 1.5
 def contact_sheet(
     engine: LiteEngine, portraits: Sequence[Path], speech: Path, cell: int = _CELL, expand_ratio: float = 0.5
 ) -> Image.Image:
-    """Cells of `cell` pixels, in the order of `Emotion`."""
+    """Draw the sheet, with cells of `cell` pixels in the order of `Emotion`."""
     speaking = listen(load_speech(speech, 10), lambda _: None)
     rows = []
     for portrait in portraits:
@@ -41,7 +41,7 @@ def contact_sheet(
 
 
 def only(performance: Performance, frame: int) -> Performance:
-    """A performance of one frame, with open eyes."""
+    """Return a performance of one frame, with open eyes."""
     arrays = {f.name: getattr(performance, f.name) for f in fields(performance)}
     one: dict[str, Any] = {
         name: track[frame : frame + 1] for name, track in arrays.items() if isinstance(track, np.ndarray)
@@ -50,7 +50,7 @@ def only(performance: Performance, frame: int) -> Performance:
 
 
 def _moment(gap: np.ndarray) -> int:
-    """A frame in the middle of a half-open syllable."""
+    """Return a frame in the middle of a half-open syllable."""
     later = gap[int(_AFTER_S * 100) :]
     wanted = 0.45 * float(later.max())
     return int((int(_AFTER_S * 100) + int(np.argmin(np.abs(later - wanted)))) / 100 * _FPS)

@@ -27,7 +27,7 @@ class Speed:
 
 
 def measure_speed(portrait: Path, speech: Path, options: RenderOptions, rounds: int) -> Speed:
-    """Medians over `rounds` of one task and, right after it, two at once: both meet the machine in the same mood."""
+    """Return medians over `rounds`. In each, two tasks at once follow one task, so that both meet the same load."""
     context = multiprocessing.get_context("spawn")  # a fork after OpenCV may deadlock
     ready = context.Barrier(3)
     turns, done = [context.Semaphore(0), context.Semaphore(0)], context.Semaphore(0)
@@ -57,7 +57,7 @@ def measure_speed(portrait: Path, speech: Path, options: RenderOptions, rounds: 
 
 
 def _seconds(turns: list[Semaphore], done: Semaphore) -> float:
-    """How long those whose turn it is need."""
+    """Return how long the processes need whose turn it is."""
     start = time.perf_counter()
     for turn in turns:
         turn.release()

@@ -1,10 +1,11 @@
 """Atomic writes: a file appears whole or not at all, even after a crash or a power cut. All functions block."""
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP}
@@ -40,12 +41,13 @@ def commit(source: Path, target: Path) -> None:
     """Flush a file or folder to the disk, rename it to `target`, and flush the renaming too."""
     _sync(source)
     source.replace(target)
-    _sync(target.parent)
+    with suppress(PermissionError):  # a folder that may be written but not read cannot be opened to flush it
+        _sync(target.parent)
 
 
 def discard_partial(target: Path) -> None:
     """Remove the temporary files that interrupted writes of `target` left behind."""
-    for part in target.parent.glob(f".{target.name}.*.part"):
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         part.unlink(missing_ok=True)
 
 

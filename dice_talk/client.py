@@ -308,7 +308,7 @@ class Client:
         except requests.JSONDecodeError:
             body = None
         if not isinstance(body, dict):
-            raise self._unreachable("What answers is no DICE-Talk server")
+            raise self._unreachable("The server is not a DICE-Talk server")
         return body
 
     def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
@@ -360,7 +360,7 @@ def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
         return kind(**{name: value for name, value in body.items() if name in known})
     except TypeError as error:
         raise ServerUnreachable(
-            ErrorCode.SERVER_UNREACHABLE, "What answers is no DICE-Talk server", str(error)
+            ErrorCode.SERVER_UNREACHABLE, "The server is not a DICE-Talk server", str(error)
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The seam behind which videos are rendered: the protocol of an engine, and the spec that describes it.
+"""The interface of engines: the protocol that they implement, and the spec that describes each of them.
 
 An engine is loaded once per process and renders one job after another. `dice_talk.engines` lists the installed engines.
 docs/engines.md explains how to write one.
@@ -26,9 +26,9 @@ class RenderJob:
 
     image: Path
     audio: Path
-    output: Path  # written whole by the engine; the caller renames it into place
-    options: RenderOptions  # `seed` is set
-    state: Path | None = None  # where an engine may note how far it is, and goes on from; the caller deletes it
+    output: Path  # the engine writes the whole file; the caller renames it into place
+    options: RenderOptions  # with a `seed`
+    state: Path | None = None  # a file to save progress in and resume from, if the engine can; the caller deletes it
     labels: Labels = UNNAMED  # for `VideoWriter`
 
 
@@ -39,28 +39,28 @@ class Progress:
     stage: str  # one word for programs: "prepare", "listen", "render", ...
     message: str  # for people: "Generating video..."
     fraction: float
-    step: int = 0  # of `steps` in this stage: denoising steps or frames; 0 of 0 where nothing is counted
+    step: int = 0  # of `steps` in this stage: denoising steps or frames; both are 0 if nothing is counted
     steps: int = 0
 
 
 @dataclass(frozen=True)
 class RenderResult:
-    """What the finished file holds."""
+    """The properties of the finished file."""
 
     width: int
     height: int
     fps: int
     frames: int
     seconds: float
-    versions: dict[str, str] = field(default_factory=dict)  # of what made it; see `versions`
+    versions: dict[str, str] = field(default_factory=dict)  # releases that affect the result; see `engines.versions`
 
 
 @dataclass(frozen=True)
 class Tuning:
     """How an engine may use the machine. Results differ by rounding at most."""
 
-    compiled: bool = False  # takes minutes when it is loaded
-    all_gpus: bool = False  # for each video
+    compiled: bool = False  # compile the model; loading then takes minutes
+    all_gpus: bool = False  # use all GPUs for each video
 
 
 DEFAULT_TUNING = Tuning()
@@ -107,10 +107,10 @@ class SpecError(ValueError):
 class SampleTiming:
     """How long a render took on some machine."""
 
-    pixels: int  # of a frame
+    pixels: int  # per frame
     frames: int
     seconds: float
-    steps: int = 1  # for each frame, in full; 1 where there are none
+    steps: int = 1  # per frame, counted as exact ones; 1 for an engine without steps
 
     def __post_init__(self) -> None:
         if not all(isinstance(value, int) and value > 0 for value in (self.pixels, self.frames, self.steps)):
@@ -134,29 +134,29 @@ class EngineSpec:
     """
 
     name: str
-    module: str  # has `load(checkpoints: Path) -> Engine`
-    source_type: str  # of its videos: one of `SYNTHETIC`
-    summary: str = ""  # for people: one sentence
-    revision: int = 1  # raised when the same request could give another video; see scripts/revisions.py
-    auto: int | None = None  # rank in `engine=auto`, which takes the highest that is complete; None: never taken
+    module: str  # defines `load(checkpoints: Path) -> Engine`
+    source_type: str  # the DigitalSourceType of its videos: one of `SYNTHETIC`
+    summary: str = ""  # one sentence for users
+    revision: int = 1  # raise it when the same request could give another video; see scripts/revisions.py
+    auto: int | None = None  # rank for `engine=auto`, which takes the highest one without missing parts; None: never
 
-    packages: tuple[str, ...] = ()  # by import name
-    distributions: tuple[str, ...] = ()  # whose releases may change the result, if they are installed
-    package_files: tuple[str, ...] = ()  # models that packages carry, by import name and path
-    files: tuple[str, ...] = ()  # under the checkpoints folder
-    extras: tuple[str, ...] = ()  # files and folders there that it does without, though they change the result
-    remedy: str = "Install what is missing, or use engine=auto."
+    packages: tuple[str, ...] = ()  # required Python packages, by import name
+    distributions: tuple[str, ...] = ()  # packages whose releases may change the result; they may be absent
+    package_files: tuple[str, ...] = ()  # required models inside packages, as "import_name/path"
+    files: tuple[str, ...] = ()  # required files in the checkpoints folder
+    extras: tuple[str, ...] = ()  # optional files and folders there that change the result
+    remedy: str = "Install what is missing, or use engine=auto."  # advice if something required is missing
 
-    one_process: bool = False  # one process serves all slots, so that the weights are held once; else one per slot
-    tunable: bool = False  # its `load` takes a `Tuning` too
+    one_process: bool = False  # one process for all slots, which loads the weights once; else one process per slot
+    tunable: bool = False  # `load` also takes a `Tuning`
     gpu: bool = False  # computes on a GPU if there is one
     step_work: Mapping[Quality, float] = field(default_factory=dict, hash=False)
-    """Work of a denoising step by `Quality`, 1 for exact; empty for an engine without steps."""
-    timings: tuple[SampleTiming, ...] = ()  # from a fast machine to a slow one: for a machine's first renders
+    """The work of a denoising step at each `Quality`, relative to exact; empty for an engine without steps."""
+    timings: tuple[SampleTiming, ...] = ()  # typical render times, used for forecasts until this machine has its own
 
     portrait_check: str = "dice_talk.portrait_check:check_faces"
-    """`(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]`, for preflight."""
-    weights: str | None = None  # `(checkpoints: Path) -> str`: "published", or what the weights are instead
+    """For preflight: `(picture: Pixels, options: RenderOptions) -> tuple[PortraitFacts, list[Advice]]`."""
+    weights: str | None = None  # `(checkpoints: Path) -> str`: "published", or a description of other weights
     doctor: str | None = None  # `(checkpoints: Path) -> Iterable[Finding]`, for `dice-talk doctor`
 
     def __post_init__(self) -> None:

@@ -96,7 +96,7 @@ class RenderOptions(BaseModel):
     )
 
 
-LOOKED_AT = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
+PREFLIGHT_OPTIONS = ("crop", "duration", "min_resolution", "expand_ratio", "face_index")
 """The options that a preflight depends on."""
-TIMED = ("fps", "inference_steps", "quality")
+TIMING_OPTIONS = ("fps", "inference_steps", "quality")
 """The options that, in addition, affect the rendering time."""

@@ -1,6 +1,6 @@
-"""Looks for known holes in what is installed: python scripts/audit.py. Exit code 1 when there is one.
+"""Checks the installed packages for known vulnerabilities: python scripts/audit.py. Exit code 1 if there is one.
 
-First against our own bounds, then with pip-audit, where the advisories can be read.
+It compares their versions with our own bounds, then runs pip-audit if the advisories can be read.
 """
 
 import json
@@ -16,10 +16,10 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 SAFE_VERSIONS = ROOT / "scripts" / "safe_versions.txt"
 ACCEPTED: dict[str, str] = {}
-"""Holes that have no release to go to, and why they are none here."""
+"""Vulnerabilities without a fixed release, and why they do not matter here."""
 
 INSTALLERS = {"pip", "setuptools"}
-"""Come with each new environment, in whatever release, and are no part of the service."""
+"""Packages that come with each new environment, in any release, and are not part of the service."""
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def too_old() -> list[str]:
-    """Installed packages outside our own bounds."""
+    """Return what to report of installed packages outside our own bounds."""
     problems = []
     for wanted in bounds():
         try:
@@ -44,7 +44,7 @@ def too_old() -> list[str]:
 
 
 def bounds() -> list[Requirement]:
-    """pyproject.toml's ranges, and those of what the packages there bring along."""
+    """Return the version ranges of pyproject.toml, and those of indirect dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     lines += [text for line in SAFE_VERSIONS.read_text().splitlines() if (text := line.split("#")[0].strip())]
@@ -52,7 +52,7 @@ def bounds() -> list[Requirement]:
 
 
 def reported() -> list[str]:
-    """What pip-audit finds. Nothing where it can't read the advisories: that is no reason to stop."""
+    """Return what pip-audit finds. Nothing if it can't read the advisories: that is no reason to fail."""
     ignored = [option for hole in ACCEPTED for option in ("--ignore-vuln", hole)]
     command = [sys.executable, "-m", "pip_audit", "--local", "--skip-editable", "--progress-spinner=off", "-f", "json"]
     done = subprocess.run([*command, *ignored], capture_output=True, text=True, check=False)
@@ -63,9 +63,9 @@ def reported() -> list[str]:
     looked_up = [package for package in packages if "vulns" in package]
     print(f"Advisories read for {len(looked_up)} of {len(packages)} packages")
     if not looked_up:
-        print("pip-audit could read none, so our own list is all that was asked")
+        print("pip-audit could read none, so only our own list was checked")
     return [
-        f"{package['name']} {package['version']}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'none'}"
+        f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'none'}"
         for package in looked_up
         if package["name"] not in INSTALLERS
         for hole in package["vulns"]

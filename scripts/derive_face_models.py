@@ -1,4 +1,4 @@
-"""Makes the files of dice_talk/face_models from MediaPipe's release and compares them with those that are there.
+"""Makes the files of dice_talk/face_models from MediaPipe's release and compares them with the existing ones.
 
     python -m venv /tmp/derive && /tmp/derive/bin/pip install "ai-edge-litert==2.3.0" flatbuffers
     /tmp/derive/bin/python scripts/derive_face_models.py [--write]
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def modules(folder: Path) -> Path:
-    """MediaPipe's models, unpacked below `folder`."""
+    """Download and unpack MediaPipe's models. Return their folder, which is below `folder`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     for_any = ["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--dest", str(folder), RELEASE]
     subprocess.run([*command, *for_any], check=True)
@@ -55,7 +55,7 @@ def modules(folder: Path) -> Path:
 
 
 def same(name: str, content: bytes, write: bool) -> bool:
-    """Whether the file that is there is the derived one; says what it found."""
+    """Return whether the existing file equals the derived one, and print the result. `write`: replace it if not."""
     file = FOLDER / name
     there = file.read_bytes() if file.exists() else b""
     equal = there == content
@@ -66,7 +66,7 @@ def same(name: str, content: bytes, write: bool) -> bool:
 
 
 def derived(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Each file's name and content."""
+    """Yield the name and content of each file."""
     yield "face_detection_short_range.tflite", (source / NEAR).read_bytes()
     yield "selfie_segmentation.tflite", (source / PERSON).read_bytes()
     yield "face_detection_full_range.tflite", far_detector(source / FAR)
@@ -79,14 +79,14 @@ def derived(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def trunk(model: Any) -> Any:
-    """The mesh up to its custom operators."""
+    """Return the mesh up to its custom operators."""
     features = int(custom(model, "TransformTensorBilinear")[0].inputs[0])
     outputs = [tensor(model, "output_mesh"), features, tensor(model, "conv_faceflag")]
     return cut(model, [int(model.subgraphs[0].inputs[0])], outputs)
 
 
 def far_detector(file: Path) -> bytes:
-    """With dense weights, and without the DEPTH_TO_SPACE at the end of both outputs."""
+    """Return the far detector with dense weights, and without the DEPTH_TO_SPACE at the end of both outputs."""
     model = load(file)
     graph = model.subgraphs[0]
     values = dense_weights(file)
@@ -105,7 +105,7 @@ def far_detector(file: Path) -> bytes:
 
 
 def dense_weights(file: Path) -> dict[int, Any]:
-    """What LiteRT makes of a model's sparse weights, by tensor."""
+    """Return the dense form of a model's sparse weights, by tensor, as LiteRT computes it."""
     options = {
         "experimental_preserve_all_tensors": True,
         "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -120,7 +120,7 @@ def dense_weights(file: Path) -> dict[int, Any]:
 
 
 def regions(model: Any) -> str:
-    """The options of the custom operators that frame lips and eyes, as JSON."""
+    """Return the options of the custom operators that frame lips and eyes, as JSON."""
     lines = []
     for name, operator in zip(PARTS, custom(model, "Landmarks2TransformMatrix"), strict=True):
         options = flexbuffers.Loads(bytes(operator.customOptions))
@@ -133,12 +133,12 @@ def regions(model: Any) -> str:
 
 
 def load(file: Path) -> Any:
-    """A model as objects that can be changed."""
+    """Return a model as objects that can be changed."""
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(file.read_bytes()), 0))
 
 
 def packed(model: Any) -> bytes:
-    """A model as the content of a file."""
+    """Return a model as the content of a file."""
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -154,17 +154,17 @@ def name_of(model: Any, operator: Any) -> str:
 
 
 def custom(model: Any, start: str) -> list[Any]:
-    """A model's custom operators whose names begin so, in the order of the file."""
+    """Return a model's custom operators whose names begin with `start`, in the order of the file."""
     return [operator for operator in model.subgraphs[0].operators if name_of(model, operator).startswith(start)]
 
 
 def tensor(model: Any, name: str) -> int:
-    """The number of a tensor by its name."""
+    """Return the number of a tensor by its name."""
     return next(i for i, tensor in enumerate(model.subgraphs[0].tensors) if tensor.name.decode() == name)
 
 
 def cut(model: Any, inputs: list[int], outputs: list[int]) -> Any:
-    """The part of a model between tensors, without what that part does not use."""
+    """Reduce a model to the part between these tensors, without anything that this part does not use."""
     graph = model.subgraphs[0]
     graph.operators = needed(graph, set(inputs), outputs)
     used = {int(t) for o in graph.operators for t in (*o.inputs, *o.outputs) if t >= 0} | {*inputs, *outputs}
@@ -185,7 +185,7 @@ def cut(model: Any, inputs: list[int], outputs: list[int]) -> Any:
 
 
 def needed(graph: Any, inputs: Collection[int], outputs: Collection[int]) -> list[Any]:
-    """The operators on the way from inputs to outputs."""
+    """Return the operators on the way from inputs to outputs."""
     wanted, kept = set(outputs), []
     for operator in reversed(graph.operators):
         made = {int(t) for t in operator.outputs}

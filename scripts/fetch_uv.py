@@ -44,7 +44,7 @@ def main(release: str, folder: Path) -> None:
 
 
 def without_password(url: str) -> "Tuple[str, Optional[str]]":  # noqa: UP006, UP045
-    """The address without `name:password@`, and these as an Authorization header."""
+    """Return the address without `name:password@`, and an Authorization header made of these."""
     user, at, _ = urlsplit(url).netloc.rpartition("@")
     if not at:
         return url, None
@@ -52,7 +52,7 @@ def without_password(url: str) -> "Tuple[str, Optional[str]]":  # noqa: UP006, U
 
 
 def listing(page: str) -> Listing:
-    """The files that an index names, as in its JSON form."""
+    """Return the files that an index names, as in its JSON form."""
     if page.lstrip().startswith("{"):
         return list(json.loads(page)["files"])
     links = Links()
@@ -68,7 +68,7 @@ class Links(html.parser.HTMLParser):
         self.files: Listing = []
 
     def handle_starttag(self, tag: str, attrs: "List[Tuple[str, Optional[str]]]") -> None:  # noqa: UP006, UP045
-        """Called for each tag."""
+        """Collect the link of a tag."""
         address = dict(attrs).get("href")
         if tag == "a" and address:
             url, fragment = urldefrag(address)
@@ -77,7 +77,7 @@ class Links(html.parser.HTMLParser):
 
 
 def choose(files: Listing, release: str) -> "dict[str, Any]":
-    """The wheel of `release` for this machine."""
+    """Return the wheel of `release` for this machine."""
     for file in files:
         name = file["filename"]
         if name.startswith(f"uv-{release}-py3-none-") and SYSTEM in name and platform.machine() in name:
@@ -86,7 +86,7 @@ def choose(files: Listing, release: str) -> "dict[str, Any]":
 
 
 def get(url: str, authorization: "Optional[str]") -> bytes:  # noqa: UP045
-    """The answer's body."""
+    """Return the body of a response."""
     request = urllib.request.Request(url, headers={"Accept": FORMS})
     if authorization:
         request.add_unredirected_header("Authorization", authorization)  # not for the host that a mirror refers to

@@ -1,4 +1,4 @@
-"""Records what each engine's revision stands for: python scripts/revisions.py. Exit code 1 when that needs a decision.
+"""Records the sources of each engine's revision: python scripts/revisions.py. Exit code 1 if a decision is needed.
 
 An engine's revision rises when the same request could give another video; caches and unfinished renders depend on it. A
 test compares a digest of the engine's sources with the one recorded here, so that no change goes by unnoticed. The
@@ -22,9 +22,9 @@ COMMAND = "python scripts/revisions.py"
 PACKAGE = "dice_talk"
 SPECS = {spec.name: spec for spec in BUILT_IN}
 SEAM = {"dice_talk", "dice_talk.engine", "dice_talk.engines", "dice_talk.errors"}
-"""Modules that hand over requests and results, and draw nothing. What only they import is not looked at either."""
+"""Modules that pass on requests and results, and draw nothing. Modules that only these import are left out too."""
 SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
-"""Fields of syntax trees that say nothing, or that only some Pythons have."""
+"""Fields of syntax trees that mean nothing here, or that only some Pythons have."""
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def undecided(name: str) -> str | None:
-    """What to do when an engine's sources have changed and its revision has not."""
+    """Return what to do if an engine's sources have changed and its revision has not; None if all is well."""
     before, now = recorded().get(name), state(name)
     if before is None or before["revision"] != now["revision"] or before["sources"] == now["sources"]:
         return None
@@ -54,18 +54,18 @@ def undecided(name: str) -> str | None:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    """Each engine's revision and sources as they were recorded."""
+    """Return the recorded revision and sources of each engine."""
     found: dict[str, dict[str, Any]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     return found
 
 
 def state(name: str) -> dict[str, Any]:
-    """An engine's revision and sources as they are now."""
+    """Return the current revision and sources of an engine."""
     return {"revision": SPECS[name].revision, "sources": digest(modules(SPECS[name].module))}
 
 
 def modules(start: str) -> dict[str, ast.Module]:
-    """The module `start` and all of the package that it imports, directly or not, parsed."""
+    """Parse the module `start` and all modules of the package that it imports, directly or not."""
     found: dict[str, ast.Module] = {}
     waiting = [start]
     while waiting:
@@ -78,7 +78,7 @@ def modules(start: str) -> dict[str, ast.Module]:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """Names of modules that a file imports anywhere in it, or names in a string to run or import them later.
+    """Yield the modules that a file imports anywhere, and those that it names in a string to run or import them later.
 
     Members of modules are among them: `from a import b` may import the module `a.b`. Imports are absolute here.
     """
@@ -93,12 +93,12 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def digest(parsed: dict[str, ast.Module]) -> str:
-    """SHA-256 of what modules do: their syntax trees without comments, docstrings and positions."""
+    """Return the SHA-256 of what modules do: their syntax trees without comments, docstrings and positions."""
     return hashlib.sha256(json.dumps({name: plain(parsed[name]) for name in sorted(parsed)}).encode()).hexdigest()
 
 
 def plain(part: Any) -> Any:
-    """A syntax tree as lists and texts. `ast.dump` would write the same tree differently on each Python."""
+    """Return a syntax tree as lists and strings. `ast.dump` would write the same tree differently on each Python."""
     if isinstance(part, list):
         return [plain(item) for item in part if not _is_text(item)]
     if isinstance(part, ast.JoinedStr):  # 3.12 puts empty texts between the values
@@ -110,12 +110,12 @@ def plain(part: Any) -> Any:
 
 
 def _is_text(item: Any) -> bool:
-    """Whether a statement is a docstring, or another text that stands for itself."""
+    """Return whether a statement is a docstring or another string on its own."""
     return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
 
 
 def _file(module: str) -> Path | None:
-    """A module's source, if it belongs to the package."""
+    """Return the source file of a module; None if it is not in the package."""
     path = ROOT / module.replace(".", "/")
     candidates = (path.with_suffix(".py"), path / "__init__.py") if module.split(".")[0] == PACKAGE else ()
     return next((file for file in candidates if file.is_file()), None)

@@ -27,7 +27,7 @@ PLATFORMS = {
 LOCKS = ("api", "c2pa", "dev", "diffusion")
 FETCHED = f"pocketsphinx=={sphinx.RELEASE}"
 ABSENT = {("macOS x86-64", "diffusion"): "torch", ("macOS x86-64", "c2pa"): "cryptography"}
-"""What a platform will never get: these have ended their wheels for it."""
+"""Packages that no longer publish wheels for a platform."""
 
 
 def main() -> None:
@@ -52,12 +52,12 @@ def main() -> None:
 
 
 def named(lock: str) -> str:
-    """A lock as an option of uv."""
+    """Return the option of uv that names a lock."""
     return f"--requirements=requirements_{lock}.txt"
 
 
 def missing(python: str, platform: str, what: str) -> str:
-    """Say "no NAME" for a package, of the lock or the one named, without a wheel there; empty when all have one."""
+    """Return "no NAME" for a package of the lock, or the one named, without a wheel there; empty if all have one."""
     command = ["uv", "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:"]
     where = [f"--python-version={python}", f"--python-platform={PLATFORMS[platform]}"]
     environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0", "NO_COLOR": "1"}

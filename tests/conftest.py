@@ -132,6 +132,10 @@ class Service:
             for name in (*folders, *files)
         )
 
+    def render_folders(self) -> set[str]:
+        """The names of the folders below tasks/."""
+        return {name.split("/")[1] for name in self.files() if name.startswith("tasks/")}
+
 
 @contextmanager
 def running(

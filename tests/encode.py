@@ -1,6 +1,7 @@
-"""Recordings written by PyAV, with any codec and option that FFmpeg knows."""
+"""Recordings written by PyAV, with any codec and option that FFmpeg knows; and the pictures of a video."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import av
@@ -28,3 +29,9 @@ def encoded(samples: Any, rate: int, container: str, codec: str, **options: str)
 def mp3(samples: Any, rate: int, **options: str) -> bytes:
     """Without a tag, unless asked for."""
     return encoded(samples, rate, "mp3", "libmp3lame", **{"id3v2_version": "0", **options})
+
+
+def decode(video: Path) -> np.ndarray:
+    """The pictures of a video, `(frames, height, width, 3)`."""
+    with av.open(str(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

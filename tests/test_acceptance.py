@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +12,12 @@ from typing import Any
 import pytest
 import requests
 
+from benchmarks.serving import free_port
 from dice_talk.video import probe
 from tests.conftest import ROOT
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def healthy(url: str) -> Any:

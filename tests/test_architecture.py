@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"api.clock", "api.caller", "api.errors", "api.processes", "api.settings", "api.threads"},
-    {"api.metrics", "api.storage"},
+    {"api.clock", "api.caller", "api.errors", "api.settings", "api.threads"},
+    {"api.metrics", "api.processes", "api.storage"},
     {"api.logs", "api.keys", "api.tasks"},
     {"api.schemas"},
     {"api.callbacks", "api.inspection", "api.rendering"},
@@ -43,6 +43,18 @@ def modules(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{name.name}" for name in node.names}
     return found
+
+
+@pytest.mark.parametrize("package", ["api", "dice_talk"])
+def test_imports_are_absolute(package: str) -> None:
+    """The other tests, and scripts/revisions.py, do not resolve relative ones."""
+    relative = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
 
 
 def part_of(module: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import soundfile
@@ -18,6 +17,7 @@ from dice_talk.engines import ENGINES, load_engine
 from dice_talk.errors import Cancelled, InvalidOptions, NoFaceFound
 from dice_talk.options import RenderOptions
 from dice_talk.video import probe, verify
+from tests.encode import decode
 
 Render = Callable[..., tuple[RenderResult, Path]]
 ASKED = {"emotion": "happy", "seed": 3, "duration": 0.3, "inference_steps": 8, "quality": "fast"}
@@ -51,11 +51,6 @@ def render(engine: Engine, side: int, portrait: Path, speech: Path, tmp_path: Pa
         return engine.render(RenderJob(image, audio, output, wanted), report), output
 
     return run
-
-
-def decode(video: Path) -> np.ndarray:
-    with av.open(str(video)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_keeps_its_promises(engine: Engine, render: Render, side: int) -> None:

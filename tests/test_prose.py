@@ -13,7 +13,7 @@ from tests.test_project import DOCUMENTS
 
 WIDTH = 120
 """Columns of a line of prose; a Chinese character takes two."""
-CELL = 200
+CELL = 140
 """Characters in a cell of a table: figures and names, no paragraphs."""
 CHINESE = [path for path in DOCUMENTS if path.name.endswith(".zh-CN.md")]
 CJK = r"[\u3001-\u3011\u4e00-\u9fff\uff01-\uff5e“”…]"

@@ -2,9 +2,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 Result = TypeVar("Result")
 PAUSES = 0.02, 0.25
-"""Seconds between two looks, at first and in the long run: engines give way to whoever asks all the time."""
+"""Seconds between two checks, at first and in the long run: frequent checks would slow the engines down."""
 
 
 def wait_for(condition: Callable[[], Result | None], seconds: float = 200) -> Result:
@@ -15,3 +17,11 @@ def wait_for(condition: Callable[[], Result | None], seconds: float = 200) -> Re
         time.sleep(pause)
         pause = min(1.2 * pause, PAUSES[1])
     return result
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, even if nobody has waited for it."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

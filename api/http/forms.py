@@ -11,7 +11,7 @@ from api.schemas.options import TaskOptions
 from api.storage.files import Upload
 from dice_talk.emotions import Emotion
 from dice_talk.engines import EngineChoice
-from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
+from dice_talk.options import PREFLIGHT_OPTIONS, TIMING_OPTIONS, RenderOptions
 
 
 class RenderForm(TaskOptions):
@@ -26,14 +26,14 @@ class RenderForm(TaskOptions):
         return Upload(image.path, audio.path, image.sha256, audio.sha256)
 
 
-_TAKEN = (*LOOKED_AT, *TIMED)
+_OPTION_NAMES = (*PREFLIGHT_OPTIONS, *TIMING_OPTIONS)
 _options: Any = {
-    name: (field.annotation, field) for name, field in RenderOptions.model_fields.items() if name in _TAKEN
+    name: (field.annotation, field) for name, field in RenderOptions.model_fields.items() if name in _OPTION_NAMES
 }
-_LookedAt: Any = create_model("_LookedAt", __config__=RenderOptions.model_config, **_options)
+_PreflightOptions: Any = create_model("_PreflightOptions", __config__=RenderOptions.model_config, **_options)
 
 
-class PreflightForm(_LookedAt):
+class PreflightForm(_PreflightOptions):
     """A portrait, a recording or both, and the options that decide how they would be used."""
 
     image: UploadFile | None = Field(None, description=RenderForm.model_fields["image"].description)
@@ -42,7 +42,7 @@ class PreflightForm(_LookedAt):
 
     def options(self) -> RenderOptions:
         """Return the options that preflight depends on. The emotion changes nothing."""
-        return RenderOptions(emotion=Emotion.NEUTRAL, **{name: getattr(self, name) for name in _TAKEN})
+        return RenderOptions(emotion=Emotion.NEUTRAL, **{name: getattr(self, name) for name in _OPTION_NAMES})
 
     def paths(self) -> tuple[Path | None, Path | None]:
         """Return the image's and the audio's path; None if it was not sent."""

@@ -33,7 +33,7 @@ class RequestLimits:
 def _refusal(scope: Scope) -> JSONResponse | None:
     headers = scope["headers"]
     if not scope["http_version"].startswith("1."):  # a later 1.x is answered as 1.1 (RFC 9110, section 2.5)
-        return _refuse(ErrorCode.HTTP_VERSION, "This version of HTTP is not spoken", "Send HTTP/1.1.")
+        return _refuse(ErrorCode.HTTP_VERSION, "This version of HTTP is not supported", "Send HTTP/1.1.")
     if scope["http_version"] > "1.1" and not any(name == b"host" for name, _ in headers):  # h11 checks 1.1 only
         return _refuse(ErrorCode.REQUEST_MALFORMED, "The request has no Host header", "Send one.")
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:

@@ -31,7 +31,7 @@ class Inspector:
 
     def __init__(self, children: Children) -> None:
         self._children = children
-        self._places = FairSemaphore()
+        self._semaphore = FairSemaphore()
         # By the hashes of both files and the seconds of audio that are wanted; the latest last.
         self._known: dict[tuple[str, str, float | None], Inputs] = {}
 
@@ -44,14 +44,14 @@ class Inspector:
         key = upload.image_hash, upload.audio_hash, duration
         inputs = self._known.pop(key, None)
         if inputs is None:
-            async with self._places.acquire():  # another request may have inspected the same files meanwhile
-                inputs = self._known.pop(key, None) or await self._look(upload, duration)
+            async with self._semaphore.acquire():  # another request may have inspected the same files meanwhile
+                inputs = self._known.pop(key, None) or await self._inspect(upload, duration)
         self._known[key] = inputs
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
         return inputs
 
-    async def _look(self, upload: Upload, duration: float | None) -> Inputs:
+    async def _inspect(self, upload: Upload, duration: float | None) -> Inputs:
         paths = str(upload.image), str(upload.audio)
         lengths = str(MAX_DURATION_S), str(duration or MAX_DURATION_S)
         facts = await self._children.ask("dice_talk.intake", *paths, *lengths, seconds=TIMEOUT_S)

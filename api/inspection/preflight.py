@@ -24,9 +24,9 @@ class Preflight:
     def __init__(
         self, settings: Settings, children: Children, foresee: Callable[[Workload], SecondsRange | None]
     ) -> None:
-        """`foresee`: returns how long a render of that size takes, or None if that is not known."""
+        """`foresee`: returns how long a render with that workload takes, or None if that is not known."""
         self._settings, self._children, self._foresee = settings, children, foresee
-        self._places = FairSemaphore()
+        self._semaphore = FairSemaphore()
 
     async def inspect(
         self, image: Path | None, audio: Path | None, engine: EngineChoice, options: RenderOptions
@@ -40,7 +40,7 @@ class Preflight:
             raise InvalidValue(ErrorCode.NO_FILE, "Neither image nor audio was sent", "Send one of them, or both.")
         wanted = self._settings.engine if engine == "auto" else engine
         engine_name = choose_engine(wanted, self._settings.checkpoints_dir)
-        async with self._places.acquire():
+        async with self._semaphore.acquire():
             found = await self._children.ask(
                 "dice_talk.preflight",
                 engine_name,

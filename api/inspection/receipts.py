@@ -38,7 +38,7 @@ class Receipts:
 
     def __init__(self, settings: Settings, files: RenderFiles, children: Children) -> None:
         self._settings, self._files, self._children = settings, files, children
-        self._places, self._one_at_a_time = FairSemaphore(), asyncio.Lock()
+        self._semaphore, self._one_at_a_time = FairSemaphore(), asyncio.Lock()
         self._measuring: dict[str, Measuring] = {}  # by the render's id
         self._closed = False
 
@@ -76,7 +76,7 @@ class Receipts:
             return kept
         known = self._measuring.get(render.id)
         if known is None:
-            async with self._places.acquire():
+            async with self._semaphore.acquire():
                 files = str(paths.image), str(paths.audio), str(paths.video)
                 digests = await self._children.ask("dice_talk.digest", *files, seconds=DIGEST_S)
             if not {"image", "audio", "video"} <= digests.keys():  # it took too long

@@ -18,11 +18,11 @@ class Verification:
 
     def __init__(self, store: TaskStore, children: Children) -> None:
         self._store, self._children = store, children
-        self._places = FairSemaphore()
+        self._semaphore = FairSemaphore()
 
     async def verify(self, video: Path, sha256: str, size: int) -> Verified:
         """Raises `DiceTalkError` for a file that is not a video, and what `FairSemaphore` and `Children` raise."""
-        async with self._places.acquire():
+        async with self._semaphore.acquire():
             found = await self._children.ask("dice_talk.verify", str(video), seconds=TIMEOUT_S)
         if "labels" not in found:
             raise DiceTalkError(

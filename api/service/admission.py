@@ -147,39 +147,39 @@ class Admission:
             )
 
     async def start(
-        self, upload: Upload, wish: TaskOptions, owner: str | None, idempotency_key: str | None = None
+        self, upload: Upload, asked: TaskOptions, owner: str | None, idempotency_key: str | None = None
     ) -> TaskCreated:
         """Accept a request. Once this returns, the task survives any crash. `owner`: name of the API key, if any."""
         body = None
         if idempotency_key:
-            fields = wish.model_dump(mode="json", include=set(TaskOptions.model_fields))
+            fields = asked.model_dump(mode="json", include=set(TaskOptions.model_fields))
             body = request_hash(upload.image_hash, upload.audio_hash, fields)
             if made := await self._find_repeated(owner, idempotency_key, body):
                 logs.about(made.id)
                 return _created(made)
-        return await self._submit(upload, wish, owner, idempotency_key, body)
+        return await self._submit(upload, asked, owner, idempotency_key, body)
 
     async def retry(self, task_id: str, owner: str | None, changes: Mapping[str, object]) -> TaskCreated:
         """Accept a request for the same files. `changes`: options that differ from that task's, by name."""
         await asyncio.to_thread(self.refuse_when_closed)
         async with self.uploading():
             render = (await self._lookup.find(task_id, owner)).render
-            wish = TaskOptions.of(render, changes)
+            asked = TaskOptions.of(render, changes)
             async with entered(self._files.staging()) as staging:
                 try:
                     upload = await asyncio.to_thread(self._files.stage_again, render.id, staging)
                 except FileNotFoundError as error:  # removed meanwhile
                     raise TaskNotFound from error
-                return await self._submit(upload, wish, owner)
+                return await self._submit(upload, asked, owner)
 
     async def _submit(
-        self, upload: Upload, wish: TaskOptions, owner: str | None, key: str | None = None, body: str | None = None
+        self, upload: Upload, asked: TaskOptions, owner: str | None, key: str | None = None, body: str | None = None
     ) -> TaskCreated:
-        callback_url = check_url(wish.callback_url, self._settings.callback_allowed) if wish.callback_url else None
+        callback_url = check_url(asked.callback_url, self._settings.callback_allowed) if asked.callback_url else None
         engine = choose_engine(
-            self._settings.engine if wish.engine == "auto" else wish.engine, self._settings.checkpoints_dir
+            self._settings.engine if asked.engine == "auto" else asked.engine, self._settings.checkpoints_dir
         )
-        options, labels = wish.options(), self._labels(wish)
+        options, labels = asked.options(), self._labels(asked)
         shared_key = await asyncio.to_thread(self._cache_key, options, upload, engine, labels)
         try:
             await self._find_place(shared_key, owner)  # cheaper than to look at the files first
@@ -187,7 +187,7 @@ class Admission:
             if key and body and (made := await self._find_repeated(owner, key, body)):
                 return _created(made)  # the same request took the last place
             raise
-        inputs = await self._inspector.inspect(upload, wish.duration)
+        inputs = await self._inspector.inspect(upload, asked.duration)
         render = self._plan(options, shared_key, engine, inputs, labels)
         task = Task(
             render.id,
@@ -278,10 +278,10 @@ class Admission:
             raise
         self._dispatcher.enqueue(stored)
 
-    def _labels(self, wish: TaskOptions) -> LabelOptions:
+    def _labels(self, asked: TaskOptions) -> LabelOptions:
         """Raises `InvalidValue` if a video without the visible label is asked for and not allowed."""
         labels = LabelOptions.part_of(self._settings)
-        if wish.visible_label or not labels.words:
+        if asked.visible_label or not labels.words:
             return labels
         if not self._settings.visible_label_optional:
             raise InvalidValue(

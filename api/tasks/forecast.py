@@ -1,8 +1,8 @@
 """Forecasts how long renders take, as a range, from how long past renders took on this machine.
 
-It is not known which part of a render's time is fixed and which grows with its size. So a past render of another size
-only tells that the time grows at least with the square root of the size, and at most in proportion. The range is narrow
-for sizes that are rendered often, and wide for those that never were.
+It is not known which part of a render's time is fixed and which grows with its workload. So a past render with another
+workload only tells that the time grows at least with the square root of the workload, and at most in proportion. The
+range is narrow for workloads that are rendered often, and wide for those that never were.
 """
 
 import heapq
@@ -62,7 +62,7 @@ class Workload:
 class Timing:
     """How long a past render took."""
 
-    size: Workload
+    workload: Workload
     seconds: float
 
 
@@ -86,12 +86,12 @@ def known_before(engine: str) -> list[Timing]:
     return [Timing(Workload(engine, one.pixels, one.frames, one.steps), one.seconds) for one in spec_of(engine).timings]
 
 
-def estimate(size: Workload, past: Iterable[Timing]) -> Span:
+def estimate(workload: Workload, past: Iterable[Timing]) -> Span:
     """Forecast a render's time. The truth lies in the range four times out of five."""
-    known = [timing for timing in past if timing.size.engine == size.engine] or known_before(size.engine)
+    known = [timing for timing in past if timing.workload.engine == workload.engine] or known_before(workload.engine)
     lows, highs = [], []
-    for timing in heapq.nsmallest(NEAREST, known, key=lambda timing: timing.size.distance(size)):
-        ratio = size.work / timing.size.work
+    for timing in heapq.nsmallest(NEAREST, known, key=lambda timing: timing.workload.distance(workload)):
+        ratio = workload.work / timing.workload.work
         lows.append(timing.seconds * min(ratio, math.sqrt(ratio)))
         highs.append(timing.seconds * max(ratio, math.sqrt(ratio)))
     if not lows:
@@ -152,15 +152,15 @@ class Forecast:
                     heapq.heappush(highs, spans[render.id].high)
         self._spans, self._made = spans, now
 
-    def foresee(self, size: Workload) -> Span | None:
+    def foresee(self, workload: Workload) -> Span | None:
         """Return how long a render would take once it has begun; None if that is not known."""
-        span = estimate(size, self._past)
+        span = estimate(workload, self._past)
         return None if math.isinf(span.high) else span
 
-    def _estimate(self, size: Workload) -> Span:
-        if size not in self._estimates:
-            self._estimates[size] = estimate(size, self._past)
-        return self._estimates[size]
+    def _estimate(self, workload: Workload) -> Span:
+        if workload not in self._estimates:
+            self._estimates[workload] = estimate(workload, self._past)
+        return self._estimates[workload]
 
     def find(self, render_id: str, now: datetime) -> Span | None:
         """Return how long until that render ends; None if that is not known."""

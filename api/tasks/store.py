@@ -20,7 +20,7 @@ from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
 
 MAX_TIMINGS = 200
-"""How many past renders are remembered: enough for all sizes in use, and quick to read."""
+"""How many past renders are remembered: enough for all workloads in use, and quick to read."""
 
 _joined = sa.select(renders, *(column.label(f"task_{column.name}") for column in tasks.c)).join_from(tasks, renders)
 _ENDED = renders.c.status.in_([status.value for status in FINAL])
@@ -110,7 +110,7 @@ class TaskStore:
     def page(
         self, owner: str | None, statuses: Collection[TaskStatus], limit: int, after: tuple[datetime, str] | None
     ) -> list[TaskSnapshot]:
-        """Return an owner's tasks, newest first. `statuses`: {} for all. `after`: time and id of the last one seen."""
+        """Return an owner's tasks, newest first. `statuses`: empty for all. `after`: time and id of the last seen."""
         query = _joined.where(_owned(owner))
         if statuses:
             query = query.where(_VISIBLE_STATUS.in_(_values(statuses)))
@@ -266,7 +266,7 @@ class TaskStore:
 
     def add_timing(self, timing: Timing) -> None:
         """Remember how long a render took."""
-        row = {**asdict(timing.size), "seconds": timing.seconds}
+        row = {**asdict(timing.workload), "seconds": timing.seconds}
         with self._db.begin() as db:
             number = db.scalar(timings.insert().values(row).returning(timings.c.number))
             db.execute(timings.delete().where(timings.c.number <= (number or 0) - MAX_TIMINGS))
@@ -275,7 +275,7 @@ class TaskStore:
         """Return how long past renders took."""
         columns = (timings.c.engine, timings.c.pixels, timings.c.frames, timings.c.steps, timings.c.seconds)
         with self._db.connect() as db:
-            return [Timing(Workload(*size), seconds) for *size, seconds in db.execute(sa.select(*columns))]
+            return [Timing(Workload(*workload), seconds) for *workload, seconds in db.execute(sa.select(*columns))]
 
     def made_at(self, sha256: str) -> datetime | None:
         """Return when a video with that hash was first made here."""

@@ -9,7 +9,7 @@ import { advice, fileOf, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
 // Options that change what is found, or how long rendering takes.
-const LOOKED_AT = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps", "quality"];
+const PREFLIGHT_OPTIONS = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps", "quality"];
 
 export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null };
 let onChange = () => {};
@@ -81,7 +81,7 @@ export function lookAgain(wait = LOOK_AGAIN_MS) {
   if (!portrait.file || !api.offers("preflight", "post")) return draw();
   clearTimeout(timer); // the pending request is outdated
   if (!options.allFit()) return;
-  const question = JSON.stringify([portrait.url, portrait.faceIndex, secondsOf(), ...LOOKED_AT.map(options.value)]);
+  const question = JSON.stringify([portrait.url, portrait.faceIndex, secondsOf(), ...PREFLIGHT_OPTIONS.map(options.value)]);
   if (question === asked) return;
   timer = setTimeout(() => {
     asked = question;
@@ -100,7 +100,7 @@ async function look() {
   const body = new FormData();
   body.set("image", portrait.file);
   const changed = options.values();
-  for (const name of LOOKED_AT) if (name in changed && takes(name)) body.set(name, changed[name]);
+  for (const name of PREFLIGHT_OPTIONS) if (name in changed && takes(name)) body.set(name, changed[name]);
   if (portrait.faceIndex) body.set("face_index", portrait.faceIndex);
   // Sent instead of the recording, which may be large, so that the server can estimate the rendering time.
   if (secondsOf() && takes("duration")) body.set("duration", secondsOf());

@@ -5,16 +5,16 @@ from dice_talk.errors import EngineUnavailable
 
 DONE = 0
 FAILED = 1
-"""A video could not be made of this input, or not be written."""
+"""A video could not be made from the input, or could not be written."""
 USAGE = 2
-"""What was typed makes no sense; nothing was begun. Click's own number."""
+"""The arguments are invalid; nothing was started. Click uses the same number."""
 NOT_THERE = 3
-"""The engine or the server is not there or lets nobody in: the same command may work later, or elsewhere."""
+"""The engine or the server is not available or refuses access. The same command may work later."""
 STOPPED = 130
-"""By Ctrl-C, as shells count it."""
+"""The user pressed Ctrl-C. Shells use the same number: 128 plus that of the signal."""
 
 
 def code_of(error: Exception) -> int:
-    """The exit code that an error stands for."""
+    """Return the exit code for an error."""
     not_there = EngineUnavailable | KeyRefused | ServerBusy | ServerUnreachable
     return NOT_THERE if isinstance(error, not_there) else FAILED

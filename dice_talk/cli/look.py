@@ -16,12 +16,12 @@ from dice_talk.cli.screen import quiet, silence_libraries, tell
 from dice_talk.emotions import Emotion
 from dice_talk.engines import choose_engine
 from dice_talk.errors import DiceTalkError
-from dice_talk.options import LOOKED_AT, RenderOptions
+from dice_talk.options import PREFLIGHT_OPTIONS, RenderOptions
 
 
 @click.command
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@options_of(RenderOptions, LOOKED_AT)
+@options_of(RenderOptions, PREFLIGHT_OPTIONS)
 @ENGINE
 @CHECKPOINTS
 @JSON

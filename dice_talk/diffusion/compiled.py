@@ -56,7 +56,7 @@ def compile_blocks(unet: DiceTalkUNet, **how: Any) -> None:
 
 
 def raise_recompile_limit() -> None:
-    """Raises torch's recompilation limit, which is separate for each thread."""
+    """Raise torch's recompilation limit, which is separate for each thread."""
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
 
 

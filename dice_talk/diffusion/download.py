@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from tqdm import tqdm
 
+from dice_talk.atomic import commit
 from dice_talk.diffusion.checksums import checksum_of, note
 from dice_talk.diffusion.files import DICE_LICENCE, HUB_FILES, PRIORS, Source
 from dice_talk.error_codes import ErrorCode
@@ -110,8 +111,8 @@ def fetch(folder: Path, remote: Remote) -> None:
         if remote.size is None or got.size >= remote.size:
             part.unlink()  # going on would never end well
         raise DownloadFailed(ErrorCode.DOWNLOAD_FAILED, f"{remote.path} did not arrive whole", "Run the command again.")
-    note(folder, remote.path, got)
-    part.replace(target)
+    note(folder, remote.path, got)  # first, for a file without a checksum would not count as downloaded
+    commit(part, target)
 
 
 def free_bytes(folder: Path) -> int:

@@ -116,7 +116,7 @@ class PeerProcesses:
     def denoising(
         self, job: RenderJob, latents: Tensor, first_step: int, on_wait: Callable[[], None]
     ) -> Iterator[ProcessGroup]:
-        """Has the other processes take part in denoising `job` within the block.
+        """Have the other processes take part in denoising `job` within the block.
 
         Calls `on_wait` repeatedly while another video is being denoised. When the block raises `Cancelled`, the other
         processes drop the job too and stay available. After any other error they have ended, and this process must be

@@ -85,7 +85,7 @@ class IFNet(nn.Module):
 
 
 def warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """Samples `frames` (B, C, H, W) at each pixel's place plus `flow` (B, 2, H, W), in pixels. Edges are repeated."""
+    """Sample `frames` (B, C, H, W) at each pixel's place plus `flow` (B, 2, H, W), in pixels. Edges are repeated."""
     height, width = frames.shape[2:]
     x = torch.linspace(-1, 1, width, device=flow.device, dtype=flow.dtype) + flow[:, 0] * (2 / (width - 1))
     y = torch.linspace(-1, 1, height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1] * (2 / (height - 1))

@@ -154,7 +154,7 @@ def _manifest(labels: Labels, engine: str, release: str) -> dict[str, Any]:
 
 
 def _ingredient(image: bytes) -> dict[str, str]:
-    """Refers to the portrait by its hash only."""
+    """Return the ingredient that stands for the portrait, which it names by its hash only."""
     return {
         "title": "portrait",
         "relationship": "inputTo",

@@ -34,7 +34,7 @@ def fade(distance: Floats, rigid: Floats | float, length: Floats | float) -> Flo
 
 
 def smoothstep(x: NDArray[Real], height: Floats | float = 1.0) -> NDArray[Real]:
-    """Rises smoothly from 0, where `x` is at most 0, to `height`, where `x` is at least 1."""
+    """Return a step that rises smoothly from 0, where `x` is at most 0, to `height`, where `x` is at least 1."""
     t = np.clip(x, 0, 1)
     step: NDArray[Real] = height * t * t * (3 - 2 * t)
     return step

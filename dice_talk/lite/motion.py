@@ -96,7 +96,7 @@ def head_motion(times: Seconds, energy: Floats, rng: np.random.Generator) -> Hea
 
 
 def ease(times: Seconds, seconds: float) -> Seconds:
-    """Rises smoothly from 0 at the start to 1 after `seconds`, `(F,)`."""
+    """Return values that rise smoothly from 0 at the start to 1 after `seconds`, `(F,)`."""
     return smoothstep(times / seconds)
 
 

@@ -10,13 +10,7 @@ import psutil
 import pytest
 
 from api import processes
-
-
-def gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+from tests.waiting import gone
 
 
 def test_a_process_with_pipes_in_a_session_of_its_own() -> None:

@@ -95,4 +95,4 @@ def test_tasks_get_their_time_before_the_door_closes(
     monkeypatch.setattr("uvicorn.Server.shutdown", note("door"))
     asyncio.run(http_server(parts.app).shutdown())
     assert calls == ["drain", "receipts", "door"]
-    assert "running tasks may go on for 10 s" in caplog.text
+    assert "tasks have 10 s to finish" in caplog.text

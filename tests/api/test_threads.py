@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 import pytest
 
 from api.threads import entered, run_to_the_end
@@ -34,6 +36,26 @@ def test_a_cancelled_caller_waits_for_the_end() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended == [True]
+
+    asyncio.run(scenario())
+
+
+def test_also_within_a_scope_that_is_cancelled() -> None:
+    """anyio repeats a cancellation until its scope is left."""
+    done = []
+
+    def work() -> None:
+        time.sleep(0.05)
+        done.append(True)
+
+    async def scenario() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await asyncio.sleep(600)
+            finally:
+                await run_to_the_end(work)
+        assert done == [True]
 
     asyncio.run(scenario())
 

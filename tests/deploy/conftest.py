@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import requests
 import urllib3
 
 from api.settings import Settings
+from benchmarks.serving import free_port
 from tests.conftest import ROOT, Service, running
 from tests.waiting import wait_for
 
@@ -29,11 +29,6 @@ class Front:
     plain: str  # without TLS
     certificate: Path
     service: Service
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,48 @@ def test_only_a_folder_that_cannot_be_flushed_is_passed_over(
         assert (tmp_path / "a").read_bytes() == b"x"
 
 
+@pytest.fixture
+def unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The current folder may be written, but not read; root gives up its rights for the test."""
+    folder, was_root = tmp_path / "folder", os.geteuid() == 0
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    if was_root:
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+    Path().chmod(0o300)
+    yield
+    Path().chmod(0o700)
+    if was_root:
+        os.seteuid(0)
+
+
+def test_a_file_is_written_into_a_folder_that_cannot_be_read(unreadable_folder: None) -> None:
+    with pytest.raises(PermissionError):
+        list(Path().iterdir())
+    atomic_write(Path("a"), b"x")
+    assert Path("a").read_bytes() == b"x"
+
+
+def test_a_file_that_cannot_be_read_is_not_committed(unreadable_folder: None) -> None:
+    """Then it is unknown whether its content would survive a power cut."""
+    Path("a").write_bytes(b"x")
+    Path("a").chmod(0o200)
+    with pytest.raises(PermissionError):
+        commit(Path("a"), Path("b"))
+    assert Path("a").exists() and not Path("b").exists()
+
+
 def test_what_interrupted_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".a.0123456789abcdef.part", ".ab.0123456789abcdef.part", "a", "a.part"):
         (tmp_path / name).touch()
     discard_partial(tmp_path / "a")
     assert names(tmp_path) == [".ab.0123456789abcdef.part", "a", "a.part"]
     discard_partial(tmp_path / "gone" / "a")
+
+
+def test_a_name_is_not_a_pattern(tmp_path: Path) -> None:
+    for name in (".v[1].mp4.0123456789abcdef.part", ".v1.mp4.0123456789abcdef.part"):
+        (tmp_path / name).touch()
+    discard_partial(tmp_path / "v[1].mp4")
+    assert names(tmp_path) == [".v1.mp4.0123456789abcdef.part"]

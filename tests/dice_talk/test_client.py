@@ -273,7 +273,7 @@ def test_servers_of_other_releases_and_proxies(status: int, body: bytes, kind: t
 
 def test_what_is_no_server_of_ours(real_service: Service) -> None:
     for url, words in (
-        (f"{real_service.url}/docs?", "no DICE-Talk server"),
+        (f"{real_service.url}/docs?", "not a DICE-Talk server"),
         ("localhost:1", "No server answers"),
         ("http://[::bad", "No server answers"),
     ):

@@ -32,7 +32,7 @@ def test_how_a_child_ended(code: int, seconds: float, end: End) -> None:
     assert classify_end(code, seconds) is end
 
 
-LOOK = """
+INSPECT = """
 import sys
 from dice_talk.forkserver import load
 module = sys.argv[1]
@@ -52,7 +52,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 @pytest.mark.parametrize("module", ARGUMENTS)
-def test_a_look_imports_nothing(tmp_path: Path, module: str, suffix: str) -> None:
+def test_an_inspection_imports_nothing(tmp_path: Path, module: str, suffix: str) -> None:
     image, audio = tmp_path / f"image{suffix}", tmp_path / "audio.wav"
     Image.open(ROOT / "examples" / "portrait.jpg").save(image)
     with wave.open(str(audio), "wb") as file:
@@ -64,6 +64,6 @@ def test_a_look_imports_nothing(tmp_path: Path, module: str, suffix: str) -> Non
         writer.write(np.zeros((128, 128, 3), np.uint8))
     files = {"{image}": str(image), "{audio}": str(audio), "{video}": str(video)}
     given = [files.get(one, one) for one in ARGUMENTS[module]]
-    done = subprocess.run([sys.executable, "-c", LOOK, module, *given], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", INSPECT, module, *given], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import NO_TORCH
+from tests.diffusion.recorder import Recorder
 
 if TYPE_CHECKING:
     from dice_talk.diffusion.engine import DiffusionEngine
@@ -31,6 +32,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[None]:
+    """Pictures are kept in `Recorder.pictures` instead of being written to a video."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dice_talk import atomic
 from dice_talk.__main__ import main
 from dice_talk.cli import codes
 from dice_talk.diffusion import checksums, download, files
@@ -227,6 +228,21 @@ def test_what_is_damaged_on_the_way_is_not_kept(hub: type[Hub], tmp_path: Path) 
     with pytest.raises(DownloadFailed, match="whole"):
         fetch(tmp_path, described(LARGE))
     assert not left(tmp_path)
+
+
+def test_a_file_that_is_in_place_has_its_checksum(
+    hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever the download breaks off: a file in place is not fetched again."""
+    noted: list[bool] = []
+
+    def commit(part: Path, target: Path) -> None:
+        noted.append(LARGE in checksums.checksums(tmp_path))
+        atomic.commit(part, target)
+
+    monkeypatch.setattr(download, "commit", commit)
+    fetch(tmp_path, described(LARGE))
+    assert noted == [True] and (tmp_path / LARGE).stat().st_size == SIZE
 
 
 def test_a_server_that_is_not_there_is_explained(

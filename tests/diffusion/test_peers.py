@@ -23,6 +23,7 @@ from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.options import Quality, RenderOptions
 
+pytestmark = pytest.mark.usefixtures("recorder")
 BRIEF = RenderOptions(
     emotion="happy", seed=3, duration=0.4, fps=8, inference_steps=8, min_resolution=128, quality=Quality.FAST
 )
@@ -30,13 +31,6 @@ BRIEF = RenderOptions(
 
 
 Frames = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def recorder() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
-        yield
 
 
 @pytest.fixture(scope="module")

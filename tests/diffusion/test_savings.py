@@ -26,7 +26,7 @@ from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.emotions import Emotion
 from dice_talk.face import Box
 from tests.diffusion.cases import deviation
-from tests.diffusion.small import SAMPLED_ROUNDING, WIDE, make_unet
+from tests.diffusion.small import SAMPLED_ROUNDING, WIDE, make_unet, random
 
 pytestmark = pytest.mark.usefixtures("inference")
 ROUNDING = 2e-5
@@ -61,10 +61,6 @@ def make_task(engine: DiffusionEngine, picture: Picture) -> condition.Conditioni
     sound = torch.randn(FRAMES * 1280, generator=torch.Generator().manual_seed(1)).numpy() / 4
     with torch.inference_mode():
         return prepare_conditioning(engine.models, picture, sound, Emotion.SAD, 1.0, lambda share: None)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def predicted(engine: DiffusionEngine, conditions: Conditions, frames: int = 25) -> Tensor:

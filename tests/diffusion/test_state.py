@@ -1,6 +1,6 @@
 """Denoising goes on where it was cut off. In another process after kill -9: tests/faults/test_resume.py."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import Cancelled
 from dice_talk.options import RenderOptions
 
+pytestmark = pytest.mark.usefixtures("recorder")
 SMALL = RenderOptions(emotion="happy", seed=3, duration=0.3, inference_steps=8).model_copy(
     update={"min_resolution": 64}
 )
@@ -30,13 +31,6 @@ CUT_AT = 3
 
 
 Frames = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def recorder() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dice_talk.diffusion.engine.VideoWriter", Recorder)
-        yield
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import requests
 
 from api.settings import Settings
 from api.storage.local import KEPT
+from benchmarks.serving import free_port
 from tests.conftest import ROOT, Service
 from tests.waiting import wait_for
 
@@ -90,9 +90,7 @@ def server_process(
     `kind`: of fake_worker's engine, whose gate is `folder`/gate; or `worker`: the engines' module and its arguments; or
     the real one. `before`: what starts the server.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    settings = Settings(port=port, data_dir=folder / "data", log_dir=folder / "logs", **changes)
+    settings = Settings(port=free_port(), data_dir=folder / "data", log_dir=folder / "logs", **changes)
     worker = ["tests.fake_worker", kind, str(folder / "gate")] if kind else worker
     program = ["tests.faults.server", *worker] if worker else ["api.server"]
     with (output or folder / "output").open("ab") as said:
@@ -104,7 +102,7 @@ def server_process(
             stderr=said,
             preexec_fn=preexec_fn,
         )
-    service = ServerProcess(f"http://127.0.0.1:{port}", settings, None, process=process)  # type: ignore[arg-type]
+    service = ServerProcess(f"http://127.0.0.1:{settings.port}", settings, None, process=process)  # type: ignore[arg-type]
     try:
         wait_for(lambda: process.poll() is not None or _answers(service.url))
         yield service

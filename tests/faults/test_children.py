@@ -1,4 +1,4 @@
-"""kill -9 of what looks at uploads: the process that forks, and its children."""
+"""kill -9 of what inspects uploads: the process that forks, and its children."""
 
 import random
 import threading
@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 POSTS, CLIENTS = 200, 4
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux forks for a look"),
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="inspections are forked on Linux only"),
 ]
 
 

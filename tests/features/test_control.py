@@ -58,10 +58,6 @@ def idle(service: Service) -> bool:
     return bool(health["slots_busy"] == 0 and health["queue_length"] == 0)
 
 
-def folders(service: Service) -> set[str]:
-    return {name.split("/")[1] for name in service.files() if name.startswith("tasks/")}
-
-
 def rows(service: Service, table: str) -> int:
     with closing(sqlite3.connect(service.settings.data_dir / "dice_talk.db")) as database:
         return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
@@ -140,7 +136,7 @@ def test_when_all_who_share_a_render_cancel_it_stops(serve: Any, portrait: Path,
     (tmp_path / "gate").touch()
     again = service.submit(portrait, speech, seed=5)
     assert service.wait(again)["status"] == "COMPLETED", "what was cancelled is not shared"
-    assert folders(service) == {tasks[0], again}
+    assert service.render_folders() == {tasks[0], again}
 
 
 def test_cancelled_stays_cancelled_over_a_restart(portrait: Path, speech: Path, tmp_path: Path) -> None:
@@ -204,7 +200,7 @@ def test_removing_leaves_nothing(serve: Any, portrait: Path, speech: Path, tmp_p
         calls.cancel(task)
     answer = calls.remove(task)
     assert (answer.status_code, answer.content) == (204, b"")
-    assert task not in folders(service)
+    assert task not in service.render_folders()
     assert rows(service, "renders") == rows(service, "tasks") == (1 if when == "waiting" else 0)
     for gone in (calls.remove(task), calls.cancel(task), calls.retry(task), service.download(task)):
         assert (gone.status_code, error_of(gone)) == (404, "Task not found")
@@ -220,7 +216,7 @@ def test_a_shared_video_stays_for_the_others(serve: Any, portrait: Path, speech:
     second = service.submit(portrait, speech, seed=5)
     assert calls.remove(first).status_code == 204
     assert service.download(second).status_code == 200
-    assert folders(service) == {first}
+    assert service.render_folders() == {first}
     assert calls.remove(second).status_code == 204
     assert service.files() == []
 
@@ -235,7 +231,7 @@ def test_removing_what_hangs_goes_at_once_and_its_files_later(
     service.wait(task, "PROCESSING")
     assert Calls(service).remove(task).status_code == 204
     assert Calls(service).cancel(task).status_code == 404
-    assert folders(service) == {task}
+    assert service.render_folders() == {task}
     wait_for(lambda: not service.files() and rows(service, "renders") == 0)
 
 
@@ -395,7 +391,7 @@ def test_a_repeated_request_gives_the_same_task(serve: Any, portrait: Path, spee
         "message": "Task created successfully",
         "warnings": [],
     }
-    assert folders(service) == {first, waiting}
+    assert service.render_folders() == {first, waiting}
     calls.remove(waiting)
     assert calls.start(portrait, speech, "order 18").json()["task_id"] != waiting, "forgotten with the task"
 
@@ -406,7 +402,8 @@ def test_repeated_at_the_same_time(serve: Any, portrait: Path, speech: Path) -> 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: calls.start(portrait, speech, "k"), range(8)))
     assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["task_id"] for answer in answers}) == len(folders(service)) == rows(service, "tasks") == 1
+    assert len({answer.json()["task_id"] for answer in answers}) == 1
+    assert len(service.render_folders()) == rows(service, "tasks") == 1
 
 
 def test_repeated_after_a_restart(portrait: Path, speech: Path, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ class Life(RuleBasedStateMachine):
     def look(self, task: str) -> dict[str, Any]:
         state, before = self.service.status(task), self.seen[task]
         way = (TaskStatus(before["status"]), TaskStatus(state["status"]))
-        # Between two looks a task may have gone several steps, but never out of an end.
+        # Between two requests, a task may have gone several steps, but it never leaves a final status.
         assert way[0] == way[1] or LEGAL[way[0]], way
         assert state["progress"] >= before["progress"]
         assert (state["status"] == "COMPLETED") == (state["progress"] == 1.0)

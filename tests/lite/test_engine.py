@@ -12,6 +12,7 @@ from dice_talk.errors import Cancelled
 from dice_talk.lite.engine import LiteEngine
 from dice_talk.options import RenderOptions
 from dice_talk.video import verify
+from tests.encode import decode
 
 Render = Callable[..., tuple[RenderResult, Path]]
 
@@ -30,11 +31,6 @@ def render(engine: LiteEngine, portrait: Path, speech: Path, tmp_path: Path) -> 
         return engine.render(RenderJob(image, audio, output, RenderOptions(**chosen)), report), output
 
     return run
-
-
-def decode(video: Path) -> np.ndarray:
-    with av.open(str(video)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_the_face_moves(render: Render) -> None:

@@ -106,7 +106,7 @@ def tell_end(
 
 @tasks.get(
     "/v1/synthesis/{task_id}/status",
-    summary="How a task stands",
+    summary="Get the status of a task",
     tags=["Synthesis"],
     responses=documented({404: {"unknown or removed task": NOT_FOUND}}),
 )

@@ -79,7 +79,7 @@ async def follow(
     services: AllServices,
     feed: Annotated[Feed, Depends(feed)],
     last_event_id: Annotated[
-        str | None, Header(description="Browsers send it when they connect again: what came since is told first.")
+        str | None, Header(description="Browsers send it when they reconnect, to get missed events first.")
     ] = None,
 ) -> AsyncIterable[ServerSentEvent]:
     """Sends an event `state` now and at each change, and then one event `end`. Both hold the task's state.

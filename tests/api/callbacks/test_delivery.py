@@ -28,12 +28,6 @@ SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 LOCAL: dict[str, Any] = {"webhook_networks": "127.0.0.0/8", "webhook_secret": SECRET}
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving(Receiver()) as receiver:
-        yield receiver
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Shared by the tests that leave nothing to be delivered."""

@@ -1,7 +1,6 @@
 """Where callbacks may go."""
 
 import socket
-from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -12,15 +11,9 @@ from pydantic import HttpUrl, TypeAdapter
 
 from api.callbacks.outbound import AddressRefused, GuardedBackend, check_url, is_allowed
 from api.errors import InvalidValue
-from tests.receiver import Receiver, receiving
+from tests.receiver import Receiver
 
 URL = TypeAdapter(HttpUrl)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving(Receiver()) as receiver:
-        yield receiver
 
 
 @pytest.mark.parametrize(

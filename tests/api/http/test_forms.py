@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from api.http.forms import PreflightForm, RenderForm, VideoForm, stored
 from api.http.uploads import StoredFile
 from dice_talk.emotions import Emotion
-from dice_talk.options import LOOKED_AT, TIMED, RenderOptions
+from dice_talk.options import PREFLIGHT_OPTIONS, TIMING_OPTIONS, RenderOptions
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_preflight_takes_what_changes_its_answer(image: StoredFile) -> None:
     options = form.options()
     assert (options.crop, options.min_resolution, options.fps) == (True, 512, 30)
     taken = set(PreflightForm.model_fields) - {"image", "audio", "engine"}
-    assert taken == {*LOOKED_AT, *TIMED}
+    assert taken == {*PREFLIGHT_OPTIONS, *TIMING_OPTIONS}
     for name in ("emotion", "seed", "ref_scale"):
         with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
             PreflightForm.model_validate({"image": image, name: "1"})

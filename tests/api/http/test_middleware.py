@@ -79,8 +79,8 @@ def test_heads_that_are_taken() -> None:
         ("/", {f"x-{n}": "" for n in range(MAX_HEADERS)}, {}, 431, "The request has too many headers"),
         ("/", {"x": "y" * (MAX_HEADER_BYTES - len("xhosttest") + 1)}, {}, 431, "The request has too many headers"),
         ("/", {"content-length": "5", "transfer-encoding": "chunked"}, {}, 400, "The request states its length twice"),
-        ("/", {}, {"http_version": "2.0"}, 505, "This version of HTTP is not spoken"),
-        ("/", {}, {"http_version": "0.9"}, 505, "This version of HTTP is not spoken"),
+        ("/", {}, {"http_version": "2.0"}, 505, "This version of HTTP is not supported"),
+        ("/", {}, {"http_version": "0.9"}, 505, "This version of HTTP is not supported"),
     ],
 )
 def test_heads_that_are_refused(

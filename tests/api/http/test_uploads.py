@@ -143,19 +143,19 @@ def test_files_that_are_known_are_not_read_again(
     monkeypatch.setattr("api.inspection.intake.REMEMBERED", 2)
     service = serve()
     pairs = [(portrait.read_bytes() + bytes(number), speech) for number in range(3)]
-    looked, ask = [], Children.ask
+    inspected, ask = [], Children.ask
 
     async def counted(self: Children, module: str, *arguments: str, seconds: float) -> dict[str, Any]:
-        looked.append(module)
+        inspected.append(module)
         return await ask(self, module, *arguments, seconds=seconds)
 
     monkeypatch.setattr(Children, "ask", counted)
-    for pair, looks in [(0, 1), (0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)]:  # the third pushes out the second
+    for pair, inspections in [(0, 1), (0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)]:  # the third replaces the second
         assert service.start(*pairs[pair]).status_code == 200
-        assert len(looked) == looks
+        assert len(inspected) == inspections
     assert service.start(b"no picture", speech).status_code == 400
     assert service.start(b"no picture", speech).status_code == 400
-    assert len(looked) == 6, "what was refused is not known"
+    assert len(inspected) == 6, "what was refused is not known"
 
 
 def test_a_file_sent_without_a_filename_is_taken(real_service: Any, portrait: Path, speech: Path) -> None:

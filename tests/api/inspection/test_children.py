@@ -1,4 +1,4 @@
-"""Child processes that look at files, when whoever asked is gone."""
+"""Child processes that inspect files, when the client that asked is gone."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ import pytest
 from api import processes
 from api.inspection import children
 from dice_talk.errors import DiceTalkError
-from tests.waiting import wait_for
+from tests.waiting import gone, wait_for
 
 
 def sleeping() -> list[psutil.Process]:
@@ -61,13 +61,7 @@ time.sleep(600)
         assert psutil.pid_exists(pid)
         parent.kill()
 
-    def gone() -> bool:
-        try:
-            return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return True
-
-    wait_for(gone)
+    wait_for(lambda: gone(pid))
 
 
 @pytest.mark.parametrize("forks", [True, False])

@@ -70,11 +70,11 @@ def test_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "REMEMBERED", 2)
     children = Counting()
     inspector = Inspector(children)
-    looks = []
+    inspections = []
     for name in "aabacab":  # c pushes out b, which was asked for longest ago
         asyncio.run(inspector.inspect(upload(name)))
-        looks.append(len(children.asked))
-    assert looks == [1, 1, 2, 2, 3, 3, 4]
+        inspections.append(len(children.asked))
+    assert inspections == [1, 1, 2, 2, 3, 3, 4]
 
 
 @pytest.mark.parametrize(

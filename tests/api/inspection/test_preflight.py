@@ -48,8 +48,8 @@ def test_a_portrait_and_a_recording(service: Service, portrait: Path, speech: Pa
 
 
 def test_how_long_rendering_would_take(service: Service, portrait: Path, speech: Path) -> None:
-    def eta(**wish: Any) -> Any:
-        return preflight(service, **wish).json()["eta_seconds"]
+    def eta(**fields: Any) -> Any:
+        return preflight(service, **fields).json()["eta_seconds"]
 
     wait_for(lambda: service.health()["slots_busy"] == 0)  # what ends meanwhile teaches
     both = eta(image=portrait, audio=speech)

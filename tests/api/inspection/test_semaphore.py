@@ -1,4 +1,4 @@
-"""Who may look at files next: fair between clients."""
+"""Which client's files are inspected next: fair between clients."""
 
 import asyncio
 from collections.abc import Sequence

@@ -452,7 +452,7 @@ def test_only_a_first_attempt_teaches_how_long_it_takes(house: House) -> None:
     asyncio.run(scenario())
     assert not house.store.unfinished()
     (timing,) = house.store.timings()
-    assert (timing.size.engine, timing.size.pixels, timing.size.frames) == ("lite", 256 * 256, 24)
+    assert (timing.workload.engine, timing.workload.pixels, timing.workload.frames) == ("lite", 256 * 256, 24)
     assert timing.seconds >= 0
 
 

@@ -52,6 +52,6 @@ def test_what_a_form_may_leave_empty() -> None:
 
 
 def test_only_options_of_engines_reach_engines() -> None:
-    wish = TaskOptions(emotion="sad", engine="lite", visible_label=False)
-    assert type(wish.options()) is RenderOptions
-    assert wish.options() == RenderOptions(emotion="sad")
+    asked = TaskOptions(emotion="sad", engine="lite", visible_label=False)
+    assert type(asked.options()) is RenderOptions
+    assert asked.options() == RenderOptions(emotion="sad")

@@ -46,13 +46,12 @@ class Stream:
 
 def test_from_waiting_to_the_end(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
     service = serve("gated")
-    first, second = (service.submit(portrait, speech) for _ in range(2))
+    _, second = (service.submit(portrait, speech) for _ in range(2))
     seen = []
     with closing(Stream(service, second)) as stream:
         for kind, _, state in stream:
             seen.append((kind, state["status"], state["queue_position"]))
-            if len(seen) == 1:
-                service.wait(first, "PROCESSING")
+            if state["queue_position"] == 1:  # the first one runs
                 (tmp_path / "gate").touch()
     assert seen[-1] == ("end", "COMPLETED", None)
     assert seen[-2] == ("state", "COMPLETED", None)

@@ -52,11 +52,11 @@ def test_four_of_five_are_right_where_the_cost_has_a_fixed_part() -> None:
     drawn = random.Random(1)
 
     def draw() -> Timing:
-        size = Workload("lite", drawn.choice([256, 384, 512]) ** 2, drawn.randrange(20, 600), 1)
-        return Timing(size, (0.3 + 1e-7 * size.work) * drawn.uniform(0.8, 1.2))
+        workload = Workload("lite", drawn.choice([256, 384, 512]) ** 2, drawn.randrange(20, 600), 1)
+        return Timing(workload, (0.3 + 1e-7 * workload.work) * drawn.uniform(0.8, 1.2))
 
     past = [draw() for _ in range(200)]
-    cases = [(estimate(timing.size, past), timing.seconds) for timing in (draw() for _ in range(300))]
+    cases = [(estimate(timing.workload, past), timing.seconds) for timing in (draw() for _ in range(300))]
     assert sum(span.low <= seconds <= span.high for span, seconds in cases) > 0.8 * len(cases)
     assert sorted(span.high / span.low for span, _ in cases)[150] < 2.5, "and the range is of use"
 
@@ -99,7 +99,9 @@ def test_real_renders_teach(serve: Any, portrait: Path, speech: Path) -> None:
         assert service.wait(task)["status"] == "COMPLETED"
     store = service.synthesis._store
     timings = wait_for(lambda: known if len(known := store.timings()) == 4 else None)
-    assert {(timing.size.engine, timing.size.pixels, timing.size.frames) for timing in timings} == {("lite", 65536, 48)}
+    assert {(timing.workload.engine, timing.workload.pixels, timing.workload.frames) for timing in timings} == {
+        ("lite", 65536, 48)
+    }
     took = [timing.seconds for timing in timings[1:]]  # the first may have waited for the engine
     tasks = [service.submit(portrait, speech, duration=2) for _ in range(3)]
     foreseen = wait_for(lambda: service.status(tasks[2])["eta_seconds"])

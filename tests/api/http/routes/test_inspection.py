@@ -1,4 +1,4 @@
-"""Routes that look at files, without a server; what they find is tested with the modules behind them."""
+"""Routes that inspect files, without a server; what they find is tested with the modules behind them."""
 
 import asyncio
 from pathlib import Path
