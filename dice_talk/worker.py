@@ -62,6 +62,17 @@ def decode_job(message: Message) -> RenderJob:
     )
 
 
+def decode_event(line: bytes) -> tuple[int, Message]:
+    """Return the number of the job that a line is about, and the rest of it. Raises `ValueError` if it is no event."""
+    try:
+        match json.loads(line):
+            case {"job": int(number), "event": str(), **_rest} as event:
+                return number, {name: value for name, value in event.items() if name != "job"}
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    raise ValueError("not an event")
+
+
 def serve(load: Callable[[], Engine]) -> None:
     """Load an engine, then render the jobs that arrive on standard input until it ends."""
     say = _speaker()

@@ -147,6 +147,10 @@ def test_a_crash_leaves_the_process_to_others_who_render_there() -> None:
         ('echo \'{"job": 1, "event"\'; exec >&-; sleep 600', "stopped talking", Loss.CRASH),
         ("echo nonsense; sleep 600", "stopped talking", Loss.CRASH),
         ('echo \'{"event": "done"}\'; sleep 600', "stopped talking", Loss.CRASH),
+        ("echo '[1]'; sleep 600", "stopped talking", Loss.CRASH),
+        ('echo \'{"job": [], "event": "done"}\'; sleep 600', "stopped talking", Loss.CRASH),
+        ("head -c 400000 /dev/zero; echo; sleep 600", "stopped talking", Loss.CRASH),
+        ("head -c 400000 /dev/zero", "exited with code 0", Loss.CRASH),
     ],
 )
 def test_an_end_is_named(end: str, words: str, loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +158,20 @@ def test_an_end_is_named(end: str, words: str, loss: Loss, monkeypatch: pytest.M
     with pytest.raises(EngineLost, match=words) as lost:
         rendering(HEAR, end)
     assert lost.value.loss is loss
+
+
+def test_after_an_endless_line_the_slot_goes_on() -> None:
+    """Nobody reads the rest of the line, and the process must end all the same."""
+    with pytest.raises(EngineLost):
+        rendering(HEAR, "head -c 9000000 /dev/zero", "sleep 600")
+
+
+def test_a_grandchild_that_holds_the_pipes_does_not_hold_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a session of its own, as a daemon does, so that it is not killed with the engine."""
+    monkeypatch.setattr("api.processes.PIPES_S", 0.1)
+    monkeypatch.setattr("api.rendering.engine_process.END_SECONDS", 0.1)
+    with pytest.raises(EngineLost, match="said nothing"):
+        rendering(HEAR, "setsid sleep 5 &", "sleep 0.1; kill $$", stall_seconds=0.5)
 
 
 def test_silence_is_ended() -> None:
