@@ -150,7 +150,30 @@ class ErrorCode(StrEnum):
     NOT_IN_TIME = "not_in_time", None, "The client stopped waiting for the task."
     UNKNOWN = "unknown", None, "The server named no code, or one that this client does not know."
 
+    @property
+    def of_engines(self) -> bool:
+        """Whether an engine may fail a task with this code; the others are the service's and the client's own."""
+        return self in _OF_ENGINES or self.startswith(("image_", "audio_"))
+
     @classmethod
     def known(cls, value: object) -> "ErrorCode":
         """Return the code that a response names; `UNKNOWN` if it names none, or one of a later release."""
         return next((code for code in cls if code.value == value), cls.UNKNOWN)
+
+
+_OF_ENGINES = {
+    ErrorCode.NO_FACE,
+    ErrorCode.FACE_UNCLEAR,
+    ErrorCode.NO_SUCH_FACE,
+    ErrorCode.VIDEO_TOO_LARGE,
+    ErrorCode.VALUE_OUT_OF_RANGE,
+    ErrorCode.ENGINE_UNAVAILABLE,
+    ErrorCode.WEIGHTS_DAMAGED,
+    ErrorCode.WEIGHTS_TOO_LARGE,
+    ErrorCode.PACKAGE_MISSING,
+    ErrorCode.TOO_LITTLE_MEMORY,
+    ErrorCode.OVERFLOW,
+    ErrorCode.RESULT_INVALID,
+    ErrorCode.SIGNING_FAILED,
+    ErrorCode.RENDER_FAILED,
+}
