@@ -16,7 +16,7 @@ import anyio
 from api import processes
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
 from dice_talk.engine import Progress, RenderJob, RenderResult
-from dice_talk.worker import decode_event, encode_cancel, encode_job
+from dice_talk.worker import clean_failure, clean_progress, decode_event, encode_cancel, encode_job
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,13 @@ class EngineProcess:
         try:
             await self._send(encode_job(number, job))
             return await self._follow(number, on_progress)
-        except asyncio.CancelledError:
+        except (EngineLost, RenderRefused, NoRoom):  # the job is over
+            raise
+        except Exception as error:
+            log.exception("%s: what the engine said cannot be used", self._label)
+            await self._cancel_job(number)
+            raise EngineLost(f"what the engine said cannot be used: {type(error).__name__}") from error
+        except BaseException:
             await self._cancel_job(number)
             raise
         finally:
@@ -94,7 +100,7 @@ class EngineProcess:
             if kind == "done":
                 return RenderResult(**event)
             if kind == "progress":
-                await on_progress(Progress(**event))
+                await on_progress(clean_progress(Progress(**event)))
             elif kind == "no_room":
                 raise NoRoom
             elif kind == "crashed":
@@ -148,7 +154,7 @@ class EngineProcess:
         if event is None:
             raise await self._death()
         if event["event"] == "failed":
-            raise RenderRefused.from_facts(event)
+            raise RenderRefused.from_facts(clean_failure(event))
         return event
 
     async def _death(self) -> EngineLost:
