@@ -82,6 +82,8 @@ class Engine(Protocol):
         ...
 
 
+FOREIGN_ERRORS = (Exception, SystemExit)
+"""What the code of other packages may raise, though it should not: anything."""
 SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soxr", "av")
 """Packages that read the inputs and write the file, for every engine."""
 SYNTHETIC = frozenset(
