@@ -125,6 +125,7 @@ class ErrorCode(StrEnum):
     HTTP_VERSION = "http_version", 505, "The version of HTTP is not supported."
     HOST_NOT_ALLOWED = "host_not_allowed", 400, "The `Host` is not one of `allowed_hosts`."
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", 400, "The `Origin` is not one of `cors_origins`."
+    ORIGIN_METHOD = "origin_method", 400, "Pages of other origins may not use this method."
     PRECONDITION_FAILED = "precondition_failed", 412, "`If-Match` or `If-Unmodified-Since` does not hold."
     RANGE_MALFORMED = "range_malformed", 400, "The `Range` header is malformed."
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", 416, "The `Range` lies beyond the end of the file."

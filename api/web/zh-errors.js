@@ -84,6 +84,7 @@ export const zhErrors = {
   http_version: ["不支持此 HTTP 版本。"],
   host_not_allowed: ["不能通过此地址使用该服务器。"],
   origin_not_allowed: ["该网站不能使用此服务器。"],
+  origin_method: ["其他网站的页面不能使用此方法。"],
   precondition_failed: ["文件已不是原来的版本，请重新下载。"],
   range_malformed: ["Range 请求头有误。"],
   range_not_satisfiable: ["请求的范围超出文件末尾。"],
