@@ -147,7 +147,7 @@ def spec_of(name: str) -> EngineSpec:
         name=name,
         module="dice_talk.no_such_engine",
         source_type="compositeSynthetic",
-        remedy="Install the package that brings it, or use engine=auto.",
+        remedy="Install it, or use engine=auto.",
     )
 
 

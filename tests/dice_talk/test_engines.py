@@ -209,7 +209,9 @@ def test_one_that_was_uninstalled_is_not_available(tmp_path: Path) -> None:
     assert not spec_of("gone").one_process
     with pytest.raises(EngineUnavailable, match="'gone' is not available") as caught:
         load_engine("gone", tmp_path)
-    assert "Install the package that brings it" in str(caught.value.detail)
+    assert str(caught.value.detail) == (
+        "Missing: the package that provides the gone engine. Install it, or use engine=auto."
+    )
 
 
 def test_weights_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
