@@ -37,7 +37,7 @@ class ErrorCode(StrEnum):
     IMAGE_SCANS = "image_scans", 400, "The JPEG has too many scans.", "scans", "most"
     IMAGE_TOO_SMALL = "image_too_small", 400, "A side of the image is too short.", "width", "height", "least"
     IMAGE_TOO_NARROW = "image_too_narrow", 400, "The image is too long and narrow.", "width", "height", "most"
-    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels", 400, "The image has too many pixels.", "pixels", "most"
+    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels", 400, "The image has too many pixels.", "width", "height", "most"
     AUDIO_TYPE = "audio_type", 400, "The audio is neither WAV nor MP3.", "kind", "family", "step", "command"
     AUDIO_DAMAGED = "audio_damaged", 400, "The audio is damaged or incomplete."
     AUDIO_UNREADABLE = "audio_unreadable", 400, "Decoding the audio took too much memory or time."

@@ -9,7 +9,7 @@ export const zhErrors = {
   image_scans: ["图片的扫描次数过多：{scans}。", "此尺寸的 JPEG 最多允许 {most} 次扫描。", "请重新另存为普通的 JPEG。"],
   image_too_small: ["图片太小：{width} x {height}。", "每边至少 {least} 像素。"],
   image_too_narrow: ["图片过于狭长：{width} x {height}。", "长边最多为短边的 {most} 倍。"],
-  image_too_many_pixels: ["图片像素过多：{pixels}。", "最多允许 {most} 百万像素。"],
+  image_too_many_pixels: ["图片像素过多：{width} x {height}。", "最多允许 {most} 百万像素。"],
   audio_type: ["音频格式不受支持，请使用 WAV 或 MP3。", "文件实际是：{kind}。", "{family}", "转换命令：{command}"],
   audio_damaged: ["无法解码音频。", "文件已损坏或不完整，请发送完整的 WAV 或 MP3。"],
   audio_unreadable: ["无法解码音频。", "读取它占用了过多内存或时间。"],
@@ -111,7 +111,6 @@ export const zhErrors = {
 export const zhValues = {
   field: { image: "图片", audio: "音频", video: "视频" },
   expected: { boolean: " true 或 false", integer: "整数", number: "数字", finite: "有限的数字" },
-  pixels: { "hundreds of millions": "数亿像素" },
   kind: {
     "a HEIC picture": "HEIC 图片（在 iPhone 上可选择“设置 > 相机 > 格式 > 兼容性最佳”）",
     empty: "空文件",
