@@ -35,7 +35,7 @@ GROUP = "dice_talk.engines"
 BUILT_IN = (DIFFUSION, LITE)
 UNKNOWN_WEIGHTS = "unknown weights"
 """The label if an engine cannot tell what its weights are."""
-_REASON_LENGTH = 200
+_REASON_LENGTH, _LABEL_LENGTH = 200, 100
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def weights_of(name: str, checkpoints: Path) -> str | None:
     if label is None:
         return None
     try:
-        return str(resolve(label)(checkpoints))
+        return str(resolve(label)(checkpoints))[:_LABEL_LENGTH].encode(errors="replace").decode()
     except FOREIGN_ERRORS:  # every status asks
         return UNKNOWN_WEIGHTS
 

@@ -222,6 +222,16 @@ def test_weights_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch
     assert weights_of("other", tmp_path) == "unverified weights"
 
 
+def odd_weights(checkpoints: Path) -> str:
+    return "half a letter \ud800" + "x" * 1000
+
+
+def test_odd_weights_are_cleaned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(ENGINES, "other", replace(SPEC, weights=f"{__name__}:odd_weights"))
+    assert str(weights_of("other", tmp_path)).startswith("half a letter ?xxx")
+    assert len(str(weights_of("other", tmp_path))) == 100
+
+
 @pytest.mark.parametrize(("names", "words"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), ([*"abc"], "a, b or c")])
 def test_names_in_words(names: list[str], words: str) -> None:
     assert in_words(names) == words
