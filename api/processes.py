@@ -14,6 +14,9 @@ from typing import Any
 
 from api.threads import wait_to_the_end
 
+PIPES_S = 1.0
+"""How long the pipes of an ended process may stay open, which a process of another session can hold."""
+
 _starting: set[asyncio.Task[Process]] = set()
 
 
@@ -41,8 +44,21 @@ async def end(process: Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    if cancelled := await wait_to_the_end(process.wait):
+    if cancelled := await wait_to_the_end(lambda: _wait(process)):
         raise cancelled
+
+
+async def _wait(process: Process) -> None:
+    """Wait for the end of a process. asyncio's own `wait` also waits until its pipes are read to their ends."""
+    ending = asyncio.ensure_future(process.wait())
+    while not (await asyncio.wait([ending], timeout=PIPES_S))[0]:
+        if process.returncode is not None:
+            close_pipes(process)
+
+
+def close_pipes(process: Process) -> None:
+    """Close the pipes of an ended process. Those that it shares with a process of another session have no end."""
+    process._transport.close()  # type: ignore[attr-defined]  # asyncio has no other way
 
 
 async def wait_for_starts() -> None:

@@ -333,6 +333,7 @@ _KINDS: Mapping[ErrorCode, type[Refused]] = {
 _KINDS_BY_STATUS: Mapping[int, type[Refused]] = {
     HTTPStatus.UNAUTHORIZED: KeyRefused,
     HTTPStatus.FORBIDDEN: KeyRefused,
+    HTTPStatus.NOT_FOUND: TaskNotFound,
     **dict.fromkeys(_BUSY, ServerBusy),
 }
 """For servers that name no code, and for proxies before them."""

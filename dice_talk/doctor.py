@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dice_talk.engine import EngineSpec, resolve
+from dice_talk.engine import FOREIGN_ERRORS, EngineSpec, resolve
 from dice_talk.engines import BUILT_IN, REFUSED, choose_engine, ranked
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import MAX_DURATION_S
@@ -54,13 +54,21 @@ def _section(spec: EngineSpec, checkpoints: Path) -> Iterator[Finding]:
     """Return an engine's own findings, or what it lacks if it has none."""
     if spec.doctor:
         try:
-            yield from resolve(spec.doctor)(checkpoints)
-        except Exception as error:  # noqa: BLE001 - the code of others may raise anything, and the report goes on
+            for finding in resolve(spec.doctor)(checkpoints):
+                yield _checked(finding)
+        except FOREIGN_ERRORS as error:  # the report goes on
             yield Finding(BAD, f"engine {spec.name}", f"cannot be examined: {type(error).__name__}: {error}")
     elif spec not in BUILT_IN:
         missing = spec.missing(checkpoints)
         words = f"missing: {'; '.join(missing)}. {spec.remedy}" if missing else "complete"
         yield Finding(NOTE if missing else GOOD, f"engine {spec.name}", words)
+
+
+def _checked(finding: object) -> Finding:
+    """Raises `TypeError` for what an engine gives instead of a finding."""
+    if isinstance(finding, Finding) and finding.grade in (GOOD, NOTE, BAD):
+        return finding
+    raise TypeError(f"not a finding: {finding!r}"[:200])
 
 
 def _engine(checkpoints: Path, broken: set[str]) -> Finding:

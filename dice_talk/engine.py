@@ -82,6 +82,8 @@ class Engine(Protocol):
         ...
 
 
+FOREIGN_ERRORS = (Exception, SystemExit)
+"""What the code of other packages may raise, though it should not: anything."""
 SHARED_DISTRIBUTIONS = ("numpy", "pillow", "soxr", "av")
 """Packages that read the inputs and write the file, for every engine."""
 SYNTHETIC = frozenset(
@@ -182,7 +184,7 @@ class EngineSpec:
     def missing(self, checkpoints: Path) -> list[str]:
         """Return what is required and missing; empty if the engine can be loaded."""
         if not _importable(self.module):
-            return [f"this release of DICE-Talk Server does not contain the {self.name} engine"]
+            return [f"the package that provides the {self.name} engine"]
         packages = [f"Python package {name}" for name in self.packages if not _importable(name)]
         models = [f"model {name}" for name in self.package_files if not packages and not package_file(name).exists()]
         files = [f"checkpoint {name}" for name in self.files if not (checkpoints / name).exists()]

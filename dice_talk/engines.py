@@ -5,10 +5,11 @@ A package provides an engine by an entry point of the group `dice_talk.engines`:
 """
 
 import importlib
+import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING, Literal
 
 from dice_talk import __version__
 from dice_talk.diffusion.spec import SPEC as DIFFUSION
-from dice_talk.engine import DEFAULT_TUNING, Engine, EngineSpec, SpecError, Tuning, package_file, resolve
+from dice_talk.engine import (
+    DEFAULT_TUNING,
+    FOREIGN_ERRORS,
+    Engine,
+    EngineSpec,
+    SpecError,
+    Tuning,
+    package_file,
+    resolve,
+)
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 from dice_talk.lite.spec import SPEC as LITE
@@ -25,7 +35,7 @@ GROUP = "dice_talk.engines"
 BUILT_IN = (DIFFUSION, LITE)
 UNKNOWN_WEIGHTS = "unknown weights"
 """The label if an engine cannot tell what its weights are."""
-_REASON_LENGTH = 200
+_REASON_LENGTH, _LABEL_LENGTH = 200, 100
 
 
 @dataclass(frozen=True)
@@ -45,12 +55,13 @@ def collect(points: Iterable[EntryPoint]) -> tuple[dict[str, EngineSpec], list[R
     engines, refused = {spec.name: spec for spec in BUILT_IN}, []
     for point in sorted(points, key=lambda point: (point.name, _package(point))):
         try:
-            spec = _load(point)
-            if spec.name in engines:
-                raise SpecError("another engine has this name already")
-            spec.missing(Path())  # what the service asks of every engine must not raise
+            with _stdout_to_stderr():  # programs read what engines and commands print
+                spec = _load(point)
+                if spec.name in engines:
+                    raise SpecError("another engine has this name already")
+                spec.missing(Path())  # what the service asks of every engine must not raise
             engines[spec.name] = spec
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the code of others may raise anything
+        except FOREIGN_ERRORS as error:
             reason = str(error) if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"
             line = " ".join(reason.split())[:_REASON_LENGTH]
             refused.append(RefusedEngine(point.name, _package(point), line))
@@ -59,13 +70,33 @@ def collect(points: Iterable[EntryPoint]) -> tuple[dict[str, EngineSpec], list[R
 
 def _load(point: EntryPoint) -> EngineSpec:
     """Return the spec that an entry point names, with its package among the distributions."""
-    with redirect_stdout(sys.stderr):  # programs read what engines and commands print
-        spec = point.load()
+    spec = point.load()
     if not isinstance(spec, EngineSpec):
         raise SpecError(f"{point.value} is not an EngineSpec, but of type {type(spec).__name__}")
     if spec.name != point.name:
         raise SpecError(f"the entry point is named {point.name}, and its engine {spec.name}")
     return replace(spec, distributions=tuple(dict.fromkeys((*spec.distributions, _package(point)))))
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send to standard error whatever is written to standard output, also by libraries in C and by child processes."""
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))
+        with suppress(OSError):  # one of the two is closed
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            _flush_stdout()
+            os.dup2(2, 1)
+            stack.callback(os.dup2, kept, 1)
+            stack.callback(_flush_stdout)
+        yield
+
+
+def _flush_stdout() -> None:
+    if sys.__stdout__ is not None:
+        with suppress(OSError, ValueError):
+            sys.__stdout__.flush()
 
 
 def _package(point: EntryPoint) -> str:
@@ -116,7 +147,7 @@ def spec_of(name: str) -> EngineSpec:
         name=name,
         module="dice_talk.no_such_engine",
         source_type="compositeSynthetic",
-        remedy="Install the package that brings it, or use engine=auto.",
+        remedy="Install it, or use engine=auto.",
     )
 
 
@@ -177,8 +208,8 @@ def weights_of(name: str, checkpoints: Path) -> str | None:
     if label is None:
         return None
     try:
-        return str(resolve(label)(checkpoints))
-    except Exception:  # noqa: BLE001 - the code of others may raise anything, and every status asks
+        return str(resolve(label)(checkpoints))[:_LABEL_LENGTH].encode(errors="replace").decode()
+    except FOREIGN_ERRORS:  # every status asks
         return UNKNOWN_WEIGHTS
 
 

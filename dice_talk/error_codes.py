@@ -37,7 +37,7 @@ class ErrorCode(StrEnum):
     IMAGE_SCANS = "image_scans", 400, "The JPEG has too many scans.", "scans", "most"
     IMAGE_TOO_SMALL = "image_too_small", 400, "A side of the image is too short.", "width", "height", "least"
     IMAGE_TOO_NARROW = "image_too_narrow", 400, "The image is too long and narrow.", "width", "height", "most"
-    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels", 400, "The image has too many pixels.", "pixels", "most"
+    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels", 400, "The image has too many pixels.", "width", "height", "most"
     AUDIO_TYPE = "audio_type", 400, "The audio is neither WAV nor MP3.", "kind", "kind_id", "family", "step", "command"
     AUDIO_DAMAGED = "audio_damaged", 400, "The audio is damaged or incomplete."
     AUDIO_UNREADABLE = "audio_unreadable", 400, "Decoding the audio took too much memory or time."
@@ -125,6 +125,7 @@ class ErrorCode(StrEnum):
     HTTP_VERSION = "http_version", 505, "The version of HTTP is not supported."
     HOST_NOT_ALLOWED = "host_not_allowed", 400, "The `Host` is not one of `allowed_hosts`."
     ORIGIN_NOT_ALLOWED = "origin_not_allowed", 400, "The `Origin` is not one of `cors_origins`."
+    ORIGIN_METHOD = "origin_method", 400, "Pages of other origins may not use this method."
     PRECONDITION_FAILED = "precondition_failed", 412, "`If-Match` or `If-Unmodified-Since` does not hold."
     RANGE_MALFORMED = "range_malformed", 400, "The `Range` header is malformed."
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", 416, "The `Range` lies beyond the end of the file."
@@ -150,7 +151,30 @@ class ErrorCode(StrEnum):
     NOT_IN_TIME = "not_in_time", None, "The client stopped waiting for the task."
     UNKNOWN = "unknown", None, "The server named no code, or one that this client does not know."
 
+    @property
+    def of_engines(self) -> bool:
+        """Whether an engine may fail a task with this code; the others are the service's and the client's own."""
+        return self in _OF_ENGINES or self.startswith(("image_", "audio_"))
+
     @classmethod
     def known(cls, value: object) -> "ErrorCode":
         """Return the code that a response names; `UNKNOWN` if it names none, or one of a later release."""
         return next((code for code in cls if code.value == value), cls.UNKNOWN)
+
+
+_OF_ENGINES = {
+    ErrorCode.NO_FACE,
+    ErrorCode.FACE_UNCLEAR,
+    ErrorCode.NO_SUCH_FACE,
+    ErrorCode.VIDEO_TOO_LARGE,
+    ErrorCode.VALUE_OUT_OF_RANGE,
+    ErrorCode.ENGINE_UNAVAILABLE,
+    ErrorCode.WEIGHTS_DAMAGED,
+    ErrorCode.WEIGHTS_TOO_LARGE,
+    ErrorCode.PACKAGE_MISSING,
+    ErrorCode.TOO_LITTLE_MEMORY,
+    ErrorCode.OVERFLOW,
+    ErrorCode.RESULT_INVALID,
+    ErrorCode.SIGNING_FAILED,
+    ErrorCode.RENDER_FAILED,
+}

@@ -72,9 +72,8 @@ def load_portrait(path: Path) -> Pixels:
         return np.asarray(_to_rgb(_upright(image), source.cicp))
     except (InvalidImage, MemoryError, ImportError):
         raise
-    except Image.DecompressionBombError as error:  # from a part of the file, whose header stated a smaller size
-        raise _too_many("hundreds of millions") from error
     except Exception as error:  # Pillow's errors for broken files: OSError, SyntaxError, ValueError, TypeError...
+        # A part of the file can also be larger than its header says, which is a DecompressionBombError.
         raise damaged(INCOMPLETE) from error
 
 
@@ -101,20 +100,17 @@ def _complete(image: Image.Image, source: StrippedImage) -> bool:
     return bool(ImageChops.difference(image, other).getbbox() is None)
 
 
-def _too_many(pixels: str) -> InvalidImage:
-    return InvalidImage(
-        ErrorCode.IMAGE_TOO_MANY_PIXELS,
-        "The image has too many pixels: {pixels}",
-        "At most {most} megapixels are allowed.",
-        pixels=pixels,
-        most=MAX_PIXELS // 10**6,
-    )
-
-
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise _too_many(f"{width} x {height}")
+        raise InvalidImage(
+            ErrorCode.IMAGE_TOO_MANY_PIXELS,
+            "The image has too many pixels: {width} x {height}",
+            "At most {most} megapixels are allowed.",
+            width=width,
+            height=height,
+            most=MAX_PIXELS // 10**6,
+        )
     if min(size) < MIN_SIDE:
         raise InvalidImage(
             ErrorCode.IMAGE_TOO_SMALL,

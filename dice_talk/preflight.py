@@ -7,6 +7,7 @@ It prints one JSON line per file, the image's first, and ends at the first refus
 
 import base64
 import io
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,14 +20,16 @@ from dice_talk import priority
 from dice_talk.advice import Advice
 from dice_talk.audio import describe, load_speech
 from dice_talk.child import confine, say
-from dice_talk.engine import resolve
-from dice_talk.engines import spec_of
-from dice_talk.errors import DiceTalkError
+from dice_talk.engine import FOREIGN_ERRORS, EngineSpec, resolve
+from dice_talk.engines import BUILT_IN, spec_of
+from dice_talk.errors import DiceTalkError, no_memory
 from dice_talk.face import Box
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, RenderOptions
-from dice_talk.portrait_check import PortraitFacts
+from dice_talk.portrait_check import PortraitFacts, check_faces
 from dice_talk.speech_check import advise, check_speech
+
+log = logging.getLogger(__name__)
 
 OVERLAY_SIDE = 640
 """Longer side in pixels: enough to tell faces apart, and about 60 KB."""
@@ -39,7 +42,7 @@ Found = dict[str, Any]
 def look_at(image: Path, options: RenderOptions, engine: str) -> Found:
     """Return what a portrait holds, ready for JSON. `engine`: its name. Raises `InvalidImage`."""
     picture = load_portrait(image)
-    facts, advice = resolve(spec_of(engine).portrait_check)(picture, options)
+    facts, advice = _check(picture, options, spec_of(engine))
     return {
         "width": facts.width,
         "height": facts.height,
@@ -49,6 +52,20 @@ def look_at(image: Path, options: RenderOptions, engine: str) -> Found:
         "overlay": "data:image/jpeg;base64," + base64.b64encode(draw_overlay(picture, facts)).decode(),
         "warnings": _plain(advice),
     }
+
+
+def _check(picture: Pixels, options: RenderOptions, spec: EngineSpec) -> tuple[PortraitFacts, Sequence[Advice]]:
+    """Check a portrait as its engine does, or in the usual way if the engine's own check does not work."""
+    try:
+        facts, advice = resolve(spec.portrait_check)(picture, options)
+        if not isinstance(facts, PortraitFacts) or not all(isinstance(one, Advice) for one in advice):
+            raise TypeError("portrait_check returns something else than facts and advice")
+    except FOREIGN_ERRORS as error:
+        if spec in BUILT_IN or isinstance(error, DiceTalkError) or no_memory(error):
+            raise
+        log.exception("%s of the engine %s does not work", spec.portrait_check, spec.name)
+        return check_faces(picture, options)
+    return facts, advice
 
 
 def listen_to(audio: Path, options: RenderOptions) -> Found:

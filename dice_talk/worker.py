@@ -8,18 +8,23 @@ Each job has a thread of its own. The process ends when its input ends, so it ne
 
 import json
 import logging
+import math
 import os
+import re
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from dice_talk import priority
-from dice_talk.engine import Engine, Progress, RenderJob, Tuning
+from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, Tuning
 from dice_talk.engines import load_engine
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.labels import Labels
 from dice_talk.options import RenderOptions
@@ -28,6 +33,10 @@ log = logging.getLogger(__name__)
 
 FLAGS = {"--compile": "compiled", "--all-gpus": "all_gpus"}
 """Flags of the command line, with the fields of `Tuning`."""
+MOST_CHARACTERS, MOST_PARAMS, MOST_STEPS = 1000, 30, 2**31 - 1
+MOST_IN_NAME, MOST_IN_VALUE = 32, 400
+"""Limits on what an engine says: the service reads lines of 64 KiB at most, and its database has limits of its own."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
@@ -62,6 +71,81 @@ def decode_job(message: Message) -> RenderJob:
     )
 
 
+def decode_event(line: bytes) -> tuple[int, Message]:
+    """Return the number of the job that a line is about, and the rest of it. Raises `ValueError` if it is no event."""
+    try:
+        match json.loads(line):
+            case {"job": int(number), "event": str(), **_rest} as event:
+                return number, {name: value for name, value in event.items() if name != "job"}
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    raise ValueError("not an event")
+
+
+def clean_text(value: object, most: int = MOST_CHARACTERS) -> str:
+    """Return a text that every database takes: not long, without control characters and lone surrogates."""
+    return _CONTROL.sub("?", str(value)[:most]).encode(errors="replace").decode()
+
+
+def clean_progress(progress: Progress) -> Progress:
+    """Return progress as it is defined, whatever an engine has put into it."""
+    return Progress(
+        stage=clean_text(progress.stage, MOST_IN_NAME),
+        message=clean_text(progress.message),
+        fraction=_number(progress.fraction, 1),
+        step=int(_number(progress.step, MOST_STEPS)),
+        steps=int(_number(progress.steps, MOST_STEPS)),
+    )
+
+
+def clean_failure(facts: Mapping[str, Any]) -> Message:
+    """Return `DiceTalkError.facts` that JSON can hold, with a code that a task can fail with."""
+    code, message, detail = ErrorCode.known(facts.get("code")), facts.get("error"), facts.get("detail")
+    params = facts.get("params")
+    items = islice(params.items(), MOST_PARAMS) if isinstance(params, Mapping) else ()
+    return {
+        "error": "The engine gave no reason" if message is None else clean_text(message),
+        "detail": None if detail is None else clean_text(detail),
+        "code": (code if code.of_engines else ErrorCode.RENDER_FAILED).value,
+        "params": {clean_text(name, MOST_IN_NAME): _clean_value(value) for name, value in items},
+    }
+
+
+def _number(value: Any, most: int) -> float:
+    """Return a number from 0 to `most`; 0 for what is no number."""
+    try:
+        return min(max(0.0, float(value)), most) if value == value else 0.0
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+
+
+def _clean_value(value: object) -> object:
+    """Return a value as it is if JSON can hold it and it is not long, else as a text."""
+    with suppress(TypeError, ValueError, RecursionError):
+        if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= 4 * MOST_IN_VALUE:
+            return value
+    return clean_text(value, MOST_IN_VALUE)
+
+
+def _failure(error: DiceTalkError) -> Message:
+    """Return the message about an error. An engine may have made it without regard to its types."""
+    message = None if error.args[:1] == (None,) else str(error)
+    facts = {name: getattr(error, name, None) for name in ("code", "detail", "params")}
+    return {"event": "failed", **clean_failure({"error": message, **facts})}
+
+
+def _done(result: RenderResult) -> Message:
+    """Return the message about a result. Raises `ValueError` or `TypeError` if its numbers are none."""
+    if not math.isfinite(seconds := float(result.seconds)):
+        raise ValueError("seconds is not finite")
+    counts = {name: int(getattr(result, name)) for name in ("width", "height", "fps", "frames")}
+    versions = {
+        clean_text(name, MOST_IN_NAME): clean_text(value, MOST_IN_VALUE)
+        for name, value in islice(result.versions.items(), MOST_PARAMS)
+    }
+    return {"event": "done", **counts, "seconds": seconds, "versions": versions}
+
+
 def serve(load: Callable[[], Engine]) -> None:
     """Load an engine, then render the jobs that arrive on standard input until it ends."""
     say = _speaker()
@@ -71,7 +155,7 @@ def serve(load: Callable[[], Engine]) -> None:
     try:
         loaded.append(load())
     except DiceTalkError as error:
-        say({"job": 0, "event": "failed", **error.facts()})
+        say({"job": 0, **_failure(error)})
         return
     is_loaded.set()
     say({"job": 0, "event": "ready"})
@@ -101,26 +185,33 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
     def report(progress: Progress) -> None:
         if cancel.is_set():
             raise Cancelled
-        say({"job": number, "event": "progress", **asdict(progress)})
+        say({"job": number, "event": "progress", **asdict(clean_progress(progress))})
 
     try:
-        from dice_talk.video import finish  # the service reads this module too, and has no use for a codec
-
-        result = engine.render(job, report)
-        finish(job, result, engine.name)
-        outcome = {"event": "done", **asdict(result)}
-    except DiceTalkError as error:
-        outcome = {"event": "failed", **error.facts()}
-    except Cancelled:
-        outcome = {"event": "cancelled"}
+        outcome = _outcome(engine, job, report)
     except BaseException as error:
         log.exception("The engine crashed")
-        crash = {"event": "crashed", "error": type(error).__name__, "memory": no_memory(error)}
+        crash = {"event": "crashed", "error": clean_text(type(error).__name__), "memory": no_memory(error)}
         outcome = {"event": "no_room"} if no_room(error) else crash
     if outcome["event"] != "done":
-        job.output.unlink(missing_ok=True)
+        with suppress(OSError):
+            job.output.unlink(missing_ok=True)
     del cancels[number]
     say({"job": number, **outcome})
+
+
+def _outcome(engine: Engine, job: RenderJob, report: Report) -> Message:
+    """Render one job and return the message about its end. Raises what the engine should not have raised."""
+    from dice_talk.video import finish  # the service reads this module too, and has no use for a codec
+
+    try:
+        result = engine.render(job, report)
+        finish(job, result, engine.name)
+        return _done(result)
+    except DiceTalkError as error:
+        return _failure(error)
+    except Cancelled:
+        return {"event": "cancelled"}
 
 
 def claim_stdout() -> TextIO:
@@ -135,7 +226,7 @@ def _speaker() -> Say:
 
     def say(message: Message) -> None:
         with lock:
-            messages.write(json.dumps(message) + "\n")
+            messages.write(json.dumps(message, ensure_ascii=False) + "\n")
             messages.flush()
 
     return say

@@ -4,20 +4,47 @@ They speak through the real `dice_talk.worker`; only the rendering is made up, a
 """
 
 import errno
+import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from dice_talk.audio import load_speech
 from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
 from dice_talk.error_codes import ErrorCode
-from dice_talk.errors import NoFaceFound
+from dice_talk.errors import DiceTalkError, NoFaceFound
 from dice_talk.video import VideoWriter, frame_count
 from dice_talk.worker import serve
+
+
+class Odd:
+    """An object that no JSON can hold."""
+
+
+RENDER_FAILED = ErrorCode.RENDER_FAILED
+ODD_ERRORS: tuple[Callable[[], DiceTalkError], ...] = (
+    lambda: DiceTalkError(RENDER_FAILED, "x" * 200_000, "d" * 200_000, value="z" * 70_000),
+    lambda: DiceTalkError(RENDER_FAILED, "bad {value}", "d", value=Path("/secret")),
+    lambda: DiceTalkError(RENDER_FAILED, "bad {value}", "d", value=math.nan),
+    lambda: DiceTalkError(cast("ErrorCode", "no_face"), "a code that is a text"),
+    lambda: DiceTalkError(cast("ErrorCode", Odd()), "a code that is none"),
+    lambda: DiceTalkError(ErrorCode.QUEUE_FULL, "a code of HTTP"),
+    lambda: DiceTalkError(RENDER_FAILED, "half a letter \ud800 and \0", "\ud800", value="\ud800"),
+    lambda: DiceTalkError(RENDER_FAILED, cast("str", None)),
+    lambda: DiceTalkError(RENDER_FAILED, "many", **{f"value{number}": "\U0001f600" * 999 for number in range(99)}),
+)
+"""By the seed of the job. Every type checker refuses some of them, and so may the code of others."""
+ODD_PROGRESS = (
+    Progress("render", "half a letter \ud800", 0.2),
+    Progress("s" * 500, "m" * 100_000, 7.0, -5, 10**30),
+    Progress("render", cast("str", None), math.nan, cast("int", None), cast("int", math.inf)),
+)
 
 
 class FakeEngine:
@@ -51,6 +78,11 @@ class FakeEngine:
             raise NoFaceFound(ErrorCode.NO_FACE, "No face was found", "Send a clear portrait.")
         if self.kind == "raises":
             raise ZeroDivisionError("secret of the server")
+        if self.kind == "odd":
+            for progress in ODD_PROGRESS:
+                report(progress)
+            if (seed := job.options.seed or 0) < len(ODD_ERRORS):
+                raise ODD_ERRORS[seed]()
         if self.kind == "memory":
             bytearray(1 << 60)
         if self.kind == "hangs":
@@ -85,7 +117,8 @@ class FakeEngine:
             for number in range(frames):
                 writer.write(np.full((128, 128, 3), number % 256, np.uint8))
         width = 256 if self.kind == "lies" else 128
-        return RenderResult(width, 128, fps, frames, frames / fps)
+        versions = {"odd": Odd, "half": "\ud800", "n" * 99: "v" * 9999} if self.kind == "odd" else {}
+        return RenderResult(width, 128, fps, frames, frames / fps, cast("dict[str, str]", versions))
 
 
 def load(kind: str, gate: Path) -> Engine:

@@ -67,6 +67,10 @@ PLAIN = {
         ErrorCode.ORIGIN_NOT_ALLOWED,
         "The server's setting cors_origins lists the sites whose pages may use it.",
     ),
+    "Disallowed CORS method": (
+        ErrorCode.ORIGIN_METHOD,
+        "Pages of other sites may send GET, HEAD, POST and DELETE.",
+    ),
     "Malformed range header.": (
         ErrorCode.RANGE_MALFORMED,
         "Send bytes=FIRST-LAST, bytes=FIRST- or bytes=-LENGTH; several are separated by commas.",
@@ -113,7 +117,7 @@ def _as_documented(start: Message, text: str) -> JSONResponse:
     kept = {
         name: value for name, value in headers.items() if not name.startswith("content-") or name == "content-range"
     }
-    code, detail = PLAIN.get(text) or (code_of(start["status"]), None)
+    code, detail = PLAIN.get(text.partition(", ")[0]) or (code_of(start["status"]), None)
     return respond(start["status"], code, text or name_of(start["status"]), detail, kept)
 
 
@@ -195,7 +199,9 @@ class UnexpectedErrors:
             await respond(503, ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.")(
                 scope, receive, send
             )
-        except Exception:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # also the SystemExit of a package's code
             if scope["type"] == "http" and not started:
                 error = respond(500, ErrorCode.INTERNAL_ERROR, "Internal server error", "The server's log says more.")
                 await error(scope, receive, send)

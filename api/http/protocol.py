@@ -3,13 +3,14 @@
 import asyncio
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.errors import ApiError
 from api.http.errors import respond_to
-from api.http.middleware import LINGER_S, SECURE
+from api.http.middleware import LINGER_S, MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, SECURE
 from api.http.request_log import REQUEST_ID, new_request_id
 from dice_talk.error_codes import ErrorCode
 
@@ -27,6 +28,9 @@ EMPTY_LINES = re.compile(rb"(\r?\n)*")
 class Connection(h11.Connection):
     """Skips empty lines before a request, as RFC 9112 (section 2.2) asks: some clients send one after a form."""
 
+    head_too_large = False
+    """Whether a request was refused because the part of its head that has arrived is too large."""
+
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Wait for the second half of an empty line."""
         if self.their_state is h11.IDLE:
@@ -36,7 +40,12 @@ class Connection(h11.Connection):
             self._receive_buffer.maybe_extract_at_most(skipped)
             if received[skipped:] == b"\r" and not closed:
                 return h11.NEED_DATA
-        return super().next_event()
+        reading_head = self.their_state is h11.IDLE
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            self.head_too_large = reading_head and error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise
 
 
 class Timer:
@@ -58,6 +67,8 @@ class Timer:
 
 class Http(H11Protocol):
     """One connection."""
+
+    conn: Connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -97,7 +108,15 @@ class Http(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP. Called instead of the app."""
-        self._refuse(ErrorCode.REQUEST_MALFORMED, "The request is not valid HTTP", msg)
+        if not self.conn.head_too_large:
+            self._refuse(ErrorCode.REQUEST_MALFORMED, "The request is not valid HTTP", msg)
+        elif b"\n" in self.conn.trailing_data[0]:
+            detail = "At most {most} headers and {bytes} bytes are allowed."
+            most = {"most": MAX_HEADERS, "bytes": MAX_HEADER_BYTES}
+            self._refuse(ErrorCode.HEADERS_TOO_LARGE, "The request has too many headers", detail, **most)
+        else:
+            detail = "At most {most} bytes are allowed."
+            self._refuse(ErrorCode.ADDRESS_TOO_LONG, "The address is too long", detail, most=MAX_TARGET_BYTES)
 
     def _watch_head(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:  # http.uploads limits the time of its body

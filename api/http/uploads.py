@@ -277,7 +277,7 @@ def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if name in fields:
             raise MalformedForm(
-                ErrorCode.FIELD_REPEATED, "A field was sent twice", "Send each field once.", field=name[:100]
+                ErrorCode.FIELD_REPEATED, "{field} was sent twice", "Send each field once.", field=name[:100]
             )
         fields[name] = value
     return fields

@@ -16,7 +16,7 @@ import anyio
 from api import processes
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
 from dice_talk.engine import Progress, RenderJob, RenderResult
-from dice_talk.worker import encode_cancel, encode_job
+from dice_talk.worker import clean_failure, clean_progress, decode_event, encode_cancel, encode_job
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class EngineProcess:
         self._numbers = count(1)
         self._inboxes: dict[int, asyncio.Queue[Event | None]] = {0: asyncio.Queue()}  # 0: about the engine itself
         self._cancelled_jobs: set[int] = set()
+        self._talks = True
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         # In contexts of their own, because what they log is not only about the task that started the process.
         self._reading = asyncio.create_task(self._read_events(), context=Context())
@@ -65,7 +66,7 @@ class EngineProcess:
     @property
     def alive(self) -> bool:
         """Whether the process runs and listens."""
-        return self._process.returncode is None and not self._reading.done()
+        return self._process.returncode is None and self._talks
 
     @property
     def pid(self) -> int:
@@ -79,7 +80,13 @@ class EngineProcess:
         try:
             await self._send(encode_job(number, job))
             return await self._follow(number, on_progress)
-        except asyncio.CancelledError:
+        except (EngineLost, RenderRefused, NoRoom):  # the job is over
+            raise
+        except Exception as error:
+            log.exception("%s: what the engine said cannot be used", self._label)
+            await self._cancel_job(number)
+            raise EngineLost(f"what the engine said cannot be used: {type(error).__name__}") from error
+        except BaseException:
             await self._cancel_job(number)
             raise
         finally:
@@ -93,7 +100,7 @@ class EngineProcess:
             if kind == "done":
                 return RenderResult(**event)
             if kind == "progress":
-                await on_progress(Progress(**event))
+                await on_progress(clean_progress(Progress(**event)))
             elif kind == "no_room":
                 raise NoRoom
             elif kind == "crashed":
@@ -122,6 +129,7 @@ class EngineProcess:
         await asyncio.wait((self._reading, self._logging), timeout=END_SECONDS)
         self._reading.cancel()
         self._logging.cancel()
+        processes.close_pipes(self._process)
 
     async def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -146,7 +154,7 @@ class EngineProcess:
         if event is None:
             raise await self._death()
         if event["event"] == "failed":
-            raise RenderRefused.from_facts(event)
+            raise RenderRefused.from_facts(clean_failure(event))
         return event
 
     async def _death(self) -> EngineLost:
@@ -169,17 +177,20 @@ class EngineProcess:
         log.error("%s: %s; its last words:\n%s", self._label, cause, "\n".join(self._last_words))
 
     async def _read_events(self) -> None:
-        """Hand each event to its job. At the end of the output, tell every job."""
+        """Hand each event to its job. At the end of the events, tell every job."""
         try:
             while self._process.stdout is not None and (line := await self._process.stdout.readline()):
-                event: Event = json.loads(line)
-                if inbox := self._inboxes.get(event.pop("job")):
+                number, event = decode_event(line)
+                if inbox := self._inboxes.get(number):
                     inbox.put_nowait(event)
-        except (ValueError, KeyError):  # a truncated or endless line: the engine was cut off, or is none
+        except ValueError:  # a truncated or endless line: the engine was cut off, or is none
             log.error("%s: the engine does not speak the protocol", self._label)
         finally:
+            self._talks = False
             for inbox in self._inboxes.values():
                 inbox.put_nowait(None)
+        while self._process.stdout is not None and await self._process.stdout.read(65536):
+            pass  # a full pipe would keep asyncio from noticing the end of the process
 
     async def _log_stderr(self) -> None:
         while self._process.stderr is not None and (chunk := await self._process.stderr.read(4096)):

@@ -32,7 +32,7 @@ from api.storage.files import RenderFiles, Upload
 from api.tasks.model import Render, Task, TaskStatus, cache_key, request_hash
 from api.tasks.store import KeyTaken, TaskStore
 from api.threads import entered
-from dice_talk.engines import choose_engine, fingerprint
+from dice_talk.engines import ENGINES, choose_engine, fingerprint
 from dice_talk.error_codes import ErrorCode
 from dice_talk.face import output_size
 from dice_talk.labels import LabelOptions
@@ -164,6 +164,8 @@ class Admission:
         await asyncio.to_thread(self.refuse_when_closed)
         async with self.uploading():
             render = (await self._lookup.find(task_id, owner)).render
+            if "engine" not in changes and render.engine not in ENGINES:  # its package was uninstalled
+                choose_engine(render.engine, self._settings.checkpoints_dir)
             asked = TaskOptions.of(render, changes)
             async with entered(self._files.staging()) as staging:
                 try:

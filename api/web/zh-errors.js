@@ -10,7 +10,7 @@ export const zhErrors = {
   image_too_small: ["照片太小：{width} × {height}。", "每边至少 {least} 像素。"],
   image_too_narrow: ["照片过于狭长：{width} × {height}。", "长边最多为短边的 {most} 倍。"],
   // {most} counts megapixels, which Chinese gives in units of ten thousand.
-  image_too_many_pixels: ["照片的像素过多。", "照片尺寸为 {pixels}。", "最多 {most}00 万像素。"],
+  image_too_many_pixels: ["照片的像素过多：{width} × {height}。", "最多 {most}00 万像素。"],
   audio_type: ["录音格式不受支持，请使用 WAV 或 MP3。", "文件实际是：{kind_id}。", "{family}", "转换命令：{command}"],
   audio_damaged: ["无法解码录音。", "文件已损坏或不完整，请发送完整的 WAV 或 MP3。"],
   audio_unreadable: ["无法解码录音。", "解码占用的内存过多或耗时过长。"],
@@ -85,6 +85,7 @@ export const zhErrors = {
   http_version: ["不支持此 HTTP 版本。"],
   host_not_allowed: ["不能通过此地址访问该服务器。"],
   origin_not_allowed: ["不允许从该网站访问此服务器。"],
+  origin_method: ["其他网站的页面不能使用此方法。"],
   precondition_failed: ["文件已经更新，请重新下载。"],
   range_malformed: ["Range 请求头有误。"],
   range_not_satisfiable: ["请求的范围超出了文件末尾。"],

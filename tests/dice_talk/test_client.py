@@ -253,7 +253,7 @@ def answering(status: int, body: bytes) -> HTTPServer:
     [
         (401, b'{"error": "An API key is needed"}', KeyRefused, ErrorCode.UNKNOWN),
         (503, b'{"error": "Too many tasks are waiting", "detail": null}', ServerBusy, ErrorCode.UNKNOWN),
-        (404, b'{"error": "Task not found"}', Refused, ErrorCode.UNKNOWN),
+        (404, b'{"error": "Task not found"}', TaskNotFound, ErrorCode.UNKNOWN),
         (503, b'{"error": "No", "code": "of_a_later_release"}', ServerBusy, ErrorCode.UNKNOWN),
         (502, b"<html>Bad Gateway</html>", Refused, ErrorCode.UNKNOWN),
         (503, b"[]", ServerBusy, ErrorCode.UNKNOWN),

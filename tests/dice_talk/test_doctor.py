@@ -1,5 +1,6 @@
 """What `dice-talk doctor` says of engines, whichever they are. Diffusion's own: tests/diffusion/test_doctor.py."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,18 @@ def damaged(checkpoints: Path) -> Iterator[Finding]:
 def raising(checkpoints: Path) -> Iterator[Finding]:
     yield Finding(GOOD, "frame", "is there")
     raise ZeroDivisionError("no mirror")
+
+
+def exiting(checkpoints: Path) -> Iterator[Finding]:
+    sys.exit("no mirror")
+
+
+def counting(checkpoints: Path) -> Iterator[int]:
+    yield 5
+
+
+def grading(checkpoints: Path) -> Iterator[Finding]:
+    yield Finding("excellent", "mirror", "shines")
 
 
 class Examine:
@@ -64,7 +77,14 @@ def test_one_that_says_nothing_is_complete_or_lacks_something(examine: Examine) 
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("raising", "ZeroDivisionError: no mirror"), ("nowhere", "AttributeError: ")]
+    ("path", "words"),
+    [
+        ("raising", "ZeroDivisionError: no mirror"),
+        ("nowhere", "AttributeError: "),
+        ("exiting", "SystemExit: no mirror"),
+        ("counting", "TypeError: not a finding: 5"),
+        ("grading", "TypeError: not a finding: Finding(grade='excellent'"),
+    ],
 )
 def test_one_that_raises_does_not_end_the_report(examine: Examine, path: str, words: str) -> None:
     found = examine(replace(SPEC, doctor=f"{__name__}:{path}"))

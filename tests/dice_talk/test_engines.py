@@ -1,5 +1,7 @@
 """Which engines there are, and what happens to those of other packages that can't be used."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,6 +153,32 @@ def test_what_a_package_prints_does_not_reach_programs(install: Install, capsys:
     assert capsys.readouterr() == ("", "hello\n")
 
 
+NOISE = """
+import os, subprocess, sys
+print("from print")
+sys.__stdout__.write("from the true stdout\\n")
+os.write(1, b"from the descriptor\\n")
+subprocess.run(["echo", "from a child"])
+"""
+
+
+def test_no_output_of_a_package_reaches_standard_output(install: Install, tmp_path: Path) -> None:
+    """Workers speak to the service there, and commands to programs."""
+    install("third", NOISE.replace("\\\\", "\\") + GOOD.format(name="third"))
+    command = [sys.executable, "-m", "dice_talk", "engines", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert [json.loads(line)["engine"] for line in done.stdout.splitlines()] == ["diffusion", "lite", "third"]
+    assert done.stderr.count("from ") == 4
+
+
+def test_a_closed_standard_output_stops_no_engine(install: Install, tmp_path: Path) -> None:
+    install("third", "print('hello')\n" + GOOD.format(name="third"))
+    code = "import dice_talk.engines, sys; sys.exit('third' not in dice_talk.engines.ENGINES)"
+    command = ["sh", "-c", '"$0" -c "$1" >&-', sys.executable, code]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True)
+
+
 def test_damaged_metadata_of_any_package_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def damaged(group: str) -> None:
         raise ValueError("half a line")
@@ -181,15 +209,27 @@ def test_one_that_was_uninstalled_is_not_available(tmp_path: Path) -> None:
     assert not spec_of("gone").one_process
     with pytest.raises(EngineUnavailable, match="'gone' is not available") as caught:
         load_engine("gone", tmp_path)
-    assert "Install the package that brings it" in str(caught.value.detail)
+    assert str(caught.value.detail) == (
+        "Missing: the package that provides the gone engine. Install it, or use engine=auto."
+    )
 
 
 def test_weights_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for weights in ("no_such_package:label", "dice_talk.engines:choose_engine"):
+    for weights in ("no_such_package:label", "dice_talk.engines:choose_engine", "sys:exit"):
         monkeypatch.setitem(ENGINES, "other", replace(SPEC, weights=weights))
         assert weights_of("other", tmp_path) == "unknown weights"
     monkeypatch.setitem(ENGINES, "other", replace(SPEC, weights="dice_talk.diffusion.files:weights_label"))
     assert weights_of("other", tmp_path) == "unverified weights"
+
+
+def odd_weights(checkpoints: Path) -> str:
+    return "half a letter \ud800" + "x" * 1000
+
+
+def test_odd_weights_are_cleaned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(ENGINES, "other", replace(SPEC, weights=f"{__name__}:odd_weights"))
+    assert str(weights_of("other", tmp_path)).startswith("half a letter ?xxx")
+    assert len(str(weights_of("other", tmp_path))) == 100
 
 
 @pytest.mark.parametrize(("names", "words"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), ([*"abc"], "a, b or c")])

@@ -105,8 +105,9 @@ def test_bombs_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.M
     path = save(tmp_path, Image.new("1", (8000, 7000)))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     monkeypatch.setattr(image, "_decode", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(InvalidImage, match="too many pixels: 8000 x 7000"):
+    with pytest.raises(InvalidImage, match="too many pixels: 8000 x 7000") as caught:
         load_portrait(path)
+    assert caught.value.params == {"width": 8000, "height": 7000, "most": 50}
 
 
 def test_a_heic_tells_what_to_set_on_a_phone(tmp_path: Path) -> None:

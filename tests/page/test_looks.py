@@ -73,10 +73,8 @@ def test_english_words_are_never_within_chinese_ones(visit: Callable[..., Any], 
 
     new = {"kind": "a new picture", "kind_id": "new", "family": "of_a_later_release", "command": ""}
     assert told("image_type", "", **new) == ["照片格式不受支持，请使用 JPEG 或 PNG。", ""]
-    many = told("image_too_many_pixels", "", pixels="hundreds of millions", most=50)
-    assert many == ["照片的像素过多。最多 5000 万像素。", ""]
-    large = told("image_too_many_pixels", "", pixels="8000 x 7000", most=50)
-    assert large == ["照片的像素过多。照片尺寸为 8000 × 7000。最多 5000 万像素。", ""]
+    large = told("image_too_many_pixels", "", width=8000, height=7000, most=50)
+    assert large == ["照片的像素过多：8000 × 7000。最多 5000 万像素。", ""]
     assert told("render_failed", "No mouth", "Try again.") == ["无法生成视频。", "No mouth. Try again."]
     unknown = "服务器返回了未知的错误。"
     assert told("of_a_later_release", "Something new", "Do this.") == [unknown, "Something new. Do this."]

@@ -170,6 +170,11 @@ def test_other_sites_pages_are_let_in_by_setting_only(serve: Any, portrait: Path
     assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (200, "authorization")
     refused = requests.options(url, headers={"Origin": "https://evil.example"} | asked, timeout=60)
     assert (refused.status_code, error_of(refused)) == (400, "Disallowed CORS origin")
+    refused = requests.options(url, headers=page | {"Access-Control-Request-Method": "PUT"}, timeout=60)
+    assert (refused.status_code, refused.json()["code"]) == (400, "origin_method")
+    assert "GET, HEAD, POST and DELETE" in refused.json()["detail"]
+    both = {"Origin": "https://evil.example", "Access-Control-Request-Method": "PUT"}
+    assert requests.options(url, headers=both, timeout=60).json()["code"] == "origin_not_allowed"
 
 
 def test_an_unforeseen_error_has_all_headers_too(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,8 +197,9 @@ def answered(app: ASGIApp, expected: type[BaseException] | None) -> list[Message
     return sent
 
 
-def test_an_unforeseen_error_is_answered_and_goes_on() -> None:
-    start, body = answered(failing(ZeroDivisionError("secret")), ZeroDivisionError)
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), SystemExit("secret")])
+def test_an_unforeseen_error_is_answered_and_goes_on(error: BaseException) -> None:
+    start, body = answered(failing(error), type(error))
     assert start["status"] == 500
     assert b"Internal server error" in body["body"]
     assert b"secret" not in body["body"]

@@ -115,6 +115,33 @@ def test_what_is_no_http_gets_the_documented_error(rubbish: bytes) -> None:
     assert all(name.encode() in lines for name in SECURE)
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000, 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, 431, "headers_too_large"),
+        (b"GET /" + b"y" * 100_000, 414, "address_too_long"),
+    ],
+)
+def test_a_head_that_does_not_end_is_too_large(head: bytes, status: int, code: str) -> None:
+    async def scenario(connection: Http, wire: Wire) -> None:
+        connection.data_received(head)
+
+    sent = connected(scenario).sent
+    assert sent.startswith(b"HTTP/1.1 %d " % status)
+    assert f'"code":"{code}"'.encode() in sent
+
+
+def test_a_chunk_whose_size_does_not_end_is_no_head() -> None:
+    async def scenario(connection: Http, wire: Wire) -> None:
+        connection.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;" + b"x" * 30_000)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(3600)
+
+    assert connected(scenario, app).sent.startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_large_body_arrives_whole() -> None:
     body = bytes(range(256)) * (PIECE // 64)
     got = []

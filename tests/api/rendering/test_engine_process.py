@@ -12,6 +12,7 @@ import pytest
 from api.rendering.engine_process import EngineProcess
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
 from dice_talk.engine import Progress, RenderJob, RenderResult
+from dice_talk.error_codes import ErrorCode
 from dice_talk.options import RenderOptions
 
 RESULT: dict[str, Any] = {"width": 2, "height": 2, "fps": 24, "frames": 24, "seconds": 1.0, "versions": {}}
@@ -152,6 +153,10 @@ def test_a_crash_leaves_the_process_to_others_who_render_there() -> None:
         ('echo \'{"job": 1, "event"\'; exec >&-; sleep 600', "stopped talking", Loss.CRASH),
         ("echo nonsense; sleep 600", "stopped talking", Loss.CRASH),
         ('echo \'{"event": "done"}\'; sleep 600', "stopped talking", Loss.CRASH),
+        ("echo '[1]'; sleep 600", "stopped talking", Loss.CRASH),
+        ('echo \'{"job": [], "event": "done"}\'; sleep 600', "stopped talking", Loss.CRASH),
+        ("head -c 400000 /dev/zero; echo; sleep 600", "stopped talking", Loss.CRASH),
+        ("head -c 400000 /dev/zero", "exited with code 0", Loss.CRASH),
     ],
 )
 def test_an_end_is_named(end: str, words: str, loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +164,20 @@ def test_an_end_is_named(end: str, words: str, loss: Loss, monkeypatch: pytest.M
     with pytest.raises(EngineLost, match=words) as lost:
         rendering(HEAR, end)
     assert lost.value.loss is loss
+
+
+def test_after_an_endless_line_the_slot_goes_on() -> None:
+    """Nobody reads the rest of the line, and the process must end all the same."""
+    with pytest.raises(EngineLost):
+        rendering(HEAR, "head -c 9000000 /dev/zero", "sleep 600")
+
+
+def test_a_grandchild_that_holds_the_pipes_does_not_hold_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a session of its own, as a daemon does, so that it is not killed with the engine."""
+    monkeypatch.setattr("api.processes.PIPES_S", 0.1)
+    monkeypatch.setattr("api.rendering.engine_process.END_SECONDS", 0.1)
+    with pytest.raises(EngineLost, match="said nothing"):
+        rendering(HEAR, "setsid sleep 5 &", "sleep 0.1; kill $$", stall_seconds=0.5)
 
 
 def test_silence_is_ended() -> None:
@@ -218,6 +237,44 @@ def test_cancelling_waits_for_the_engines_word_and_keeps_it() -> None:
     told = say("progress", 1, **PROGRESS)
     check = """case $line in *'"cancel": true'*) ;; *) exit 9;; esac"""
     run(scenario, READY, HEAR, told, HEAR, check, told, say("cancelled", 1), HEAR, say("done", 2, **RESULT), HEAR)
+
+
+def test_progress_that_cannot_be_noted_cancels_the_job() -> None:
+    """The next attempt may come to the same process, which must not be busy with the first."""
+
+    async def scenario(engine: EngineProcess) -> None:
+        async def fail(progress: Progress) -> None:
+            raise OverflowError("a number that the database cannot hold")
+
+        with pytest.raises(EngineLost, match="cannot be used: OverflowError"):
+            await engine.render(JOB, fail)
+        assert engine.alive
+        assert (await engine.render(JOB, ignore)).frames == 24
+
+    told = say("progress", 1, **PROGRESS)
+    check = """case $line in *'"cancel": true'*) ;; *) exit 9;; esac"""
+    run(scenario, READY, HEAR, told, HEAR, check, told, say("cancelled", 1), HEAR, say("done", 2, **RESULT), HEAR)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [say("progress", 1, stage="render"), say("done", 1, width=2), say("crashed", 1), say("done", 1, more=1, **RESULT)],
+)
+def test_an_event_that_lacks_something_costs_the_attempt(message: str) -> None:
+    with pytest.raises(EngineLost, match=r"cannot be used: (KeyError|TypeError)"):
+        rendering(HEAR, message, HEAR, say("cancelled", 1), HEAR)
+
+
+def test_odd_progress_is_cleaned() -> None:
+    odd = {"stage": "s" * 99, "message": "half \ud800", "fraction": 7, "step": 10**30, "steps": None}
+    _, told = rendering(HEAR, say("progress", 1, **odd), DONE, HEAR)
+    assert told == [Progress("s" * 32, "half ?", 1.0, 2**31 - 1, 0)]
+
+
+def test_a_code_that_is_not_for_tasks_is_replaced() -> None:
+    with pytest.raises(RenderRefused, match="Come back later") as refused:
+        rendering(HEAR, say("failed", 1, error="Come back later", code="queue_full", params=[1]), HEAR)
+    assert (refused.value.code, refused.value.params) == (ErrorCode.RENDER_FAILED, {})
 
 
 def test_an_engine_that_does_not_stop_is_killed(

@@ -23,7 +23,7 @@ from api.storage.local import LocalFiles
 from api.tasks.model import Render, Task, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from api.threads import entered
-from dice_talk.errors import DiceTalkError
+from dice_talk.errors import DiceTalkError, EngineUnavailable
 from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
 from tests.api.made import NOW, inputs_of, make_render, make_task, staged, upload
@@ -188,6 +188,20 @@ def test_a_retry_takes_the_same_files_with_other_options(parts: Parts, portrait:
 
     with_children(parts, scenario)
     assert left(parts) == []
+
+
+def test_a_retry_with_an_engine_that_was_uninstalled_says_so(parts: Parts, portrait: Path, speech: Path) -> None:
+    upload(parts.files, "a", portrait.read_bytes(), speech.read_bytes())
+    parts.store.add(make_task(render=make_render(engine="gone")))
+
+    async def scenario() -> None:
+        with pytest.raises(EngineUnavailable, match="'gone' is not available") as refused:
+            await parts.admission.retry("a", None, {})
+        assert "the package that provides the gone engine" in str(refused.value.detail)
+        made = await parts.admission.retry("a", None, {"engine": "lite"})
+        assert parts.task(made.task_id).render.engine == "lite"
+
+    with_children(parts, scenario)
 
 
 def test_nothing_is_taken_at_the_end_or_without_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

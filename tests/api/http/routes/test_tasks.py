@@ -82,7 +82,7 @@ def test_the_events_of_a_task_that_has_ended(parts: Parts) -> None:
     [
         ("application/json", b'{"colour": "red"}', 422, "Unknown form field: colour"),
         ("application/json", b'{"fps": 100}', 400, "fps must be between 8 and 60, got 100"),
-        ("application/json", b'{"fps": 24, "fps": 25}', 422, "A field was sent twice"),
+        ("application/json", b'{"fps": 24, "fps": 25}', 422, "fps was sent twice"),
         ("application/json", b"[]", 422, "The request can't be read"),
         ("application/x-www-form-urlencoded", b"emotion=bored", 422, "emotion is not one of the known values"),
         ("text/plain", b"fps=25", 422, "The request is neither a form nor JSON"),
