@@ -54,12 +54,14 @@ RESTARTED = "Waiting in queue again after a restart"
 QUEUED: dict[str, Any] = {"stage": "queued", "step": 0, "steps": 0}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hold:
     """A slot's hold on a render: from when it leaves the queue until the slot no longer uses its files."""
 
     rendering: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    again: bool = False
+    """Whether to queue the render again. Not before it is released: another slot would take it at once."""
 
 
 class Dispatcher:
@@ -197,7 +199,7 @@ class Dispatcher:
             reason = None if isinstance(error, StoreFailure) else error
             log.error("%s: render %s put back: %s", slot.name, render_id, error, exc_info=reason)
             await asyncio.sleep(WARM_CHECK_S)
-            self._put(number, render_id)
+            hold.again = True
         finally:
             try:
                 if hold.rendering.cancel_called:
@@ -206,6 +208,8 @@ class Dispatcher:
                 del self._held[render_id]
                 self._occupied.discard(slot)
                 hold.released.set()
+                if hold.again:
+                    self._put(number, render_id)
 
     async def _take_on(self, slot: Slot, render_id: str, hold: Hold) -> None:
         render = await asyncio.to_thread(self._store.render, render_id)
@@ -237,9 +241,9 @@ class Dispatcher:
             await self._fail(render, error)
         except EngineLost as error:
             self._metrics.note_failure(render.engine, "engine")
-            await self._retry(render, error)
+            hold.again = await self._retry(render, error)
         except NoRoom as error:
-            await self._wait_for_room(render, error)
+            hold.again = await self._wait_for_room(render, error)
         except asyncio.CancelledError:
             # The server stops, which is not the render's fault: the attempt does not count.
             if await self._requeue(render, RESTARTED, attempts=render.attempts):
@@ -278,22 +282,22 @@ class Dispatcher:
                 raise NoRoom from error
             raise
 
-    async def _retry(self, render: Render, reason: EngineLost) -> None:
+    async def _retry(self, render: Render, reason: EngineLost) -> bool:
+        """Whether the render is to be queued again."""
         tried = render.attempts + 1
         log.error("render %s, attempt %d of %d: %s", render.id, tried, self._attempts, reason)
         if tried >= self._attempts:
             self._metrics.note_failure(render.engine, "gave_up")
             await self._fail(render, DiceTalkError(*GAVE_UP[reason.loss], reason=str(reason)))
-        elif await self._requeue(render, f"Waiting for another attempt: {reason}"):
-            self.enqueue(render)
+            return False
+        return await self._requeue(render, f"Waiting for another attempt: {reason}")
 
-    async def _wait_for_room(self, render: Render, error: NoRoom) -> None:
-        """Queue the render again, and slow down. The attempt does not count: the disk is to blame."""
+    async def _wait_for_room(self, render: Render, error: NoRoom) -> bool:
+        """Slow down. Returns whether the render is to be queued again, as an attempt that does not count."""
         self._room_pause = min(max(WARM_CHECK_S, 2 * self._room_pause), MAX_PAUSE_S)
         self._metrics.note_failure(render.engine, "disk")
         log.error("render %s waits for room: %s", render.id, error)
-        if await self._requeue(render, f"Waiting for another attempt: {error}", attempts=render.attempts):
-            self.enqueue(render)
+        return await self._requeue(render, f"Waiting for another attempt: {error}", attempts=render.attempts)
 
     async def _requeue(self, render: Render, message: str, **values: Any) -> bool:
         return await self._update(render, TaskStatus.PENDING, message=message, **QUEUED, **values)

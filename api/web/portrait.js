@@ -97,6 +97,7 @@ const takes = (name) => {
 async function look() {
   looking?.abort();
   looking = new AbortController();
+  const complaint = byId("portrait-error").textContent;
   const body = new FormData();
   body.set("image", portrait.file);
   const changed = options.values();
@@ -111,7 +112,8 @@ async function look() {
     const { width, height, faces } = answer.image;
     const chosen = faces.find(({ index }) => index === portrait.faceIndex);
     if (chosen) portrait.thumbnail = thumbnail(byId("picture-image"), [width, height], chosen);
-    complain("portrait-error", null, byId("image-file"));
+    // What a task has said meanwhile stays.
+    if (byId("portrait-error").textContent === complaint) complain("portrait-error", null, byId("image-file"));
     onChange(answer);
   } catch (error) {
     if (error.name === "AbortError") return;

@@ -68,7 +68,6 @@ function filled(sentence, params) {
 
 function valueInChinese(name, value) {
   if (name === "field") return known(`option.${value}`) ? `“${t(`option.${value}`)}”` : (zhValues.field[value] ?? value);
-  if (name === "pixels") return /^\d+ x \d+$/.test(value) ? value.replace("x", "×") : "";
   return zhValues[name] ? (zhValues[name][value] ?? "") : value;
 }
 

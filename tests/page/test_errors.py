@@ -56,6 +56,23 @@ def test_a_picture_with_nobody_in_it(
     assert page.inner_text("#portrait-error") == "No face was found. Send a clear portrait."
 
 
+def test_a_preflight_that_ends_late_does_not_take_back_what_the_task_has_said(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    page = visit(serve("refuses").url, refusals=True)
+    late: list[Any] = []
+    page.route("**/api/v1/preflight", late.append)
+    choose(page, portrait, speech)
+    page.locator("#portrait-findings .busy").wait_for()
+    page.click("#submit")
+    page.get_by_role("heading", name="The video could not be made").wait_for()
+    page.click("#failed-back")
+    with page.expect_response("**/api/v1/preflight"):
+        late[-1].continue_()
+    page.locator("#portrait-findings .busy").wait_for(state="detached")
+    assert page.inner_text("#portrait-error") == "No face was found. Send a clear portrait."
+
+
 def test_a_task_that_failed_before_there_were_codes(
     visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
 ) -> None:

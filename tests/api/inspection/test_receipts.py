@@ -121,7 +121,9 @@ def test_the_poster_is_a_picture_of_the_videos_size(real_service: Service, finis
         assert answer.headers["content-type"] == "image/jpeg"
         with Image.open(io.BytesIO(answer.content)) as picture:
             assert (picture.format, picture.size) == ("JPEG", (256, 256))
-    assert not [file for file in real_service.files() if file.endswith(".part")]
+    assert not [
+        file for file in real_service.files() if file.startswith(f"tasks/{finished}") and file.endswith(".part")
+    ]
 
 
 @pytest.mark.parametrize("what", ["receipt", "poster"])

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -161,6 +162,36 @@ def test_a_video_that_nobody_wants_any_more_is_dropped(house: House) -> None:
     asyncio.run(scenario())
     assert house.state("a") == ("FAILED", 1, "Cancelled")
     assert not house.files.has_video("a")
+
+
+class Slow(MemoryFiles):
+    """Takes its time to let go of an attempt."""
+
+    def abandon(self, attempt: Attempt) -> None:
+        time.sleep(0.1)
+        super().abandon(attempt)
+
+
+@pytest.mark.parametrize("loss", [CRASH, NoRoom()])
+def test_another_slot_takes_a_lost_render_once_the_first_has_let_go_of_it(
+    store: TaskStore, tmp_path: Path, loss: Exception
+) -> None:
+    house = House(store, Slow(tmp_path))
+    first, second = MemorySlot("slot 1", [loss]), MemorySlot("slot 2", [loss])
+
+    async def scenario() -> None:
+        house.accept("r1")
+        async with started(house.dispatcher(first, second)) as dispatcher:
+            await until(lambda: house.ended(dispatcher))
+            assert not dispatcher.is_held("r1")
+            for render in house.accept(*(f"later{number}" for number in range(4))):
+                dispatcher.enqueue(render)
+            await until(lambda: house.ended(dispatcher))
+            assert all(not worker.done() for worker in dispatcher._workers)
+
+    asyncio.run(scenario())
+    assert first.rendered
+    assert second.rendered
 
 
 def test_a_lost_attempt_is_made_again_alone(house: House) -> None:
