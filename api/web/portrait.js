@@ -14,6 +14,7 @@ const PREFLIGHT_OPTIONS = ["crop", "expand_ratio", "min_resolution", "engine", "
 export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null };
 let onChange = () => {};
 let secondsOf = () => null;
+let refusal = ""; // the preflight's last
 let looking = null;
 let timer = 0;
 let asked = "";
@@ -97,7 +98,6 @@ const takes = (name) => {
 async function look() {
   looking?.abort();
   looking = new AbortController();
-  const complaint = byId("portrait-error").textContent;
   const body = new FormData();
   body.set("image", portrait.file);
   const changed = options.values();
@@ -112,16 +112,18 @@ async function look() {
     const { width, height, faces } = answer.image;
     const chosen = faces.find(({ index }) => index === portrait.faceIndex);
     if (chosen) portrait.thumbnail = thumbnail(byId("picture-image"), [width, height], chosen);
-    // What a task has said meanwhile stays.
-    if (byId("portrait-error").textContent === complaint) complain("portrait-error", null, byId("image-file"));
+    // What a task has said of the picture stays.
+    if (byId("portrait-error").textContent === refusal) complain("portrait-error", null, byId("image-file"));
     onChange(answer);
   } catch (error) {
     if (error.name === "AbortError") return;
     portrait.found = null;
     asked = ""; // so that it can be asked again
     // A missing call is not the picture's fault, and errors in options are shown when the form is sent.
-    if (fileOf(error) === "image") complain("portrait-error", error.words, byId("image-file"), error.original);
-    else if (error.needsKey) onChange(null, error);
+    if (fileOf(error) === "image") {
+      complain("portrait-error", error.words, byId("image-file"), error.original);
+      refusal = byId("portrait-error").textContent;
+    } else if (error.needsKey) onChange(null, error);
   }
   draw();
 }
