@@ -42,6 +42,11 @@ LONGEST = (
     "test_engine_contract.py",
     "faults/test_webhooks.py",
     "faults/test_disk.py",
+    "faults/test_children.py",
+    "features/test_lifetime.py",
+    "api/inspection/test_semaphore.py",
+    "hostile/test_task_life.py",
+    "deploy/test_page.py",
     "faults/test_shutdown.py",
     "test_engine_example.py",
 )

@@ -172,8 +172,9 @@ def test_it_is_given_up_at_last(
 ) -> None:
     with receiving(Receiver(lambda number: status)) as receiver:
         service.submit(portrait, speech, callback_url=receiver.url)
-        wait_for(lambda: "given up" in caplog.text)
-        assert f"callback given up after {attempts} attempts; last: answered with {status}" in caplog.text
+        # Callbacks of other tests, whose receivers are gone, may be given up meanwhile.
+        end = f"callback given up after {attempts} attempts; last: answered with {status}"
+        wait_for(lambda: end in caplog.text)
         wait_for(lambda: not callbacks(service))
         assert len(receiver.received) == attempts
         assert receiver.url not in caplog.text
