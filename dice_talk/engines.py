@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dice_talk import __version__
+from dice_talk.cleaning import clean_text
 from dice_talk.diffusion.spec import SPEC as DIFFUSION
 from dice_talk.engine import (
     DEFAULT_TUNING,
@@ -208,7 +209,7 @@ def weights_of(name: str, checkpoints: Path) -> str | None:
     if label is None:
         return None
     try:
-        return str(resolve(label)(checkpoints))[:_LABEL_LENGTH].encode(errors="replace").decode()
+        return clean_text(resolve(label)(checkpoints), _LABEL_LENGTH)
     except FOREIGN_ERRORS:  # every status asks
         return UNKNOWN_WEIGHTS
 

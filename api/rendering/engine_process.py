@@ -15,8 +15,9 @@ import anyio
 
 from api import processes
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
+from dice_talk.cleaning import clean_failure, clean_progress
 from dice_talk.engine import Progress, RenderJob, RenderResult
-from dice_talk.worker import clean_failure, clean_progress, decode_event, encode_cancel, encode_job
+from dice_talk.worker import decode_event, encode_cancel, encode_job
 
 log = logging.getLogger(__name__)
 
