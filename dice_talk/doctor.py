@@ -78,5 +78,6 @@ def _engine(checkpoints: Path, broken: set[str]) -> Finding:
     except EngineUnavailable as error:
         return Finding(BAD, "engine", f"none: {error}. {error.detail}")
     if name in broken:
-        return Finding(BAD, "engine", f"{name}, which can't be loaded: mend it, or set DICE_TALK_ENGINE=lite")
+        simplest = ranked()[0].name
+        return Finding(BAD, "engine", f"{name}, which can't be loaded: mend it, or set DICE_TALK_ENGINE={simplest}")
     return Finding(GOOD, "engine", f"{name}; longest video {MAX_DURATION_S:g} s")
