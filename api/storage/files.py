@@ -4,7 +4,7 @@
 `api.storage.local` is the one for a folder of this machine.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +79,11 @@ class RenderFiles(Protocol):
         """Return why nothing more can be stored, or None."""
         ...
 
-    def clean_up(self, known: Collection[str], unfinished: Collection[str]) -> None:
+    def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         """Remove what a crash may have left behind: staged uploads, unfinished videos and files of unknown renders.
 
-        `known`: ids of all renders. `unfinished`: ids of those whose saved state is still needed.
+        `known`: ids of all renders; there may be millions, so ask for many at once: `ids & known`. `unfinished`: ids of
+        those whose saved state is still needed. What is added meanwhile stays, so the service may run already.
         """
         ...
 

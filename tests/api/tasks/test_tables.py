@@ -220,7 +220,7 @@ def test_failed_tasks_of_version_4_get_a_code(file: Path, tmp_path: Path) -> Non
 def test_a_reader_migrates_nothing(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.executescript(VERSION_1)
-    with pytest.raises(StoreError, match="has version 1, not 5: start the server once"):
+    with pytest.raises(StoreError, match="has version 1, not 6: start the server once"):
         open_database(sqlite_url(file), migrate=False)
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
