@@ -11,7 +11,9 @@ from api.tasks import postgres
 
 CHECK_S = 0.3
 """How long a start looks for damage. In that time, a database of some ten thousand tasks is read as a whole."""
-SCHEMA_VERSION = 6
+SCHEMA_VERSION, SERVES = 6, 6
+"""The version of these tables, and the oldest one whose release can work with them, too. Several servers are replaced
+one by one: a release only adds to what the one before needs, and a later release removes it."""
 MIGRATIONS = {
     1: (
         "ALTER TABLE tasks ADD COLUMN owner VARCHAR(64)",
@@ -64,6 +66,7 @@ MIGRATIONS = {
         "CREATE INDEX ix_tasks_owner_ended ON tasks (owner, ended, created_at, id)",
         "CREATE INDEX ix_renders_finished_at ON renders (finished_at)",
         "CREATE INDEX ix_renders_unclaimed_at ON renders (unclaimed_at) WHERE unclaimed_at IS NOT NULL",
+        "ALTER TABLE schema_version ADD COLUMN serves INTEGER NOT NULL DEFAULT 6",
     ),
 }
 """By version, the statements that lead to the next one, in SQL for SQLite and PostgreSQL. New tables need none."""
@@ -81,7 +84,12 @@ class Words(sa.TypeDecorator[str]):
 
 
 metadata = sa.MetaData()
-schema = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
+schema = sa.Table(
+    "schema_version",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("serves", sa.Integer, nullable=False),
+)
 renders = sa.Table(
     "renders",
     metadata,
@@ -244,6 +252,8 @@ def _prepare(database: Database) -> None:
         elif database.dialect.name == "postgresql":
             postgres.prepare_alone(db)
         if sa.inspect(db).has_table(schema.name):
+            if _is_later_but_fits(db):
+                return
             _refuse_unknown(db.scalar(sa.select(schema.c.version)))
         metadata.create_all(db)
         _migrate(db)
@@ -270,10 +280,17 @@ def _refuse_other_versions(database: Database) -> None:
     with database.connect() as db:
         empty = not sa.inspect(db).has_table(schema.name)
         found = None if empty else db.scalar(sa.select(schema.c.version))
+        fits = found == SCHEMA_VERSION or (not empty and _is_later_but_fits(db))
     if empty:
         _prepare(database)
-    elif found != SCHEMA_VERSION:
+    elif not fits:
         raise StoreError(f"the database has version {found}, not {SCHEMA_VERSION}: start the server once to migrate it")
+
+
+def _is_later_but_fits(db: sa.Connection) -> bool:
+    """Whether another server has brought the tables to a later version that this release can work with."""
+    later = (db.scalar(sa.select(schema.c.version)) or 0) > SCHEMA_VERSION
+    return later and (db.scalar(sa.select(schema.c.serves)) or 0) <= SCHEMA_VERSION
 
 
 def _refuse_unknown(version: int | None) -> None:
@@ -286,14 +303,14 @@ def _migrate(db: sa.Connection) -> None:
     """Bring the tables to this release's version, all or nothing."""
     found = version = db.scalar(sa.select(schema.c.version))
     if found is None:
-        db.execute(schema.insert().values(version=SCHEMA_VERSION))
+        db.execute(schema.insert().values(version=SCHEMA_VERSION, serves=SERVES))
         return
     while version in MIGRATIONS:
         for statement in MIGRATIONS[version]:
             db.exec_driver_sql(statement)
         version += 1
     if version != found:
-        db.execute(schema.update().values(version=version))
+        db.execute(schema.update().values(version=version, serves=SERVES))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -57,7 +57,7 @@ def test_an_earlier_version_is_migrated_once_by_many_servers(postgres_url: str) 
     store.close()
     new = shape(database)
     with database.begin() as db:
-        for table, column in (("tasks", "ended"), ("renders", "unclaimed_at")):
+        for table, column in (("tasks", "ended"), ("renders", "unclaimed_at"), ("schema_version", "serves")):
             db.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         db.execute(sa.text("DROP INDEX ix_tasks_owner_created_at, ix_renders_finished_at"))
         db.execute(sa.text("CREATE INDEX ix_tasks_owner ON tasks (owner)"))
