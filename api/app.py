@@ -51,7 +51,8 @@ from api.service.sweeper import sweep_forever
 from api.service.synthesis import Synthesis
 from api.settings import Settings, StartError
 from api.storage.files import RenderFiles
-from api.storage.local import LocalFiles, lock_data_folder
+from api.storage.local import lock_data_folder
+from api.storage.opening import open_files
 from api.tasks.notices import Change
 from api.tasks.store import StoreFailure, TaskStore, sqlite_url
 from api.tasks.tables import StoreError
@@ -145,11 +146,11 @@ def _rate(settings: Settings, store: TaskStore) -> Rate:
     return SharedRate(limit, store.allow_requests) if settings.several_servers else OwnRate(limit)
 
 
-def _open_data(settings: Settings) -> tuple[TaskStore, LocalFiles, bytes, IO[str]]:
+def _open_data(settings: Settings) -> tuple[TaskStore, RenderFiles, bytes, IO[str]]:
     """Return the database, the files, the secret of callbacks and the lock on the data folder. Raises `StartError`."""
-    lock = lock_data_folder(settings.data_dir, shared=settings.several_servers)
+    lock = lock_data_folder(settings.data_dir, shared=settings.several_servers and settings.storage_url is None)
     try:
-        secret, files = load_secret(settings), LocalFiles(settings)
+        secret, files = load_secret(settings), open_files(settings)
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
     except (StoreError, OSError, ValueError) as error:
         lock.close()

@@ -81,7 +81,7 @@ class Admission:
         if self.closed:
             raise Unavailable(ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.", RETRY_LATER)
         if problem := self._files.problem():
-            raise Unavailable(ErrorCode.DISK_FULL, problem, "Try again later.", RETRY_LATER)
+            raise Unavailable(problem.code, problem.words, "Try again later.", RETRY_LATER)
 
     def refuse_when_full(self) -> None:
         """Raises `QueueFull`. Blocking."""
@@ -271,6 +271,7 @@ class Admission:
         """Files first, then the row: a row without files never exists."""
         if not own.accepted:
             own.accepted = True
+            await asyncio.to_thread(self._files.send, own.upload, own.render.id)
             await asyncio.to_thread(self._files.accept, own.upload, own.render.id)
         render = await asyncio.to_thread(self._store.add, task, self._places)
         own.stored = True

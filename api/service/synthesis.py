@@ -229,7 +229,8 @@ class Synthesis:
             problem = "The server is shutting down" if self._admission.closed else problem or slots.broken
         except StoreFailure:
             problem = "The database does not answer"
-        problem = problem or self._files.problem()
+        if problem is None and (found := self._files.problem()):
+            problem = found.words
         return Health(
             status="unhealthy" if problem else "healthy",
             gpu_available=self._gpu,
@@ -258,7 +259,7 @@ class Synthesis:
             gone = [render_id for render_id in expired if not self._dispatcher.is_held(render_id)]
             # Before the rows: on a full disk, the database has no room to forget them. A folder that is still written
             # to may survive this; its row then stays for the next sweep.
-            removed = [one for one in gone if await asyncio.to_thread(self._files.remove, one)]
+            removed = await asyncio.to_thread(self._files.remove, *gone)
             await asyncio.to_thread(self._store.purge, cutoff, removed)
         await asyncio.to_thread(
             self._store.forget_labels,
