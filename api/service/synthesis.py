@@ -186,7 +186,8 @@ class Synthesis:
         elif self._admission.closed:
             problem = "The server is shutting down"
         else:
-            problem = problem or self._files.problem()
+            found = None if problem else self._files.problem()
+            problem = found.words if found else problem
         return Health(
             status="unhealthy" if problem else "healthy",
             gpu_available=self._gpu,
@@ -212,7 +213,7 @@ class Synthesis:
             gone = [render_id for render_id in expired if not self._dispatcher.is_held(render_id)]
             # Before the rows: on a full disk, the database has no room to forget them. A folder that is still written
             # to may survive this; its row then stays for the next sweep.
-            removed = [one for one in gone if await asyncio.to_thread(self._files.remove, one)]
+            removed = await asyncio.to_thread(self._files.remove, *gone)
             await asyncio.to_thread(self._store.purge, cutoff, removed)
         await asyncio.to_thread(
             self._store.forget_labels,
