@@ -43,7 +43,7 @@ def serving(folder: Path, checkpoints: Path, **changes: Any) -> Iterator[ServerP
 
 def frames(service: ServerProcess, task: str) -> Any:
     assert service.wait(task, seconds=300)["status"] == "COMPLETED"
-    with av.open(io.BytesIO(service.download(task).content)) as container:
+    with av.open(io.BytesIO(service.download(task).content), "r") as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
