@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from api.errors import Conflict, InvalidValue, QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
 from api.service.synthesis import UNLABELLED_KEPT
@@ -154,6 +155,10 @@ def test_pages_follow_each_other(parts: Parts) -> None:
         parts.synthesis.page(None, [], 5, "nonsense")
 
 
+def broken() -> int:
+    raise sa.exc.OperationalError("SQL", {}, Exception("the connection was cut"))
+
+
 def healthy(parts: Parts) -> tuple[str, str | None]:
     health = parts.synthesis.health()
     return health.status, health.detail
@@ -190,7 +195,7 @@ def test_what_keeps_the_service_from_taking_tasks(parts: Parts, monkeypatch: pyt
     with pytest.raises(Unavailable, match="The service is not ready") as refused:
         parts.synthesis.refuse_when_not_ready()
     assert refused.value.headers == {"Retry-After": "30"}
-    monkeypatch.setattr(parts.store, "ping", lambda: False)
+    monkeypatch.setattr(parts.store, "waiting", broken)
     assert healthy(parts) == ("unhealthy", "The database does not answer")
     monkeypatch.undo()
     parts.synthesis.stop()
