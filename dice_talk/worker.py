@@ -1,4 +1,4 @@
-"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile] [--all-gpus]`.
+"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [FLAG ...]`.
 
 It speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
@@ -13,7 +13,8 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -22,7 +23,7 @@ from typing import Any, TextIO
 
 from dice_talk import priority
 from dice_talk.cleaning import MOST_IN_NAME, MOST_IN_VALUE, MOST_PARAMS, clean_failure, clean_progress, clean_text
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, Tuning
+from dice_talk.engine import Engine, Precision, Progress, RenderJob, RenderResult, Report, Tuning
 from dice_talk.engines import load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.labels import Labels
@@ -32,13 +33,22 @@ log = logging.getLogger(__name__)
 
 FLAGS = {"--compile": "compiled", "--all-gpus": "all_gpus"}
 """Flags of the command line, with the fields of `Tuning`."""
+PRECISION = "--precision="
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
 
 def flags_of(tuning: Tuning) -> list[str]:
     """Return the flags for a tuning."""
-    return [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
+    chosen = [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
+    return chosen + ([] if tuning.precision is Precision.AUTO else [f"{PRECISION}{tuning.precision}"])
+
+
+def tuning_of(flags: Sequence[str]) -> Tuning:
+    """Return the tuning for flags. Raises `LookupError` or `ValueError` for others."""
+    precisions = [Precision(flag.removeprefix(PRECISION)) for flag in flags if flag.startswith(PRECISION)]
+    switches = {FLAGS[flag]: True for flag in flags if not flag.startswith(PRECISION)}
+    return Tuning(**switches, precision=next(iter(precisions), Precision.AUTO))
 
 
 def encode_job(number: int, job: RenderJob) -> Message:
@@ -64,6 +74,20 @@ def decode_job(message: Message) -> RenderJob:
         state=Path(message["state"]) if message["state"] else None,
         labels=Labels.model_validate(message["labels"]),
     )
+
+
+def encode_progress(progress: Progress) -> Message:
+    """Return the message that reports progress."""
+    fields = asdict(clean_progress(progress))
+    preview = fields.pop("preview")
+    return {"event": "progress", **fields} | ({"preview": b64encode(preview).decode()} if preview else {})
+
+
+def decode_progress(event: Message) -> Progress:
+    """Return the progress that `encode_progress` encoded. Raises `TypeError` or `ValueError` if it is none."""
+    fields = {name: value for name, value in event.items() if name not in ("job", "event")}
+    preview = b64decode(fields.pop("preview", ""), validate=True)
+    return clean_progress(Progress(**fields, preview=preview or None))
 
 
 def decode_event(line: bytes) -> tuple[int, Message]:
@@ -93,7 +117,8 @@ def _done(result: RenderResult) -> Message:
         clean_text(name, MOST_IN_NAME): clean_text(value, MOST_IN_VALUE)
         for name, value in islice(result.versions.items(), MOST_PARAMS)
     }
-    return {"event": "done", **counts, "seconds": seconds, "versions": versions}
+    notes = [clean_text(note, MOST_IN_VALUE) for note in islice(result.notes, MOST_PARAMS)]
+    return {"event": "done", **counts, "seconds": seconds, "versions": versions, "notes": notes}
 
 
 def serve(load: Callable[[], Engine]) -> None:
@@ -135,7 +160,7 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
     def report(progress: Progress) -> None:
         if cancel.is_set():
             raise Cancelled
-        say({"job": number, "event": "progress", **asdict(clean_progress(progress))})
+        say({"job": number, **encode_progress(progress)})
 
     try:
         outcome = _outcome(engine, job, report)
@@ -188,8 +213,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.lower_priority(priority.ENGINE)
     name, checkpoints, *flags = sys.argv[1:]
-    tuning = Tuning(**{FLAGS[flag]: True for flag in flags})
-    serve(lambda: load_engine(name, Path(checkpoints), tuning))
+    serve(lambda: load_engine(name, Path(checkpoints), tuning_of(flags)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import click
 
 from dice_talk.atomic import atomic_path
 from dice_talk.cli import codes
-from dice_talk.cli.options import ENGINE, JSON, Command, options_of
+from dice_talk.cli.options import ENGINE, JSON, PRESET, Command, options_of
 from dice_talk.cli.screen import Bars, complain, explain, tell
 from dice_talk.client import ServerUnreachable
 from dice_talk.errors import DiceTalkError, file_facts
@@ -35,6 +35,7 @@ _DECORATORS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("-f", "--force", is_flag=True, help="Replace videos that are there already."),
     options_of(RenderOptions),
+    PRESET,
     ENGINE,
     JSON,
 )
