@@ -1,6 +1,7 @@
 """`download`, `doctor` and `make-tiny-checkpoints`: the weights of the diffusion engine."""
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ import click
 
 from dice_talk.cli import codes
 from dice_talk.cli.options import CHECKPOINTS
+from dice_talk.cli.screen import paint, tell
+from dice_talk.cli.words import for_people
 from dice_talk.diffusion.files import HUB_FILES, OPTIONAL_FILES, REPOSITORIES
 from dice_talk.engines import in_words
 from dice_talk.error_codes import ErrorCode
@@ -16,6 +19,8 @@ from dice_talk.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from dice_talk.diffusion import download as published
+
+COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
 def _as_revisions(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -65,7 +70,7 @@ def download(checkpoints: Path, yes: bool, revisions: dict[str, str]) -> int:
     if commits := {remote.repo: remote.commit for remote in left if remote.repo and remote.commit}:
         pins = " ".join(f"--revision {repository}={commit}" for repository, commit in commits.items())
         click.echo(f"To fetch the same elsewhere: dice-talk download {pins}")
-    click.echo("Not all is there yet; see above." if ended else "Done. To check everything: dice-talk doctor")
+    tell("Not all is there yet; see above." if ended else for_people("Done. To check everything: dice-talk doctor"))
     return ended
 
 
@@ -129,7 +134,8 @@ def doctor(checkpoints: Path) -> int:
     grades = set()
     for finding in examiner.examine(checkpoints):
         grades.add(finding.grade)
-        click.echo(f"{finding.grade:<{len(examiner.BAD)}}  {finding.subject}: {finding.words}")
+        grade = paint(f"{finding.grade:<{len(examiner.BAD)}}", COLOURS[finding.grade], sys.stdout)
+        tell(f"{grade}  {finding.subject}: {for_people(finding.words)}")
     return codes.FAILED if examiner.BAD in grades else codes.DONE
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from dice_talk.__main__ import commands
-from dice_talk.cli.options import PRESET, options_of, render_options
+from dice_talk.cli.options import EMOTIONS, PRESET, options_of, render_options
 from dice_talk.emotions import Emotion
 from dice_talk.options import RenderOptions
 
@@ -28,7 +28,7 @@ def test_every_option_with_its_bounds_default_and_help(name: str) -> None:
         option = options[field]
         number = schema.get("anyOf", [schema])[0]
         assert f"--{field.replace('_', '-')}" in option.opts
-        assert option.help == schema["description"]
+        assert option.help.startswith(schema["description"].rstrip("."))
         assert option.required == (field == "emotion")
         if "minimum" in number:
             assert (option.type.min, option.type.max) == (number["minimum"], number["maximum"])
@@ -71,3 +71,20 @@ def test_options_beside_a_preset_win(typed: list[str], wanted: RenderOptions) ->
         return render_options(given)
 
     assert command.main(["-e", "sad", *typed], standalone_mode=False) == wanted
+
+
+@pytest.mark.parametrize(
+    ("typed", "emotions"),
+    [
+        (["-e", "sad"], (Emotion.SAD,)),
+        (["-e", "sad", "--emotion", "fear", "-e", "sad"], (Emotion.SAD, Emotion.FEAR)),
+        (["-e", "fear", "-e", "all"], tuple(Emotion)),
+    ],
+)
+def test_several_emotions(typed: list[str], emotions: tuple[Emotion, ...]) -> None:
+    @click.command
+    @EMOTIONS
+    def command(emotion: Any) -> Any:
+        return emotion
+
+    assert command.main(typed, standalone_mode=False) == emotions

@@ -61,7 +61,7 @@ TOO_LARGE = _example(
 MALFORMED = _example(
     ErrorCode.FIELD_CHOICE,
     "emotion is not one of the known values",
-    "Allowed: emotion: 'contempt', 'sad', ...",
+    "Allowed for emotion: contempt, sad, ...",
     {"field": "emotion"},
 )
 QUEUE_FULL = _example(
@@ -112,7 +112,7 @@ BAD_CURSOR = _example(
 BAD_STATE = _example(
     ErrorCode.FIELD_CHOICE,
     "state is not one of the known values",
-    "Allowed: state: 'PENDING', 'PROCESSING', 'COMPLETED' or 'FAILED'",
+    "Allowed for state: PENDING, PROCESSING, COMPLETED or FAILED",
     {"field": "state"},
 )
 UNKNOWN_FIELD = _example(ErrorCode.FIELD_UNKNOWN, "Unknown form field: colour", params={"field": "colour"})
