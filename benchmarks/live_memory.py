@@ -95,12 +95,13 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
     heard = HEARD_TOKENS * (WHISPER["encoder_layers"] + 1) * WHISPER["d_model"]
 
     def condition() -> Conditioning:
-        tokens = Bank(torch.cat([nets["audio_linear"](zeros(rows, heard)) for rows in (1, KEPT_AUDIO_FRAMES)]), True)
+        heard_rows = (zeros(rows, heard, dtype=torch.float32) for rows in (1, KEPT_AUDIO_FRAMES))
+        tokens = Bank(torch.cat([nets["audio_linear"](rows).to(dtype) for rows in heard_rows]), True)
         return Conditioning(
             frames=KEPT_AUDIO_FRAMES,
             reference=nets["vae"].encode(zeros(1, 3, height, width, dtype=torch.float32)).latent_dist.mode(),
             image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], cache=True),
-            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), cache=True),
+            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH, dtype=torch.float32)).to(dtype), cache=True),
             audio=lambda frames: (tokens, torch.zeros_like(frames, device="meta")),
             pose=nets["pose_guider"](zeros(1, 3, height, width)),
             masks=face_mask_levels(zeros(1, 1, height, width), rows, columns),

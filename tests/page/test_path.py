@@ -187,3 +187,42 @@ def test_a_task_in_work_is_followed_after_a_reload(
     page.get_by_text("Drawing the frames").first.wait_for()
     (tmp_path / "gate").touch()
     assert watch_video(page) > 0.4
+
+
+def test_presets_fill_in_the_fields(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    sent: list[str] = []
+    page = visit(serve("quick").url)
+    page.on("request", lambda request: sent.append(request.post_data or "") if request.url.endswith("/start") else None)
+    pressed = page.locator('#preset-choices [aria-pressed="true"]')
+    assert pressed.inner_text() == "Standard"
+    page.click('#preset-choices [data-preset="published"]')
+    assert pressed.inner_text() == "As published"
+    page.locator("#options").evaluate("details => details.open = true")
+    values = {
+        name: page.input_value(f"#option-{name}") for name in ("min_resolution", "inference_steps", "fps", "seed")
+    }
+    assert values == {"min_resolution": "512", "inference_steps": "25", "fps": "25", "seed": "72589"}
+    page.fill("#option-fps", "30")
+    assert pressed.count() == 0 and page.get_by_text("Your own settings.").is_visible()
+    page.click('#preset-choices [data-preset="draft"]')
+    assert page.input_value("#option-seed") == "" and page.input_value("#option-quality") == "fast"
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+    assert 'name="inference_steps"' in sent[0] and 'name="preset"' not in sent[0]
+
+
+def test_previews_are_shown(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    page = visit(serve("shows").url)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    page.locator('#running-image.preview[src^="data:image/jpeg"]').wait_for()
+    until(page, "document.getElementById('running-image').naturalWidth === 16")
+    (tmp_path / "gate").touch()
+    watch_video(page)
