@@ -28,6 +28,7 @@ from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.preprocess import HEARD_TOKENS
 from dice_talk.diffusion.priors import PRIOR_WIDTH
+from dice_talk.diffusion.repeat import Repeated
 from dice_talk.diffusion.schedule import karras_schedule
 
 BLOCK = 512
@@ -85,6 +86,13 @@ def counted(weights: Iterable[Tensor]) -> Iterator[Live]:
         yield live
 
 
+class Unchecked(Repeated):
+    """Takes what is decoded as it is: tensors without numbers can't be looked at."""
+
+    def images(self, decode: Callable[[], Tensor], precise: Callable[[], Tensor]) -> Tensor:
+        return decode()
+
+
 def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) -> dict[str, Callable[[], object]]:
     """Return the stages of a render in order. The smaller portions are for when memory runs out."""
 
@@ -114,7 +122,8 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
             predict(zeros(1, WINDOW, 4, rows, columns, dtype=torch.float32), 0, torch.arange(WINDOW))
 
     def finish(chunk: int) -> None:
-        frames = decode(nets["vae"], torch.zeros(1, chunk, 4, rows, columns), chunk, BatchSize(chunk))
+        latents, unchecked = torch.zeros(1, chunk, 4, rows, columns), Unchecked(dtype)
+        frames = decode(nets["vae"], latents, chunk, BatchSize(chunk), unchecked)
         for _ in resample(nets["ifnet"], frames, 60, 60 * chunk // 12):
             pass
 

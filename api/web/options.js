@@ -36,13 +36,16 @@ function presetButton(name) {
   const button = element("button", { type: "button" });
   button.dataset.preset = name;
   button.onclick = () => {
-    for (const field of fields) if (field.name in presets[name]) set(field, presets[name][field.name] ?? "");
+    for (const field of presetFields()) set(field, presets[name][field.name] ?? "");
     note();
   };
   return button;
 }
 
-const chosenPreset = () => Object.keys(presets).find((name) => fields.every((field) => !(field.name in presets[name]) || holds(field, presets[name][field.name] ?? "")));
+// All presets speak of the same options. What one leaves open is not in the document.
+const presetFields = () => fields.filter((field) => Object.values(presets).some((values) => field.name in values));
+
+const chosenPreset = () => Object.keys(presets).find((name) => presetFields().every((field) => holds(field, presets[name][field.name] ?? "")));
 
 function holds(field, wanted) {
   const value = valueOf(field);

@@ -23,7 +23,7 @@ from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 _GIB = 2**30
-_WEIGHTS, _EACH = 4.7, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
+_WEIGHTS, _EACH = 5.0, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
 """GiB in half precision for all networks, and for each running task in the smaller portions that are tried when memory
 runs out, with the `min_resolution` of a square video. Counted by `benchmarks.live_memory`.
 """

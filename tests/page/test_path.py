@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from dice_talk.video import probe
 from tests.conftest import Service
@@ -192,9 +193,8 @@ def test_a_task_in_work_is_followed_after_a_reload(
 def test_presets_fill_in_the_fields(
     visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
 ) -> None:
-    sent: list[str] = []
-    page = visit(serve("quick").url)
-    page.on("request", lambda request: sent.append(request.post_data or "") if request.url.endswith("/start") else None)
+    service = serve("quick")
+    page = visit(service.url)
     pressed = page.locator('#preset-choices [aria-pressed="true"]')
     assert pressed.inner_text() == "Standard"
     page.click('#preset-choices [data-preset="published"]')
@@ -212,7 +212,10 @@ def test_presets_fill_in_the_fields(
     shorten(page)
     page.click("#submit")
     watch_video(page)
-    assert 'name="inference_steps"' in sent[0] and 'name="preset"' not in sent[0]
+    calls = f"{service.url}/api/v1/synthesis"
+    (made,) = requests.get(calls, timeout=30).json()["tasks"]
+    options = requests.get(f"{calls}/{made['task_id']}/receipt", timeout=60).json()["options"]
+    assert (options["inference_steps"], options["quality"], options["fps"]) == (10, "fast", 24)
 
 
 def test_previews_are_shown(
