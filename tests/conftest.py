@@ -55,6 +55,7 @@ LONGEST = (
     "test_engine_example.py",
     "faults/test_store_away.py",
     "features/test_object_store.py",
+    "deploy/test_cluster.py",
 )
 """Files whose tests take half a minute or more together."""
 

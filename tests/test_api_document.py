@@ -95,10 +95,10 @@ CALLS = {
     "remove": "DELETE /api/v1/synthesis/{task_id}",
     "retry": "POST /api/v1/synthesis/{task_id}/retry",
     "verify": "POST /api/v1/verify",
-    "get_metrics": "GET /metrics",
     "get_health": "GET /api/health",
     "live": "GET /api/live",
     "ready": "GET /api/ready",
+    "get_metrics": "GET /metrics",
 }
 """In the order of the documents. Clients are generated from the names, so they never change; new ones may be added."""
 

@@ -14,6 +14,7 @@ import anyio
 
 from api.logs import working_on
 from api.metrics import Metrics
+from api.rendering.previews import Previews
 from api.rendering.progress import ProgressLog
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
 from api.storage.files import Attempt, RenderFiles, StorageFailure
@@ -90,6 +91,7 @@ class Dispatcher:
         metrics: Metrics,
     ) -> None:
         self.slots, self._pool = pool.slots, pool
+        self.previews = Previews()
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
         self._attempts = attempts
         self.leading, self.stopped = store.leadership is None, False  # of several servers, one leads
@@ -294,6 +296,7 @@ class Dispatcher:
             if render.attempts == 0:  # a later attempt may have resumed where the first was cut off
                 await self._learn(render, started)
         finally:
+            self.previews.forget(render.id)
             await run_to_the_end(partial(self._files.abandon, attempt))
 
     async def _render(self, slot: Slot, render: Render, attempt: Attempt, hold: Hold) -> RenderResult | None:
@@ -301,7 +304,7 @@ class Dispatcher:
         labels = Labels.of(render.labels, render.id, spec_of(render.engine).source_type)
         job = SlotJob(render.engine, render.options, labels, self._files, attempt)
         with hold.rendering, _needing_room():
-            return await slot.render(job, ProgressLog(self._store, render.id, self._clock))
+            return await slot.render(job, ProgressLog(self._store, render.id, self._clock, self.previews))
         return None
 
     async def _learn(self, render: Render, started: datetime) -> None:

@@ -4,9 +4,10 @@ import { byId, complain, element, show } from "./page.js";
 import { currentLanguage, known, t } from "./texts.js";
 
 // Fields that are set elsewhere on the page, or that make no sense on a page.
-const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url", "visible_label"]);
+const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url", "visible_label", "preset"]);
 
 let fields = [];
+let presets = {}; // values of some options by the preset's name, from the document
 let changed = () => {};
 
 const label = (field) => (known(`option.${field.name}`) ? t(`option.${field.name}`) : field.title);
@@ -18,6 +19,9 @@ const tidy = (number) => String(Math.round(number * 100) / 100);
 export function build(form, onChange) {
   changed = onChange;
   fields = form.filter(({ name }) => !ELSEWHERE.has(name));
+  presets = form.find(({ name }) => name === "preset")?.["x-presets"] ?? {};
+  byId("preset-choices").replaceChildren(...Object.keys(presets).map(presetButton));
+  show(byId("presets"), Object.keys(presets).length > 0);
   byId("option-fields").replaceChildren(...fields.map(fieldset));
   byId("options-reset").onclick = () => {
     for (const field of fields) set(field, field.default ?? "");
@@ -25,6 +29,38 @@ export function build(form, onChange) {
     byId("options").querySelector("summary").focus();
   };
   relabel();
+}
+
+// A preset fills in the fields, so that everybody sees what it stands for and can change it.
+function presetButton(name) {
+  const button = element("button", { type: "button" });
+  button.dataset.preset = name;
+  button.onclick = () => {
+    for (const field of presetFields()) set(field, presets[name][field.name] ?? "");
+    note();
+  };
+  return button;
+}
+
+// All presets speak of the same options. What one leaves open is not in the document.
+const presetFields = () => fields.filter((field) => Object.values(presets).some((values) => field.name in values));
+
+const chosenPreset = () => Object.keys(presets).find((name) => presetFields().every((field) => holds(field, presets[name][field.name] ?? "")));
+
+function holds(field, wanted) {
+  const value = valueOf(field);
+  return value === String(wanted) || (value !== "" && wanted !== "" && Number(value) === Number(wanted));
+}
+
+function drawPresets() {
+  const chosen = chosenPreset();
+  for (const button of byId("preset-choices").children) {
+    const { preset } = button.dataset;
+    button.textContent = known(`preset.${preset}`) ? t(`preset.${preset}`) : preset;
+    button.setAttribute("aria-pressed", preset === chosen);
+  }
+  const words = `preset.${chosen ?? "own"}.note`;
+  byId("preset-note").textContent = known(words) ? t(words) : "";
 }
 
 function fieldset(field) {
@@ -144,6 +180,7 @@ function note() {
   const count = Object.keys(values()).length;
   byId("options-changed").textContent = count ? t("options.changed", { count }) : t("options.none");
   show(byId("options-reset"), count > 0);
+  drawPresets();
   changed();
 }
 

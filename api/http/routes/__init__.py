@@ -10,18 +10,19 @@ from api.http import pages
 from api.http.routes import inspection, service, synthesis, tasks
 from api.http.routes.examples import NO_KEY, REVOKED, TOO_MANY, UNEXPECTED, documented
 
-GUARDED = (
+ROUTERS = (
     synthesis.uploads,
     synthesis.tasks,
     inspection.uploads,
     inspection.tasks,
     tasks.calls,
     inspection.videos,
+    service.public,
     service.operation,
 )
-"""Routers whose routes need an API key, if the operator asks for keys. In this order they are documented: first what
-most clients need.
-"""
+"""In the order in which they are documented: first what most clients need."""
+GUARDED = tuple(router for router in ROUTERS if router is not service.public)
+"""Routers whose routes need an API key, if the operator asks for keys."""
 TAGS = [
     {"name": "Synthesis", "description": "Start tasks, follow them, download videos; check files before and after."},
     {"name": "Service", "description": "Whether the service works and how busy it is: for monitoring and proxies."},
@@ -37,9 +38,9 @@ def install(app: FastAPI, *, keys: bool) -> None:
     app.openapi_tags = TAGS
     pages.install(app)
     app.webhooks.include_router(synthesis.callbacks, generate_unique_id_function=call_name)
-    for router in GUARDED:
-        app.include_router(router, generate_unique_id_function=call_name, **guarded)
-    app.include_router(service.public, generate_unique_id_function=call_name, responses=unexpected)
+    for router in ROUTERS:
+        added = guarded if router in GUARDED else {"responses": unexpected}
+        app.include_router(router, generate_unique_id_function=call_name, **added)
     _tidy(app)
 
 
