@@ -1,10 +1,13 @@
 // Puts the parts of the page together: what is chosen, what is sent, what is shown on the stage.
 
 import * as api from "./api.js";
+import * as emotions from "./emotions.js";
+import { emotion } from "./emotions.js";
 import { face } from "./faces.js";
 import { acceptDrops, useSample } from "./files.js";
 import * as health from "./health.js";
 import * as history from "./history.js";
+import * as kept from "./kept.js";
 import * as keys from "./keys.js";
 import * as options from "./options.js";
 import { MAX_SECONDS } from "./media.js";
@@ -16,32 +19,20 @@ import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
+import * as uploads from "./uploads.js";
+import { mine } from "./uploads.js";
 import * as verification from "./verification.js";
 import { currentLanguage, durationRange, emotionName, errorOf, fileOf, fromServer, original, sentences, switchLanguage, t, translate } from "./texts.js";
 
-const FIRST_EMOTION = "happy";
-let emotions = [];
 let view = "portrait";
 let sending = false;
-let uploaded = null; // which files the server has, and as which task
-let submission = null; // the same key goes with the same form, so that a repeated one is not rendered twice
+let restoring = false;
 
 // --- What is chosen
 
-const emotion = () => document.querySelector('input[name="emotion"]:checked')?.value ?? FIRST_EMOTION;
-
-function buildEmotions() {
-  const chosen = emotion();
-  byId("emotions").replaceChildren(
-    ...emotions.map((name) => {
-      const input = element("input", { type: "radio", name: "emotion", value: name, id: `emotion-${name}`, className: "hidden-input", checked: name === chosen });
-      const label = element("label", { htmlFor: input.id }, face(name), element("span", { textContent: emotionName(name) }));
-      label.dataset.emotion = name;
-      return element("div", { className: "emotion" }, input, label);
-    }),
-  );
+function buildAgain() {
   byId("again-faces").replaceChildren(
-    ...emotions.map((name) => {
+    ...emotions.emotions.map((name) => {
       const button = element("button", { type: "button", title: emotionName(name) }, face(name));
       button.dataset.emotion = name;
       button.setAttribute("aria-label", t("result.again.one", { emotion: emotionName(name) }));
@@ -49,12 +40,6 @@ function buildEmotions() {
       return button;
     }),
   );
-  drawEmotion();
-}
-
-function drawEmotion() {
-  document.body.dataset.emotion = emotion();
-  byId("empty-face").replaceChildren(face(emotion()));
 }
 
 // Within the bounds that the form has for it; null while nobody knows.
@@ -69,11 +54,8 @@ function form() {
   return values;
 }
 
-const encode = (values, files = {}) => {
-  const body = new FormData();
-  for (const [name, value] of Object.entries({ ...values, ...files })) body.set(name, value);
-  return body;
-};
+// Whether the server has found that it could not make a video of the picture.
+const blocked = () => Boolean(portrait.file && portrait.found?.warnings?.some(({ blocking }) => blocking));
 
 // --- What is sent
 
@@ -84,42 +66,16 @@ async function submit(event) {
   if (!portrait.file) return missing("portrait-error", t("submit.portrait"), byId("image-file"));
   if (!speech.file) return missing("speech-error", t("submit.speech"), byId("audio-file"));
   if (!options.allValid()) return;
+  if (blocked()) return missing("portrait-findings", null, byId("image-file"));
   await send(async () => {
     const values = form();
-    const before = reusable(values);
-    if (before) {
-      try {
-        return [await api.retry(before, encode(values)), values];
-      } catch (error) {
-        if (![400, 404, 405, 409].includes(error.status)) throw error;
-        uploaded = null; // it is not there any more: send the files again
-      }
-    }
-    return [await upload(values), values];
+    return [await uploads.make(values, drawUpload), values];
   });
 }
 
-async function upload(values) {
-  const files = { image: portrait.file, audio: speech.file };
-  const content = JSON.stringify([values, portrait.url, speech.url]);
-  if (submission?.content !== content) submission = { content, key: randomKey() };
-  const answer = await api.start(encode(values, files), submission.key, (share) => {
-    byId("submit").style.setProperty("--share", share);
-    byId("submit-text").textContent = share < 1 ? t("submit.uploading", { percent: Math.floor(share * 100) }) : t("submit.checking");
-  });
-  submission = null;
-  uploaded = { id: answer.task_id, image: portrait.file, audio: speech.file, values };
-  return answer;
-}
-
-// crypto.randomUUID is missing on plain http.
-const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-
-// The task whose files are those that are chosen now. What was set then and is not now could not be unset by a retry.
-function reusable(values) {
-  if (!uploaded || !api.offers("synthesis/{task_id}/retry", "post")) return null;
-  const same = uploaded.image === portrait.file && uploaded.audio === speech.file;
-  return same && Object.keys(uploaded.values).every((name) => name in values) ? uploaded.id : null;
+function drawUpload(share) {
+  byId("submit").style.setProperty("--share", share);
+  byId("submit-text").textContent = share < 1 ? t("submit.uploading", { percent: Math.floor(share * 100) }) : t("submit.checking");
 }
 
 // Does `work`, which gives the server's answer and the values sent; then shows the new task.
@@ -135,7 +91,7 @@ async function send(work, errorPlace = "submit-error") {
       emotion: values.emotion,
       title: own ? portrait.name : (known?.title ?? ""),
       thumbnail: own ? portrait.thumbnail : known?.thumbnail,
-      files: own ? uploaded?.id : null,
+      files: own ? uploads.uploadId() : known?.files,
     });
     openTask(answer.task_id, true);
     bringIntoView(byId("frame"));
@@ -147,23 +103,38 @@ async function send(work, errorPlace = "submit-error") {
   }
 }
 
-// Whether the task was made from the files that are chosen now.
-const mine = (id) => Boolean(uploaded) && history.find(id)?.files === uploaded.id && uploaded.image === portrait.file && uploaded.audio === speech.file;
-
 function again(name) {
   if (sending) return;
   clearErrors();
   const from = task.id;
   // Where files and fields are still here, the choice of the face is shown there too.
   if (mine(from)) {
-    byId(`emotion-${name}`).checked = true;
-    drawEmotion();
+    emotions.choose(name);
   }
   send(async () => {
-    if (api.offers("synthesis/{task_id}/retry", "post")) return [await api.retry(from, encode({ emotion: name })), { emotion: name }];
+    if (uploads.canRetry()) return [await uploads.retry(from, { emotion: name }), { emotion: name }];
     const values = { ...form(), emotion: name };
-    return [await upload(values), values];
+    return [await uploads.upload(values, drawUpload), values];
   }, "again-error");
+}
+
+// Chooses again what the task on the stage was made of.
+async function reuse() {
+  if (!(await withFiles(history.find(task.id)))) return drawStage();
+  showView("portrait");
+  bringIntoView(byId("frame"));
+  byId("image-file").focus({ preventScroll: true });
+}
+
+async function withFiles(entry) {
+  restoring = true;
+  try {
+    return await uploads.restore(entry);
+  } finally {
+    restoring = false;
+    drawStage();
+    drawSubmit();
+  }
 }
 
 // --- What went wrong, beside what caused it
@@ -174,9 +145,10 @@ function clearErrors() {
   complain("speech-error", null, byId("audio-file"));
 }
 
+// `words`: null where they stand there already.
 function missing(id, words, field, original = "") {
-  complain(id, words, field, original);
-  if (id === "portrait-error") showView("portrait");
+  if (words !== null) complain(id, words, field, original);
+  if (id.startsWith("portrait")) showView("portrait");
   bringIntoView(byId(id));
   field.focus({ preventScroll: true });
 }
@@ -217,6 +189,8 @@ function drawStage() {
   const onTask = view === "task";
   const has = Boolean(portrait.file);
   show(byId("views"), Boolean(task.id));
+  show(byId("portrait-number"), !onTask);
+  byId("portrait-heading").textContent = t(onTask ? "view.video" : "portrait.title");
   for (const button of byId("views").children) button.setAttribute("aria-pressed", button.dataset.view === view);
   byId("frame").dataset.view = onTask ? "task" : has ? "picture" : "empty";
   show(byId("empty"), !onTask && !has);
@@ -231,16 +205,26 @@ function drawStage() {
   if (onTask) tasks.redraw();
   else for (const id of ["running", "video", "failed", "result"]) show(byId(id), false);
   const status = task.state ? tasks.statusOf(task.state) : null;
-  const possible = api.offers("synthesis/{task_id}/retry", "post") || mine(task.id);
+  const possible = uploads.canRetry() || mine(task.id);
   show(byId("again"), onTask && possible && (status === "COMPLETED" || status === "CANCELLED"));
   const made = history.find(task.id)?.emotion;
   for (const button of byId("again-faces").children) button.classList.toggle("made", button.dataset.emotion === made);
+  offerReuse(onTask);
   if (byId("portrait-error").textContent) show(byId("portrait-error"), !onTask);
+}
+
+// Where the files of a task are not those that are chosen, but this browser still has them.
+async function offerReuse(onTask) {
+  const button = byId("reuse");
+  if (!onTask || mine(task.id)) return show(button, false);
+  const { id } = task;
+  const offered = await kept.has(history.find(id)?.files);
+  if (id === task.id) show(button, offered && view === "task" && !mine(id));
 }
 
 function drawSubmit() {
   const button = byId("submit");
-  button.setAttribute("aria-disabled", sending);
+  button.setAttribute("aria-disabled", sending || blocked());
   button.classList.toggle("busy", sending);
   if (!sending) {
     button.style.removeProperty("--share");
@@ -250,16 +234,17 @@ function drawSubmit() {
 }
 
 function note() {
+  if (blocked()) return t("submit.blocked");
   const estimate = portrait.found?.eta_seconds;
   const parts = [];
   if (estimate && portrait.file && speech.file) parts.push(t("submit.estimate", { time: durationRange(estimate) }));
-  if (reusable(form())) parts.push(t("submit.again"));
+  if (uploads.reusable(form())) parts.push(t("submit.again"));
   return sentences(...parts);
 }
 
 function onInput(answer, error) {
   if (error) explain(error);
-  if (!answer) showView("portrait");
+  if (!answer && !restoring) showView("portrait");
   if (!error) portraits.lookAgain(); // else it would be asked, and refused, without end
   drawStage();
   drawSubmit();
@@ -270,8 +255,8 @@ function onInput(answer, error) {
 async function connect() {
   await api.discover();
   const fields = api.formFields();
-  emotions = fields.find(({ name }) => name === "emotion").enum;
-  buildEmotions();
+  emotions.build(fields.find(({ name }) => name === "emotion").enum);
+  buildAgain();
   options.build(fields, () => {
     portraits.lookAgain();
     drawSubmit();
@@ -283,8 +268,12 @@ async function connect() {
 
 async function resume() {
   shelf.draw();
-  const running = history.all().find(({ status }) => status === "PENDING" || status === "PROCESSING");
-  if (running) openTask(running.id, false);
+  const running = history.all().find(history.isRunning);
+  if (running) {
+    openTask(running.id, false);
+    await withFiles(running);
+  }
+  await shelf.finishRemovals();
   await shelf.refresh();
 }
 
@@ -295,7 +284,8 @@ function speak() {
   document.title = t("page.title");
   translate(document);
   byId("language").lang = currentLanguage() === "zh" ? "en" : "zh-CN";
-  buildEmotions();
+  emotions.build();
+  buildAgain();
   options.relabel();
   portraits.draw();
   speeches.draw();
@@ -313,19 +303,25 @@ async function main() {
   byId("language").addEventListener("click", switchLanguage);
   document.addEventListener("language", speak);
   byId("studio").addEventListener("submit", submit);
-  byId("emotions").addEventListener("change", () => (drawEmotion(), drawSubmit()));
+  byId("emotions").addEventListener("change", () => (emotions.draw(), drawSubmit()));
   byId("views").addEventListener("click", (event) => event.target.dataset.view && showView(event.target.dataset.view));
   byId("failed-back").addEventListener("click", () => {
     showView("portrait");
     byId("image-file").focus();
   });
+  byId("reuse").addEventListener("click", reuse);
   byId("sample").addEventListener("click", () => useSample().catch((error) => explain(error)));
   portraits.setUp(onInput, videoSeconds);
   speeches.setUp(onInput);
   tasks.setUp({
-    onChange: () => (drawStage(), shelf.draw()),
+    onChange: () => {
+      drawStage();
+      shelf.draw();
+      shelf.usePoster(history.find(task.id));
+    },
     onError: (error) => explain(error),
     onFailed,
+    hasFiles: () => mine(task.id),
   });
   shelf.setUp(
     (entry) => {
@@ -347,7 +343,7 @@ async function main() {
   });
   verification.setUp();
   acceptDrops();
-  drawEmotion();
+  emotions.draw();
   health.watch();
   while (true) {
     try {

@@ -20,8 +20,7 @@ export function build(form, onChange) {
   fields = form.filter(({ name }) => !ELSEWHERE.has(name));
   byId("option-fields").replaceChildren(...fields.map(fieldset));
   byId("options-reset").onclick = () => {
-    for (const field of fields) set(field, field.default ?? "");
-    note();
+    fill({});
     byId("options").querySelector("summary").focus();
   };
   relabel();
@@ -80,11 +79,17 @@ function sliderOf(field, input) {
 
 function set(field, value) {
   const input = byId(`option-${field.name}`);
-  if (field.type === "boolean") input.checked = Boolean(value);
+  if (field.type === "boolean") input.checked = String(value) === "true";
   else input.value = value;
   const slider = byId(`option-${field.name}-slider`);
   if (slider) slider.value = value;
   complain(`option-${field.name}-error`, null, input);
+}
+
+// `wanted`: by name, as `values` gives them; the others become the recommended ones.
+export function fill(wanted) {
+  for (const field of fields) set(field, wanted[field.name] ?? field.default ?? "");
+  note();
 }
 
 function valueOf(field) {

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import * as capture from "./capture.js";
 import { preparePicture, thumbnail, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
-import { byId, complain, element, openOnEnter } from "./page.js";
+import { byId, complain, element, openOnClick, openOnEnter } from "./page.js";
 import { advice, fileOf, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
@@ -23,6 +23,7 @@ let asked = "";
 export function setUp(changed, seconds) {
   [onChange, secondsOf] = [changed, seconds];
   openOnEnter(byId("image-file"));
+  openOnClick(byId("empty"), byId("image-file"));
   byId("image-file").addEventListener("change", (event) => {
     if (event.target.files[0]) take(event.target.files[0]);
     event.target.value = ""; // so that the same file can be chosen once more
@@ -34,23 +35,22 @@ export function setUp(changed, seconds) {
   byId("camera").addEventListener("click", useCamera);
 }
 
-export async function take(file) {
+export async function take(file, faceIndex = 0) {
   complain("portrait-error", null);
   let made;
   try {
     made = await preparePicture(file);
   } catch (error) {
     if (!(error instanceof UnreadableFile)) throw error;
-    complain("portrait-error", t("error.image.read"), byId("image-file"));
+    const words = t(portrait.file ? "error.image.read.kept" : "error.image.read", { name: file.name });
+    complain("portrait-error", words, byId("image-file"));
     return;
   }
   if (portrait.url) URL.revokeObjectURL(portrait.url);
-  Object.assign(portrait, made, { url: URL.createObjectURL(made.file), name: file.name, faceIndex: 0, found: null });
+  Object.assign(portrait, made, { url: URL.createObjectURL(made.file), name: file.name, faceIndex, found: null });
   complain("portrait-error", null, byId("image-file"));
   byId("picture-image").src = portrait.url;
-  const picture = byId("picture");
-  picture.style.aspectRatio = `${made.width} / ${made.height}`;
-  picture.classList.toggle("tall", made.height > made.width);
+  byId("picture").style.setProperty("--ratio", made.width / made.height);
   asked = "";
   onChange();
   lookAgain(0);
@@ -155,7 +155,8 @@ export function draw() {
   const count = faces.length;
   const summary = count === 0 ? t("portrait.found.none") : count === 1 ? t("portrait.found.one") : t("portrait.found.many", { count });
   const size = output ? ` · ${t("portrait.output", output)}` : "";
-  findings.append(element("p", { className: count ? "fine" : "warning", textContent: summary + size }));
+  // The server says at more length that there is none.
+  if (count || !warnings(portrait.found).length) findings.append(element("p", { className: count ? "fine" : "warning", textContent: summary + size }));
   if (selectable) findings.append(element("p", { className: "hint", textContent: t("portrait.pick") }));
   findings.append(...warnings(portrait.found));
 }

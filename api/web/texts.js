@@ -107,13 +107,24 @@ export function duration(seconds) {
   return t("time.minutes", { n: Math.round(seconds / 60) });
 }
 
-// The engine's estimate is a range; one figure is enough where both ends read the same.
+const NARROW = 2.5; // of the server's forecasts, high over low
+const ROUND = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50];
+
+// A forecast in words: one round figure if it is narrow, a rough word if it is wide.
 export function durationRange({ low, high }) {
-  const [from, to] = [duration(low), duration(high)];
-  if (from === to || high < 1.5) return to;
-  if (high < 90) return t("time.seconds", { n: t("time.range", { low: Math.max(1, Math.round(low)), high: Math.round(high) }) });
-  if (low >= 90) return t("time.minutes", { n: t("time.range", { low: Math.round(low / 60), high: Math.round(high / 60) }) });
-  return `${from}–${to}`;
+  const middle = Math.sqrt(Math.max(low, 0.5) * Math.max(high, 0.5));
+  if (high <= NARROW * low || high < 4) return t("time.about", { time: rounded(middle) });
+  if (high < 15) return t("time.few.seconds");
+  if (high < 60) return t("time.under.minute");
+  if (high < 600) return t("time.few.minutes");
+  return t("time.up.to", { time: rounded(high) });
+}
+
+function rounded(seconds) {
+  const nearest = (number) => ROUND.reduce((best, one) => (Math.abs(one - number) < Math.abs(best - number) ? one : best));
+  if (seconds < 55) return t("time.seconds", { n: nearest(seconds) });
+  if (seconds < 3300) return t("time.minutes", { n: nearest(seconds / 60) });
+  return t("time.hours", { n: Math.round(seconds / 3600) });
 }
 
 export function clock(seconds) {
