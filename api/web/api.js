@@ -99,6 +99,7 @@ export function formFields() {
   return Object.entries(form.properties).map(([name, field]) => ({ name, ...resolve(field) }));
 }
 
+export const engines = () => json("api/v1/engines");
 export const health = () => json("api/health");
 export const status = (id, signal) => json(`${BASE}/${id}/status`, { signal });
 export const receipt = (id, signal) => json(`${BASE}/${id}/receipt`, { signal });

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import * as emotions from "./emotions.js";
 import { emotion } from "./emotions.js";
 import { face } from "./faces.js";
-import { acceptDrops, useSample } from "./files.js";
+import { acceptDrops } from "./files.js";
 import * as health from "./health.js";
 import * as history from "./history.js";
 import * as kept from "./kept.js";
@@ -15,6 +15,8 @@ import { announce, bringIntoView, byId, complain, element, show } from "./page.j
 import * as portraits from "./portrait.js";
 import { portrait } from "./portrait.js";
 import * as shelf from "./shelf.js";
+import * as samples from "./samples.js";
+import * as sizes from "./sizes.js";
 import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
 import * as tasks from "./task.js";
@@ -199,7 +201,7 @@ function drawStage() {
   show(byId("portrait-findings"), !onTask);
   show(byId("task-findings"), onTask);
   show(byId("image-remove"), has);
-  show(byId("sample"), !has || !speech.file);
+  samples.draw(onTask);
   byId("image-label").textContent = t(has ? "portrait.change" : "portrait.choose");
   byId("image-label").classList.toggle("primary", !has);
   if (onTask) tasks.redraw();
@@ -259,8 +261,11 @@ async function connect() {
   buildAgain();
   options.build(fields, () => {
     portraits.lookAgain();
+    sizes.draw();
     drawSubmit();
   });
+  sizes.build();
+  if (api.offers("engines", "get")) await options.learnEngines(api.engines);
   show(byId("key-button"), api.takesKeys());
   show(byId("verify"), api.offers("verify", "post"));
   if (api.takesKeys() && !api.hasKey()) keys.ask();
@@ -287,6 +292,8 @@ function speak() {
   emotions.build();
   buildAgain();
   options.relabel();
+  sizes.build();
+  samples.build(explain);
   portraits.draw();
   speeches.draw();
   shelf.draw();
@@ -310,7 +317,7 @@ async function main() {
     byId("image-file").focus();
   });
   byId("reuse").addEventListener("click", reuse);
-  byId("sample").addEventListener("click", () => useSample().catch((error) => explain(error)));
+  samples.setUp();
   portraits.setUp(onInput, videoSeconds);
   speeches.setUp(onInput);
   tasks.setUp({
@@ -337,6 +344,7 @@ async function main() {
   );
   keys.setUp(async () => {
     complain("submit-error", null);
+    if (api.offers("engines", "get")) options.learnEngines(api.engines);
     portraits.lookAgain(0);
     speeches.lookAgain();
     await shelf.refresh();

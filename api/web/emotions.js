@@ -32,5 +32,4 @@ export function choose(name) {
 
 export function draw() {
   document.body.dataset.emotion = emotion();
-  byId("empty-face").replaceChildren(face(emotion()));
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import * as capture from "./capture.js";
+import * as framing from "./framing.js";
 import { preparePicture, thumbnail, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
 import { byId, complain, element, openOnClick, openOnEnter } from "./page.js";
@@ -11,7 +12,7 @@ const LOOK_AGAIN_MS = 400;
 // Options that change what is found, or how long rendering takes.
 const PREFLIGHT_OPTIONS = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps", "quality"];
 
-export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null };
+export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null, decided: false };
 let onChange = () => {};
 let secondsOf = () => null;
 let refusal = ""; // the preflight's last
@@ -35,7 +36,8 @@ export function setUp(changed, seconds) {
   byId("camera").addEventListener("click", useCamera);
 }
 
-export async function take(file, faceIndex = 0) {
+// `decided`: whether the person has said if the face is to be framed; see framing.js.
+export async function take(file, { faceIndex = 0, decided = false } = {}) {
   complain("portrait-error", null);
   let made;
   try {
@@ -47,7 +49,7 @@ export async function take(file, faceIndex = 0) {
     return;
   }
   if (portrait.url) URL.revokeObjectURL(portrait.url);
-  Object.assign(portrait, made, { url: URL.createObjectURL(made.file), name: file.name, faceIndex, found: null });
+  Object.assign(portrait, made, { url: URL.createObjectURL(made.file), name: file.name, faceIndex, decided, found: null });
   complain("portrait-error", null, byId("image-file"));
   byId("picture-image").src = portrait.url;
   byId("picture").style.setProperty("--ratio", made.width / made.height);
@@ -114,6 +116,7 @@ async function look() {
     if (chosen) portrait.thumbnail = thumbnail(byId("picture-image"), [width, height], chosen);
     // What a task has said of the picture stays.
     if (byId("portrait-error").textContent === refusal) complain("portrait-error", null, byId("image-file"));
+    framing.consider();
     onChange(answer);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -158,7 +161,7 @@ export function draw() {
   // The server says at more length that there is none.
   if (count || !warnings(portrait.found).length) findings.append(element("p", { className: count ? "fine" : "warning", textContent: summary + size }));
   if (selectable) findings.append(element("p", { className: "hint", textContent: t("portrait.pick") }));
-  findings.append(...warnings(portrait.found));
+  findings.append(...warnings(portrait.found), ...framing.proposal());
 }
 
 // The picture itself shows that there are several faces; the warning is worded for programs.

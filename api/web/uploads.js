@@ -71,7 +71,7 @@ export async function restore(entry) {
   if (!found) return false;
   options.fill(found.values);
   choose(entry.emotion);
-  await portraits.take(found.image, Number(found.values.face_index ?? 0));
+  await portraits.take(found.image, { faceIndex: Number(found.values.face_index ?? 0), decided: true });
   await speeches.take(found.audio);
   uploaded = { ...found, image: portrait.file, audio: speech.file };
   return true;

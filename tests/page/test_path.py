@@ -140,8 +140,11 @@ def test_camera_and_microphone(visit: Callable[..., Any], real_service: Service,
 
 def test_the_sample_is_one_click_away(visit: Callable[..., Any], real_service: Service) -> None:
     page = visit(real_service.url)
-    page.click("#sample")
+    page.click("[data-sample='mei.jpg']")
     page.locator("#speech-loaded:not([hidden])").wait_for()
+    assert page.get_attribute("[data-sample='mei.jpg']", "aria-pressed") == "true"
+    page.click("[data-sample='rms.mp3']")
+    page.get_by_text("rms.mp3").wait_for()
     shorten(page)
     page.click("#submit")
     watch_video(page)
@@ -151,7 +154,7 @@ def test_drop_and_paste(visit: Callable[..., Any], real_service: Service) -> Non
     page = visit(real_service.url)
     page.evaluate("""async () => {
         const data = new DataTransfer();
-        for (const [name, type] of [["portrait.jpg", "image/jpeg"], ["speech.wav", "audio/wav"]]) {
+        for (const [name, type] of [["mei.jpg", "image/jpeg"], ["heart.wav", "audio/wav"]]) {
             const blob = await (await fetch("web/sample/" + name)).blob();
             data.items.add(new File([blob], name, { type }));
         }
