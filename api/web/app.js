@@ -1,13 +1,14 @@
 // Puts the parts of the page together: what is chosen, what is sent, what is shown on the stage.
 
+import * as address from "./address.js";
 import * as api from "./api.js";
+import * as eight from "./eight.js";
 import * as emotions from "./emotions.js";
 import { emotion } from "./emotions.js";
 import { face } from "./faces.js";
 import { acceptDrops } from "./files.js";
 import * as health from "./health.js";
 import * as history from "./history.js";
-import * as kept from "./kept.js";
 import * as keys from "./keys.js";
 import * as options from "./options.js";
 import { MAX_SECONDS } from "./media.js";
@@ -19,14 +20,14 @@ import * as samples from "./samples.js";
 import * as sizes from "./sizes.js";
 import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
+import * as stage from "./stage.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
 import * as uploads from "./uploads.js";
 import { mine } from "./uploads.js";
 import * as verification from "./verification.js";
-import { currentLanguage, durationRange, emotionName, errorOf, fileOf, fromServer, original, sentences, switchLanguage, t, translate } from "./texts.js";
+import { durationRange, emotionName, errorOf, fileOf, fromServer, languageNames, languageTag, loadLanguages, original, sentences, setLanguage, switchLanguage, t, translate } from "./texts.js";
 
-let view = "portrait";
 let sending = false;
 let restoring = false;
 
@@ -61,18 +62,37 @@ const blocked = () => Boolean(portrait.file && portrait.found?.warnings?.some(({
 
 // --- What is sent
 
-async function submit(event) {
-  event.preventDefault();
-  if (sending) return;
+// Whether everything is there to make a video; if not, it is said what is missing.
+function complete() {
   clearErrors();
   if (!portrait.file) return missing("portrait-error", t("submit.portrait"), byId("image-file"));
   if (!speech.file) return missing("speech-error", t("submit.speech"), byId("audio-file"));
-  if (!options.allValid()) return;
-  if (blocked()) return missing("portrait-findings", null, byId("image-file"));
+  if (!options.allValid()) return false;
+  return blocked() ? missing("portrait-findings", null, byId("image-file")) : true;
+}
+
+async function submit(event) {
+  event.preventDefault();
+  if (sending || !complete()) return;
   await send(async () => {
     const values = form();
     return [await uploads.make(values, drawUpload), values];
   });
+}
+
+async function submitAll() {
+  if (sending || !complete()) return;
+  sending = true;
+  drawSubmit();
+  try {
+    await eight.make(form(), drawUpload);
+  } catch (error) {
+    explain(error, byId("eight").hidden ? "submit-error" : "eight-error");
+  } finally {
+    sending = false;
+    drawSubmit();
+    shelf.draw();
+  }
 }
 
 function drawUpload(share) {
@@ -95,7 +115,7 @@ async function send(work, errorPlace = "submit-error") {
       thumbnail: own ? portrait.thumbnail : known?.thumbnail,
       files: own ? uploads.uploadId() : known?.files,
     });
-    openTask(answer.task_id, true);
+    stage.openTask(answer.task_id, true);
     bringIntoView(byId("frame"));
   } catch (error) {
     explain(error, errorPlace);
@@ -122,8 +142,8 @@ function again(name) {
 
 // Chooses again what the task on the stage was made of.
 async function reuse() {
-  if (!(await withFiles(history.find(task.id)))) return drawStage();
-  showView("portrait");
+  if (!(await withFiles(history.find(task.id)))) return stage.draw();
+  stage.showView("portrait");
   bringIntoView(byId("frame"));
   byId("image-file").focus({ preventScroll: true });
 }
@@ -134,7 +154,7 @@ async function withFiles(entry) {
     return await uploads.restore(entry);
   } finally {
     restoring = false;
-    drawStage();
+    stage.draw();
     drawSubmit();
   }
 }
@@ -150,9 +170,10 @@ function clearErrors() {
 // `words`: null where they stand there already.
 function missing(id, words, field, original = "") {
   if (words !== null) complain(id, words, field, original);
-  if (id.startsWith("portrait")) showView("portrait");
+  if (id.startsWith("portrait")) stage.showView("portrait");
   bringIntoView(byId(id));
   field.focus({ preventScroll: true });
+  return false;
 }
 
 function explain(error, place = "submit-error") {
@@ -174,55 +195,7 @@ function onFailed(state, words) {
   else if (file === "audio") complain("speech-error", words, byId("audio-file"), original(error));
 }
 
-// --- What is shown
-
-function openTask(id, play) {
-  tasks.open(id, { url: mine(id) ? portrait.url : null, play });
-  showView("task");
-}
-
-function showView(wanted) {
-  view = wanted === "task" && task.id ? "task" : "portrait";
-  if (view === "portrait") byId("video").pause();
-  drawStage();
-}
-
-function drawStage() {
-  const onTask = view === "task";
-  const has = Boolean(portrait.file);
-  show(byId("views"), Boolean(task.id));
-  show(byId("portrait-number"), !onTask);
-  byId("portrait-heading").textContent = t(onTask ? "view.video" : "portrait.title");
-  for (const button of byId("views").children) button.setAttribute("aria-pressed", button.dataset.view === view);
-  byId("frame").dataset.view = onTask ? "task" : has ? "picture" : "empty";
-  show(byId("empty"), !onTask && !has);
-  show(byId("picture"), !onTask && has);
-  show(byId("portrait-tools"), !onTask);
-  show(byId("portrait-findings"), !onTask);
-  show(byId("task-findings"), onTask);
-  show(byId("image-remove"), has);
-  samples.draw(onTask);
-  byId("image-label").textContent = t(has ? "portrait.change" : "portrait.choose");
-  byId("image-label").classList.toggle("primary", !has);
-  if (onTask) tasks.redraw();
-  else for (const id of ["running", "video", "failed", "result"]) show(byId(id), false);
-  const status = task.state ? tasks.statusOf(task.state) : null;
-  const possible = uploads.canRetry() || mine(task.id);
-  show(byId("again"), onTask && possible && (status === "COMPLETED" || status === "CANCELLED"));
-  const made = history.find(task.id)?.emotion;
-  for (const button of byId("again-faces").children) button.classList.toggle("made", button.dataset.emotion === made);
-  offerReuse(onTask);
-  if (byId("portrait-error").textContent) show(byId("portrait-error"), !onTask);
-}
-
-// Where the files of a task are not those that are chosen, but this browser still has them.
-async function offerReuse(onTask) {
-  const button = byId("reuse");
-  if (!onTask || mine(task.id)) return show(button, false);
-  const { id } = task;
-  const offered = await kept.has(history.find(id)?.files);
-  if (id === task.id) show(button, offered && view === "task" && !mine(id));
-}
+// --- The button that sends it
 
 function drawSubmit() {
   const button = byId("submit");
@@ -246,9 +219,9 @@ function note() {
 
 function onInput(answer, error) {
   if (error) explain(error);
-  if (!answer && !restoring) showView("portrait");
+  if (!answer && !restoring) stage.showView("portrait");
   if (!error) portraits.lookAgain(); // else it would be asked, and refused, without end
-  drawStage();
+  stage.draw();
   drawSubmit();
 }
 
@@ -273,10 +246,11 @@ async function connect() {
 
 async function resume() {
   shelf.draw();
-  const running = history.all().find(history.isRunning);
-  if (running) {
-    openTask(running.id, false);
-    await withFiles(running);
+  const id = address.addressed() ?? history.all().find(history.isRunning)?.id;
+  if (id) {
+    stage.openTask(id, false, false);
+    const entry = history.find(id);
+    if (entry && history.isRunning(entry)) await withFiles(entry);
   }
   await shelf.finishRemovals();
   await shelf.refresh();
@@ -284,11 +258,19 @@ async function resume() {
 
 // --- Words
 
-function speak() {
-  document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
+function label() {
+  document.documentElement.lang = languageTag();
   document.title = t("page.title");
   translate(document);
-  byId("language").lang = currentLanguage() === "zh" ? "en" : "zh-CN";
+  byId("language").lang = languageTag() === "zh-CN" ? "en" : "zh-CN";
+  byId("languages").replaceChildren(...languageNames().map(({ code, name, tag }) => element("option", { value: code, lang: tag, textContent: name, selected: tag === languageTag() })));
+  const several = languageNames().length > 2; // of two, a button shows the other
+  show(byId("languages"), several);
+  show(byId("language"), !several);
+}
+
+function speak() {
+  label();
   emotions.build();
   buildAgain();
   options.relabel();
@@ -297,32 +279,42 @@ function speak() {
   portraits.draw();
   speeches.draw();
   shelf.draw();
+  eight.draw();
   verification.draw();
-  drawStage();
+  stage.draw();
   drawSubmit();
   health.draw();
 }
 
 async function main() {
-  translate(document);
-  document.title = t("page.title");
-  document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
+  label();
+  const languages = loadLanguages();
   byId("language").addEventListener("click", switchLanguage);
+  byId("languages").addEventListener("change", (event) => setLanguage(event.target.value));
   document.addEventListener("language", speak);
   byId("studio").addEventListener("submit", submit);
   byId("emotions").addEventListener("change", () => (emotions.draw(), drawSubmit()));
-  byId("views").addEventListener("click", (event) => event.target.dataset.view && showView(event.target.dataset.view));
+  byId("views").addEventListener("click", (event) => event.target.dataset.view && stage.showView(event.target.dataset.view));
   byId("failed-back").addEventListener("click", () => {
-    showView("portrait");
+    stage.showView("portrait");
     byId("image-file").focus();
   });
   byId("reuse").addEventListener("click", reuse);
+  byId("all-eight").addEventListener("click", submitAll);
+  byId("eight-show").addEventListener("click", () => eight.open(eight.setOf(task.id)));
+  eight.setUp({
+    open(id) {
+      stage.openTask(id, true);
+      bringIntoView(byId("frame"));
+    },
+  });
   samples.setUp();
+  address.setUp(stage.move);
   portraits.setUp(onInput, videoSeconds);
   speeches.setUp(onInput);
   tasks.setUp({
     onChange: () => {
-      drawStage();
+      stage.draw();
       shelf.draw();
       shelf.usePoster(history.find(task.id));
     },
@@ -332,18 +324,20 @@ async function main() {
   });
   shelf.setUp(
     (entry) => {
-      openTask(entry.id, true);
+      stage.openTask(entry.id, true);
       bringIntoView(byId("frame"));
     },
     (entry) => {
       if (entry.id !== task.id) return;
       tasks.close();
-      showView("portrait");
+      address.name(null, false);
+      stage.showView("portrait");
     },
     () => task.id,
   );
   keys.setUp(async () => {
     complain("submit-error", null);
+    if (task.id && !task.state) stage.openTask(task.id, false, false); // it was refused without the key
     if (api.offers("engines", "get")) options.learnEngines(api.engines);
     portraits.lookAgain(0);
     speeches.lookAgain();
@@ -362,6 +356,7 @@ async function main() {
       await new Promise((resolve) => setTimeout(resolve, 3000));
     }
   }
+  await languages;
   speak();
   await resume();
   if (!history.kept) announce(t("error.storage"));

@@ -1,6 +1,6 @@
 // Files that are dropped or pasted anywhere on the page.
 
-import { byId, complain } from "./page.js";
+import { complain } from "./page.js";
 import * as portraits from "./portrait.js";
 import * as speeches from "./speech.js";
 import { t } from "./texts.js";

@@ -217,7 +217,7 @@ export function relabel() {
   for (const field of fields) {
     const id = `option-${field.name}`;
     byId(`${id}-label`).textContent = label(field);
-    const range = bounded(field) ? ` (${t("options.range", { low: field.minimum, high: field.maximum })})` : "";
+    const range = bounded(field) ? t("options.bounds", { low: field.minimum, high: field.maximum }) : "";
     byId(`${id}-help`).textContent = `${help(field) ?? ""}${range}`;
     byId(`${id}-slider`)?.setAttribute("aria-label", t("options.slider", { name: label(field) }));
     if (field.enum) labelChoices(field);

@@ -145,7 +145,7 @@ function left(state) {
 function drawFailure(state, status) {
   const titles = { CANCELLED: t("task.cancelled"), GONE: t("history.state.GONE") };
   byId("failed-title").textContent = titles[status] ?? t("task.failed");
-  const words = { CANCELLED: t(callbacks.hasFiles() ? "task.cancelled.detail" : "task.cancelled.again"), GONE: t("task.gone") }[status];
+  const words = { CANCELLED: t(callbacks.hasFiles() ? "task.cancelled.detail" : "task.cancelled.again"), GONE: t(api.takesKeys() ? "task.gone.keys" : "task.gone") }[status];
   const error = errorOf(state);
   say(byId("failed-words"), words ?? fromServer(error), words ? "" : original(error));
   byId("failed-face").replaceChildren(face(status === "CANCELLED" ? "neutral" : "sad"));
