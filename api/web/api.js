@@ -147,8 +147,9 @@ export const pause = (ms, signal) =>
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });
 
-// Calls `onState` with each state until the task has ended; `onLost` while the server can't be reached.
-export async function follow(id, { signal, onState, onLost }) {
+// Calls `onState` with each state until the task has ended, `onPreview` with pictures of the unfinished video, and
+// `onLost` while the server can't be reached.
+export async function follow(id, { signal, onState, onLost, onPreview }) {
   let last = null;
   const see = (state) => {
     last = state;
@@ -160,10 +161,12 @@ export async function follow(id, { signal, onState, onLost }) {
     try {
       if (events) {
         const headers = { Accept: "text/event-stream", ...(lastEvent ? { "Last-Event-ID": lastEvent } : {}) };
-        const response = await call(`${BASE}/${id}/events`, { headers, signal });
+        const response = await call(`${BASE}/${id}/events?previews=true`, { headers, signal });
         for await (const event of serverSentEvents(response.body)) {
           lastEvent = event.id ?? lastEvent;
-          if (event.data) see(JSON.parse(event.data));
+          if (!event.data || signal.aborted) continue;
+          if (event.event === "preview") onPreview(JSON.parse(event.data));
+          else see(JSON.parse(event.data));
         }
         // A stream that ends before the task has is opened again, but not in a tight loop.
         if (!(last && hasEnded(last))) await pause(POLL_MS, signal);

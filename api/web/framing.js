@@ -33,7 +33,7 @@ export function proposal() {
   const face = chosenFace();
   if (!face || options.value("crop") === null || !(isSmall(face) || isOn())) return [];
   const frame = frameOf(face);
-  const canvas = element("canvas", { width: 2 * PREVIEW, height: 2 * PREVIEW, className: "preview" });
+  const canvas = element("canvas", { width: 2 * PREVIEW, height: 2 * PREVIEW });
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", t("framing.preview"));
   const image = document.getElementById("picture-image");

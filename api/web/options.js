@@ -4,7 +4,7 @@ import { byId, complain, element, show } from "./page.js";
 import { currentLanguage, known, t } from "./texts.js";
 
 // Fields that are set elsewhere on the page, or that make no sense on a page.
-const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url", "visible_label"]);
+const ELSEWHERE = new Set(["image", "audio", "emotion", "face_index", "callback_url", "visible_label", "preset"]);
 
 const HERE = { min_resolution: 512 }; // what the page recommends instead of the server's default
 const SENT = new Set(["min_resolution", "crop"]); // always, so that another task of the same files can change them back
@@ -12,6 +12,7 @@ const SENT = new Set(["min_resolution", "crop"]); // always, so that another tas
 let fields = [];
 let engines = null; // what the server says of them; null from one that says nothing
 let recommended = {};
+let presets = {}; // values of some options by the preset's name, from the document
 let changed = () => {};
 
 const label = (field) => (known(`option.${field.name}`) ? t(`option.${field.name}`) : field.title);
@@ -24,12 +25,51 @@ export function build(form, onChange) {
   changed = onChange;
   fields = form.filter(({ name }) => !ELSEWHERE.has(name));
   recommended = Object.fromEntries(fields.map((field) => [field.name, HERE[field.name] ?? field.default ?? ""]));
+  presets = form.find(({ name }) => name === "preset")?.["x-presets"] ?? {};
+  byId("preset-choices").replaceChildren(...Object.keys(presets).map(presetButton));
   byId("option-fields").replaceChildren(...fields.map(fieldset));
   byId("options-reset").onclick = () => {
     fill(recommended);
     byId("options").querySelector("summary").focus();
   };
   relabel();
+}
+
+// A preset fills in the fields, so that everybody sees what it stands for and can change it.
+function presetButton(name) {
+  const button = element("button", { type: "button" });
+  button.dataset.preset = name;
+  button.onclick = () => {
+    for (const field of presetFields()) if (speaksOf(name, field)) set(field, presets[name][field.name] ?? "");
+    note();
+  };
+  return button;
+}
+
+// All presets speak of the same options. What one leaves open is not in the document.
+const presetFields = () => fields.filter((field) => Object.values(presets).some((values) => field.name in values));
+
+// The page has a default of its own for the size, which presets with the server's leave as it is.
+const speaksOf = (name, field) => !(field.name in HERE && presets[name][field.name] === field.default);
+
+const chosenPreset = () => Object.keys(presets).find((name) => presetFields().every((field) => !speaksOf(name, field) || holds(field, presets[name][field.name] ?? "")));
+
+function holds(field, wanted) {
+  const value = valueOf(field);
+  return value === String(wanted) || (value !== "" && wanted !== "" && Number(value) === Number(wanted));
+}
+
+function drawPresets() {
+  // They are about denoising steps, which not every engine has.
+  show(byId("presets"), Object.keys(presets).length > 0 && !presetFields().some(({ name }) => engine()?.ignores.includes(name)));
+  const chosen = chosenPreset();
+  for (const button of byId("preset-choices").children) {
+    const { preset } = button.dataset;
+    button.textContent = known(`preset.${preset}`) ? t(`preset.${preset}`) : preset;
+    button.setAttribute("aria-pressed", preset === chosen);
+  }
+  const words = `preset.${chosen ?? "own"}.note`;
+  byId("preset-note").textContent = known(words) ? t(words) : "";
 }
 
 function fieldset(field) {
@@ -191,6 +231,7 @@ function note() {
   byId("options-changed").textContent = count ? t("options.changed", { count }) : t("options.none");
   show(byId("options-reset"), count > 0);
   for (const one of fields) show(byId(`option-${one.name}-field`), counts(one));
+  drawPresets();
   changed();
 }
 

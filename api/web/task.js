@@ -38,6 +38,7 @@ export function open(id, { url = null, play = false } = {}) {
   const image = byId("running-image");
   image.src = url ?? entry?.thumbnail ?? "";
   image.classList.toggle("small", !url);
+  image.classList.remove("preview");
   draw({ status: "PENDING", stage: "queued", progress: 0 });
   follower = new AbortController();
   const { signal } = follower;
@@ -45,6 +46,10 @@ export function open(id, { url = null, play = false } = {}) {
     .follow(id, {
       signal,
       onState: (state) => see(state, play),
+      onPreview: ({ image: picture }) => {
+        image.src = picture;
+        image.classList.add("preview");
+      },
       onLost: () => (byId("stage-more").textContent = t("task.reconnecting")),
     })
     .catch((error) => {

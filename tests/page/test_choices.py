@@ -117,7 +117,7 @@ def test_a_small_face_is_framed_unless_the_person_says_no(
     page.locator(".framing").wait_for()
     page.get_by_text("so the video shows this frame only").wait_for()
     page.locator("#overlay .crop").wait_for()
-    until(page, "document.querySelector('.preview').getContext('2d').getImageData(88, 88, 1, 1).data[3] === 255")
+    until(page, "document.querySelector('.framing canvas').getContext('2d').getImageData(88, 88, 1, 1).data[3] === 255")
     assert "recommended" in page.inner_text("#options-changed")
     page.click("#submit")
     page.get_by_text("The server could not be reached.").wait_for()

@@ -251,14 +251,14 @@ def test_events_are_read_and_taken_up_again(
             )
         else:
             page.wait_for_timeout(1)
-            address = route.request.url.removesuffix("/events") + "/status"
+            address = route.request.url.partition("/events")[0] + "/status"
             state = route.fetch(url=address).json()
             text = f"id: 9\nevent: state\ndata: {json.dumps(state)}\n\n"
         route.fulfill(body=text, content_type="text/event-stream")
 
     def prepare(page: Any) -> None:
         offering(page, "/api/v1/synthesis/{task_id}/events", "get")
-        page.route("**/events", answer)
+        page.route("**/events*", answer)
 
     page = visit(real_service.url, prepare=prepare)
     choose(page, portrait, speech)

@@ -6,10 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from dice_talk.video import probe
 from tests.conftest import Service
-from tests.page.steps import choose, offers, only_documented_calls, shorten, tab_to, until, watch_video
+from tests.page.steps import (
+    an_engine_with_steps,
+    choose,
+    offers,
+    only_documented_calls,
+    shorten,
+    tab_to,
+    until,
+    watch_video,
+)
 
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
@@ -190,3 +200,44 @@ def test_a_task_in_work_is_followed_after_a_reload(
     page.get_by_text("Drawing the frames").first.wait_for()
     (tmp_path / "gate").touch()
     assert watch_video(page) > 0.4
+
+
+def test_presets_fill_in_the_fields(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    service = serve("quick")
+    page = visit(service.url, prepare=an_engine_with_steps)
+    pressed = page.locator('#preset-choices [aria-pressed="true"]')
+    assert pressed.inner_text() == "Standard"
+    page.click('#preset-choices [data-preset="published"]')
+    assert pressed.inner_text() == "As published"
+    page.locator("#options").evaluate("details => details.open = true")
+    values = {
+        name: page.input_value(f"#option-{name}") for name in ("min_resolution", "inference_steps", "fps", "seed")
+    }
+    assert values == {"min_resolution": "512", "inference_steps": "25", "fps": "25", "seed": "72589"}
+    page.fill("#option-fps", "30")
+    assert pressed.count() == 0 and page.get_by_text("Your own settings.").is_visible()
+    page.click('#preset-choices [data-preset="draft"]')
+    assert page.input_value("#option-seed") == "" and page.input_value("#option-quality") == "fast"
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+    calls = f"{service.url}/api/v1/synthesis"
+    (made,) = requests.get(calls, timeout=30).json()["tasks"]
+    options = requests.get(f"{calls}/{made['task_id']}/receipt", timeout=60).json()["options"]
+    assert (options["inference_steps"], options["quality"], options["fps"]) == (10, "fast", 24)
+
+
+def test_previews_are_shown(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    page = visit(serve("shows").url)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    page.locator('#running-image.preview[src^="data:image/jpeg"]').wait_for()
+    until(page, "document.getElementById('running-image').naturalWidth === 16")
+    (tmp_path / "gate").touch()
+    watch_video(page)
