@@ -55,6 +55,18 @@ class Settings(BaseSettings, LabelOptions):
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
     engine: EngineChoice = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
+    render_on: Literal["local", "ray"] = Field(
+        "local", description="Where tasks are rendered: on this machine, or on the nodes of a Ray cluster."
+    )
+    ray_address: str = Field(
+        "auto", min_length=1, description="Address of the Ray cluster: HOST:PORT, or auto for the one on this machine."
+    )
+    max_slots: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="Most tasks rendered at the same time on a Ray cluster, however many nodes it has.",
+    )
     queue_size: int = Field(100, ge=1, description="Tasks that may wait; further ones are answered with 503.")
     retention_hours: float = Field(24.0, gt=0, le=87_600, description="How long uploads and results are kept.")
     sweep_seconds: float = Field(60.0, gt=0, description="How often expired tasks are removed.")

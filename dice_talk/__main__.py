@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from dice_talk import __version__
-from dice_talk.cli import checkpoints, codes, lists, look, verify, videos
+from dice_talk.cli import checkpoints, codes, lists, look, node, verify, videos
 from dice_talk.cli.screen import complain, explain
 from dice_talk.errors import DiceTalkError
 
@@ -24,6 +24,7 @@ for _command in (
     videos.submit,
     look.preflight,
     verify.verify,
+    node.node,
     lists.emotions,
     lists.engines,
     checkpoints.download,

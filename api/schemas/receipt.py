@@ -99,6 +99,9 @@ class Receipt(BaseModel):
         description="Versions of this software, the engine, Python and the packages that the result depends on.",
         examples=[{"dice-talk-server": __version__, "lite-engine": "1", "python": "3.11.9"}],
     )
+    node: str | None = Field(
+        None, description="Machine of the Ray cluster that rendered it; null if the server did.", examples=[None]
+    )
     timings: ReceiptTimings
     result: ReceiptResult
     labels: FoundLabels | None = Field(description="Labels read from the file; null in receipts of an earlier release.")

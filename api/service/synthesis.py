@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +13,7 @@ import anyio
 from api.errors import Conflict, TaskNotCompleted, Unavailable
 from api.metrics import Load
 from api.rendering.dispatcher import Dispatcher
-from api.schemas.service import Health
+from api.schemas.service import Health, NodeSlots
 from api.schemas.tasks import SecondsRange, TaskPage, TaskState
 from api.service.admission import RETRY_LATER, Admission
 from api.service.describe import describe_span, describe_task
@@ -113,7 +114,8 @@ class Synthesis:
             await asyncio.sleep(CHECK_EVERY_S)
 
     def _foresee(self) -> None:
-        self._forecast.renew(self._store.unfinished(), self._store.timings(), self._settings.workers, self._clock())
+        slots = max(1, len(self._dispatcher.slots))
+        self._forecast.renew(self._store.unfinished(), self._store.timings(), slots, self._clock())
 
     async def cancel(self, task_id: str, owner: str | None) -> TaskState:
         """End a task. Its render goes on if other tasks share it. Raises `TaskNotFound` or `Conflict`."""
@@ -162,34 +164,25 @@ class Synthesis:
             slots=len(self._dispatcher.slots),
             slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
             uploads=self._admission.uploads,
+            nodes={node.name: (node.slots, node.slots_busy) for node in self._nodes() or ()},
         )
 
     def refuse_when_not_ready(self) -> None:
         """Raises `QueueFull` or `Unavailable` if no task can be accepted now. Blocking."""
-        health = self.health()
-        if health.status != "healthy":
-            raise Unavailable(ErrorCode.NOT_READY, "The service is not ready", health.detail, RETRY_LATER)
+        if problem := self._problem(self._engine()[1]):
+            raise Unavailable(ErrorCode.NOT_READY, "The service is not ready", problem, RETRY_LATER)
         self._admission.refuse_when_closed()
         self._admission.refuse_when_full()
 
     def health(self) -> Health:
         """Return whether the service can accept and render tasks. Blocking."""
-        slots, engine, problem = self._dispatcher.slots, None, None
-        try:
-            engine = choose_engine(self._settings.engine, self._settings.checkpoints_dir)
-        except EngineUnavailable as error:
-            problem = f"{error}. {error.detail}"
-        if not self._store.ping():
-            problem = "The database does not answer"
-        elif problem is None and all(slot.broken for slot in slots):
-            problem = f"No engine process can be started: {slots[0].broken}"
-        elif self._admission.closed:
-            problem = "The server is shutting down"
-        else:
-            problem = problem or self._files.problem()
+        pool, slots = self._dispatcher.pool, self._dispatcher.slots
+        engine, lacking = self._engine()
+        problem = self._problem(lacking)
+        stuck = not slots and not pool.reachable  # if it is reachable, tasks that wait may bring slots
         return Health(
-            status="unhealthy" if problem else "healthy",
-            gpu_available=self._gpu,
+            status="unhealthy" if problem or stuck else "healthy",
+            gpu_available=self._gpu or any(slot.device == "gpu" for slot in slots),
             model_loaded=engine is not None and any(slot.ready(engine) for slot in slots),
             version=__version__,
             engine=engine,
@@ -198,8 +191,36 @@ class Synthesis:
             queue_size=self._settings.queue_size,
             slots=len(slots),
             slots_busy=sum(slot.busy for slot in slots),
-            detail=problem,
+            nodes=self._nodes(),
+            detail=problem or pool.problem,
         )
+
+    def _engine(self) -> tuple[str | None, str | None]:
+        """Return the engine for requests that say auto, or what it lacks."""
+        try:
+            return choose_engine(self._settings.engine, self._settings.checkpoints_dir), None
+        except EngineUnavailable as error:
+            return None, f"{error}. {error.detail}"
+
+    def _problem(self, lacking: str | None) -> str | None:
+        """Return why no task should be accepted. `lacking`: what the engine lacks. Blocking."""
+        slots = self._dispatcher.slots
+        if not self._store.ping():
+            return "The database does not answer"
+        if lacking is None and slots and all(slot.broken for slot in slots):
+            return f"No engine process can be started: {slots[0].broken}"
+        if self._admission.closed:
+            return "The server is shutting down"
+        return lacking or self._files.problem()
+
+    def _nodes(self) -> list[NodeSlots] | None:
+        """Return the slots of each node; None if this machine renders."""
+        if self._settings.render_on == "local":
+            return None
+        slots = self._dispatcher.slots
+        all_slots = Counter(slot.location for slot in slots)
+        busy = Counter(slot.location for slot in slots if slot.busy)
+        return [NodeSlots(name=name, slots=count, slots_busy=busy[name]) for name, count in sorted(all_slots.items())]
 
     async def sweep(self) -> int:
         """Remove tasks that ended longer ago than the retention time, and renders without a task, with their files.
