@@ -25,7 +25,13 @@ OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-
 """First segments of the service's own paths. Below one, it would be unclear whether a proxy removed the prefix."""
 
 
-OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
+OTHER_VARIABLES = {
+    "DICE_TALK_CONFIG",
+    "DICE_TALK_NODE",
+    "DICE_TALK_SERVER",
+    "DICE_TALK_API_KEY",
+    "DICE_TALK_PARITY_DIR",
+}
 """Variables with this prefix that other parts of the project read."""
 
 

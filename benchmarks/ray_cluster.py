@@ -65,14 +65,16 @@ class Cluster:
     folder: Path
     port: int
     nodes: dict[str, RayNode] = field(default_factory=dict)
+    heads: int = 0  # started so far
 
     @property
     def address(self) -> str:
         return f"{LOOPBACK}:{self.port}"
 
     def start_head(self) -> RayNode:
-        head = ["--head", f"--port={self.port}", f"--temp-dir={self.folder}/ray", "--include-dashboard=false"]
-        return self._start("head", [*head, "--num-cpus=0"])
+        self.heads += 1  # with the folder of an earlier one, Ray believes that it still runs
+        head = ["--head", f"--port={self.port}", f"--temp-dir={self.folder}/{self.heads}", "--num-cpus=0"]
+        return self._start("head", [*head, "--include-dashboard=false"])
 
     def start_node(self, name: str, slots: int = 1, *options: str) -> RayNode:
         offered = f'--resources={{"{RESOURCE}": {slots}}}'

@@ -14,7 +14,9 @@ from typing import IO
 
 RESOURCE = "dice_talk_slot"
 """The custom resource of Ray that a node offers one of for each render that it takes at a time."""
-LOCK = "lock"
+NODE = "DICE_TALK_NODE"
+"""The variable that names the folder of the process that started the node, for all processes of the node."""
+LOCK, DRAINING = "lock", "draining"
 
 
 class Scratch:
@@ -25,7 +27,7 @@ class Scratch:
         base = base or default_base()
         with _locked(base / LOCK, fcntl.LOCK_EX):  # nobody else takes a new folder for a leftover
             _clear(base)
-            self.folder = Path(tempfile.mkdtemp(dir=base))
+            self.folder = Path(tempfile.mkdtemp(dir=base, prefix=_prefix(os.environ.get(NODE, ""))))
             self._lock = _lock(self.folder / LOCK, fcntl.LOCK_EX)
 
     @contextmanager
@@ -43,6 +45,22 @@ class Scratch:
         """Remove the folder. Blocking."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
+
+
+def is_draining() -> bool:
+    """Whether the node that this process belongs to takes nothing new. Blocking."""
+    folder = os.environ.get(NODE)
+    return folder is not None and (Path(folder) / DRAINING).exists()
+
+
+def is_rendering(node: Scratch) -> bool:
+    """Whether any process of the node has a job. `node`: of the process that started it. Blocking."""
+    jobs = node.folder.parent.glob(f"{_prefix(str(node.folder))}*/*")
+    return any(path.is_dir() for path in jobs)
+
+
+def _prefix(node: str) -> str:
+    return f"{Path(node).name or 'node'}-"
 
 
 def default_base() -> Path:

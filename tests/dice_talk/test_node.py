@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dice_talk.node import Scratch, clear_leftovers, default_base
+from dice_talk.node import DRAINING, NODE, Scratch, clear_leftovers, default_base, is_draining, is_rendering
 
 HOLD = "import sys, time; from pathlib import Path; from dice_talk.node import Scratch\n"
 HOLD += "scratch = Scratch(Path(sys.argv[1]))\n"
@@ -61,3 +61,23 @@ def test_nobody_else_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     base.symlink_to(tmp_path)
     with pytest.raises(PermissionError, match="belongs to somebody else"):
         default_base()
+
+
+def test_what_a_node_that_is_drained_still_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Scratch(tmp_path)
+    assert not is_draining()
+    monkeypatch.setenv(NODE, str(node.folder))
+    assert not is_draining()
+    (node.folder / DRAINING).touch()
+    assert is_draining()
+    actor = Scratch(tmp_path)
+    assert not is_rendering(node)
+    with actor.job(1):
+        assert is_rendering(node)
+    assert not is_rendering(node)
+    monkeypatch.setenv(NODE, str(tmp_path / "other"))
+    other = Scratch(tmp_path)
+    with other.job(1):
+        assert not is_rendering(node), "it is another node's"
+    for scratch in (other, actor, node):
+        scratch.remove()

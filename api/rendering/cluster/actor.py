@@ -28,7 +28,7 @@ from api.rendering.slots import EngineLost, NoRoom, RenderRefused
 from api.threads import entered
 from dice_talk.engine import Progress, RenderJob
 from dice_talk.errors import no_room
-from dice_talk.node import Scratch
+from dice_talk.node import Scratch, is_draining
 from dice_talk.worker import decode_job
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class SlotActor:
             "version": self._version,
             "loaded": self._loaded,
             "broken": self._broken,
+            "draining": await asyncio.to_thread(is_draining),
             "progress": {
                 job.number: asdict(job.progress) for job in jobs if job.progress and job.progress_version > seen
             },

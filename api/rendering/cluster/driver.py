@@ -138,7 +138,8 @@ class Driver:
     def _tell(self) -> None:
         """Tell the server which slots there are, if that has changed."""
         leaving = {node.id for node in self._nodes if node.draining}
-        held = [seat for seat in self._seats.values() if seat.held and seat.share.node.id not in leaving]
+        open_seats = (seat for seat in self._seats.values() if seat.held and not seat.draining)
+        held = [seat for seat in open_seats if seat.share.node.id not in leaving]
         slots = [slot for seat in held for slot in seat.slots]
         told = {"job": 0, "event": "cluster", "slots": slots, **self._state(bool(slots))}
         if told != self._told:

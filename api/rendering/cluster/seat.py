@@ -43,7 +43,7 @@ class Seat:
     ) -> None:
         """`every`: seconds between two questions."""
         self.share, self.jobs = share, set[int]()
-        self.held, self.problem = False, "it is being started"
+        self.held, self.problem, self.draining = False, "it is being started", False
         self.loaded: list[str] = []
         self.broken: str | None = None
         self._plan, self._on_news, self._on_change, self._every = plan, on_news, on_change, every
@@ -103,9 +103,10 @@ class Seat:
             await asyncio.sleep(max(0.0, self._every() - (time.monotonic() - asked)))
 
     def _take(self, news: Mapping[str, Any]) -> None:
-        before = self.held, self.loaded, self.broken
-        self.held, self.loaded, self.broken = True, news["loaded"], news["broken"]
-        if before != (self.held, self.loaded, self.broken):
+        before = self.held, self.loaded, self.broken, self.draining
+        after = True, news["loaded"], news["broken"], news["draining"]
+        self.held, self.loaded, self.broken, self.draining = after
+        if before != after:
             self._on_change()
         for number in news["progress"].keys() | news["states"].keys():
             if number in self.jobs:
