@@ -51,7 +51,9 @@ from api.service.admission import Admission
 from api.service.sweeper import sweep_forever
 from api.service.synthesis import Synthesis
 from api.settings import Settings, StartError
-from api.storage.local import LocalFiles, lock_data_folder
+from api.storage.files import RenderFiles
+from api.storage.local import lock_data_folder
+from api.storage.opening import open_files
 from api.tasks.store import TaskStore, sqlite_url
 from api.tasks.tables import StoreError
 from dice_talk import __version__
@@ -158,11 +160,11 @@ def _make_services(
     return services, BackgroundServices(store, lock, dispatcher, children, webhooks)
 
 
-def _open_data(settings: Settings) -> tuple[TaskStore, LocalFiles, bytes, IO[str]]:
+def _open_data(settings: Settings) -> tuple[TaskStore, RenderFiles, bytes, IO[str]]:
     """Return the database, the files, the secret of callbacks and the lock on the data folder. Raises `StartError`."""
     lock = lock_data_folder(settings.data_dir)
     try:
-        secret, files = load_secret(settings), LocalFiles(settings)
+        secret, files = load_secret(settings), open_files(settings)
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
     except (StoreError, OSError, ValueError) as error:
         lock.close()

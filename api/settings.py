@@ -19,6 +19,8 @@ ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
 """An origin as browsers send it. A star matches any."""
 HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 """A name as in a Host header, without a port; IPv6 in brackets. A star matches any name, or any below a domain."""
+STORAGE = re.compile(r"((s3|gs|az)://[A-Za-z0-9._-]+|file:///[A-Za-z0-9._-]+)(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*/?")
+"""A bucket or a folder, and a prefix. No name, password or query: credentials are in the environment."""
 SUB_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 """Only characters that mean the same to every proxy, encoded or not, and no `.` or `..` segments."""
 OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-docs", "web")
@@ -59,6 +61,12 @@ class Settings(BaseSettings, LabelOptions):
         "text", description="Format of the log: lines for people, or JSON objects."
     )
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
+    storage_url: str | None = Field(
+        None, description="Object store for uploads and results: s3://bucket/prefix; default: the data folder."
+    )
+    download_redirect: bool = Field(
+        False, description="Send downloads on to the object store, by an address that is valid for five minutes."
+    )
     engine: EngineChoice = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
     render_on: Literal["local", "ray"] = Field(
@@ -180,6 +188,16 @@ class Settings(BaseSettings, LabelOptions):
         if path.split("/")[1:2] in ([name] for name in OWN_PATHS):
             raise ValueError(f"{path} begins like a path of the service's own; choose another, such as /talk")
         return path
+
+    @field_validator("storage_url")
+    @classmethod
+    def _looks_like_a_bucket(cls, url: str | None) -> str | None:
+        if url is not None and not STORAGE.fullmatch(url):
+            raise ValueError(
+                "it is not s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///folder; "
+                "credentials and endpoint belong in environment variables (docs/scale.md)"
+            )
+        return url
 
     @field_validator("webhook_networks", "trusted_proxies")
     @classmethod

@@ -18,9 +18,11 @@ from api.rendering.cluster.slots import DRIVER
 from api.server import http_server
 from api.service.synthesis import Synthesis
 from api.settings import Settings
+from tests.s3 import S3Server, s3_server
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
+NO_OBSTORE = "the package for object stores is not installed: ./start_server.sh install objects"
 NO_TORCH = "the diffusion engine's packages are not installed: ./start_server.sh install diffusion"
 
 
@@ -50,6 +52,8 @@ LONGEST = (
     "deploy/test_page.py",
     "faults/test_shutdown.py",
     "test_engine_example.py",
+    "faults/test_store_away.py",
+    "features/test_object_store.py",
 )
 """Files whose tests take half a minute or more together."""
 
@@ -196,3 +200,19 @@ def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", shutdown_seconds=0.1)
     with running(settings, None, folder / "gate") as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator[S3Server]:
+    """One S3 server for all tests that need one."""
+    pytest.importorskip("obstore", reason=NO_OBSTORE)
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 server to which the environment leads."""
+    for name, value in s3_process.variables.items():
+        monkeypatch.setenv(name, value)
+    return s3_process

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.errors import ApiError, InvalidValue, MalformedForm, Unavailable
+from api.storage.files import StorageFailure
 from api.tasks.store import StoreFailure
 from dice_talk.emotions import Emotion
 from dice_talk.error_codes import ErrorCode, Params
@@ -198,9 +199,15 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
         words = "The server's database does not answer"
         return respond_to(Unavailable(ErrorCode.DATABASE_UNAVAILABLE, words, "Try again later.", LATER))
 
+    async def on_storage_failure(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s: the storage failed", request.method, request.url.path)
+        words = "The server's storage of files does not answer"
+        return respond_to(Unavailable(ErrorCode.STORAGE_UNAVAILABLE, words, "Try again later.", LATER))
+
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(DiceTalkError, on_bad_input)
     app.add_exception_handler(RequestValidationError, on_invalid_form)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(OSError, on_os_error)
+    app.add_exception_handler(StorageFailure, on_storage_failure)
     app.add_exception_handler(StoreFailure, on_store_failure)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from api.logs import working_on
 from api.metrics import Metrics
 from api.rendering.progress import ProgressLog
 from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
-from api.storage.files import Attempt, RenderFiles
+from api.storage.files import Attempt, RenderFiles, StorageFailure
 from api.tasks.forecast import Timing, Workload
 from api.tasks.model import FINAL, Render, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
@@ -55,6 +55,17 @@ GAVE_UP = {
 because a task that joined the render late has not seen all of them."""
 RESTARTED = "Waiting in queue again after a restart"
 QUEUED: dict[str, Any] = {"stage": "queued", "step": 0, "steps": 0}
+
+
+@contextmanager
+def _needing_room() -> Iterator[None]:
+    """Raises `NoRoom` where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if no_room(error):
+            raise NoRoom from error
+        raise
 
 
 @dataclass
@@ -170,6 +181,7 @@ class Dispatcher:
             ended = asyncio.gather(*workers, return_exceptions=True)
             await asyncio.wait((impatient, ended), timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
             impatient.cancel()
+        self._files.stop_waiting()
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
@@ -266,7 +278,7 @@ class Dispatcher:
         except NodeLost as error:
             self._metrics.note_failure(render.engine, "node")
             hold.again = await self._move(render, error)
-        except NoRoom as error:
+        except (NoRoom, StorageFailure) as error:
             hold.again = await self._wait_for_room(render, error)
         except asyncio.CancelledError:
             # The server stops, which is not the render's fault: the attempt does not count.
@@ -290,7 +302,7 @@ class Dispatcher:
         """Return None if the render was cancelled."""
         labels = Labels.of(render.labels, render.id, spec_of(render.engine).source_type)
         job = SlotJob(render.engine, render.options, labels, self._files, attempt)
-        with hold.rendering:
+        with hold.rendering, _needing_room():
             return await slot.render(job, ProgressLog(self._store, render.id, self._clock))
         return None
 
@@ -300,12 +312,8 @@ class Dispatcher:
             await asyncio.to_thread(self._store.add_timing, timing)
 
     async def _commit(self, attempt: Attempt) -> str:
-        try:
+        with _needing_room():
             return await asyncio.to_thread(self._files.commit, attempt)
-        except OSError as error:
-            if no_room(error):
-                raise NoRoom from error
-            raise
 
     async def _retry(self, render: Render, reason: EngineLost) -> bool:
         """Whether the render is to be queued again."""
@@ -325,10 +333,10 @@ class Dispatcher:
         log.warning("render %s moves: %s", render.id, reason)
         return await self._requeue(render, f"Waiting for another attempt: {reason}", attempts=render.attempts)
 
-    async def _wait_for_room(self, render: Render, error: NoRoom) -> bool:
+    async def _wait_for_room(self, render: Render, error: NoRoom | StorageFailure) -> bool:
         """Slow down. Returns whether the render is to be queued again, as an attempt that does not count."""
         self._room_pause = min(max(WARM_CHECK_S, 2 * self._room_pause), MAX_PAUSE_S)
-        self._metrics.note_failure(render.engine, "disk")
+        self._metrics.note_failure(render.engine, "disk" if isinstance(error, NoRoom) else "storage")
         log.error("render %s waits for room: %s", render.id, error)
         return await self._requeue(render, f"Waiting for another attempt: {error}", attempts=render.attempts)
 

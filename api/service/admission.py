@@ -70,7 +70,7 @@ class Admission:
         if self.closed:
             raise Unavailable(ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.", RETRY_LATER)
         if problem := self._files.problem():
-            raise Unavailable(ErrorCode.DISK_FULL, problem, "Try again later.", RETRY_LATER)
+            raise Unavailable(problem.code, problem.words, "Try again later.", RETRY_LATER)
 
     def refuse_when_full(self) -> None:
         """Raises `QueueFull`."""
@@ -184,7 +184,7 @@ class Admission:
         options, labels = asked.options(), self._labels(asked)
         shared_key = await asyncio.to_thread(self._cache_key, options, upload, engine, labels)
         try:
-            await self._find_place(shared_key, owner)  # cheaper than to look at the files first
+            shared = await self._find_place(shared_key, owner)  # cheaper than to look at the files first
         except ApiError:
             if key and body and (made := await self._find_repeated(owner, key, body)):
                 return _created(made)  # the same request took the last place
@@ -204,7 +204,7 @@ class Admission:
         )
         logs.about(task.id)
         # Once begun it runs to the end, even if the server's time runs out: files and row come together or not at all.
-        admitting = asyncio.ensure_future(self._admit(task, upload))
+        admitting = asyncio.ensure_future(self._admit(task, upload, sending=shared is None))
         try:
             return _created(await asyncio.shield(admitting))
         except asyncio.CancelledError:
@@ -222,8 +222,23 @@ class Admission:
             )
         return task
 
-    async def _admit(self, task: Task, upload: Upload) -> Task:
-        """Let the task share a render, or queue one of its own. Returns the earlier task of a repeated request."""
+    async def _admit(self, task: Task, upload: Upload, *, sending: bool) -> Task:
+        """Let the task share a render, or queue one of its own. Returns the earlier task of a repeated request.
+
+        `sending`: whether it will probably need files of its own.
+        """
+        try:
+            if sending:  # before the lock is taken: it may take seconds
+                await asyncio.to_thread(self._files.send, upload, task.render.id)
+            admitted = await self._place(task, upload)
+        except Exception:
+            await asyncio.to_thread(self._files.remove, task.render.id)
+            raise
+        if sending and admitted.render.id != task.render.id:
+            await asyncio.to_thread(self._files.remove, task.render.id)
+        return admitted
+
+    async def _place(self, task: Task, upload: Upload) -> Task:
         async with self.lock:
             if made := await self._made_by(task):
                 return made
@@ -272,13 +287,8 @@ class Admission:
 
     async def _accept(self, task: Task, upload: Upload) -> None:
         """Files first, then the row: a row without files never exists."""
-        try:
-            await asyncio.to_thread(self._files.accept, upload, task.render.id)
-            stored = await asyncio.to_thread(self._store.add, task)
-        except Exception:
-            await asyncio.to_thread(self._files.remove, task.render.id)
-            raise
-        self._dispatcher.enqueue(stored)
+        await asyncio.to_thread(self._files.accept, upload, task.render.id)
+        self._dispatcher.enqueue(await asyncio.to_thread(self._store.add, task))
 
     def _labels(self, asked: TaskOptions) -> LabelOptions:
         """Raises `InvalidValue` if a video without the visible label is asked for and not allowed."""

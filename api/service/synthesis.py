@@ -211,7 +211,8 @@ class Synthesis:
             return f"No engine process can be started: {slots[0].broken}"
         if self._admission.closed:
             return "The server is shutting down"
-        return lacking or self._files.problem()
+        found = None if lacking else self._files.problem()
+        return found.words if found else lacking
 
     def _nodes(self) -> list[NodeSlots] | None:
         """Return the slots of each node; None if this machine renders."""
@@ -233,7 +234,7 @@ class Synthesis:
             gone = [render_id for render_id in expired if not self._dispatcher.is_held(render_id)]
             # Before the rows: on a full disk, the database has no room to forget them. A folder that is still written
             # to may survive this; its row then stays for the next sweep.
-            removed = [one for one in gone if await asyncio.to_thread(self._files.remove, one)]
+            removed = await asyncio.to_thread(self._files.remove, *gone)
             await asyncio.to_thread(self._store.purge, cutoff, removed)
         await asyncio.to_thread(
             self._store.forget_labels,

@@ -6,16 +6,19 @@ import os
 import secrets
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
+import anyio
+
 from api.settings import MEGABYTE, Settings, StartError
-from api.storage.files import Attempt, Kept, RenderPaths, Staging, Upload, Workspace
+from api.storage.files import Attempt, Kept, Problem, RenderPaths, Staging, Upload, Workspace
 from api.storage.hashing import sha256_of
 from dice_talk.atomic import atomic_write, commit
+from dice_talk.error_codes import ErrorCode
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,50 @@ class LocalStaging:
         return Upload(self.path(IMAGE), self.path(AUDIO), image_hash, audio_hash)
 
 
+class LocalVideo:
+    """Implements `OpenVideo`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._reader = file, anyio.wrap_file(file)
+        self.size = os.fstat(file.fileno()).st_size
+
+    async def seek(self, offset: int) -> object:
+        """See `OpenVideo.seek`."""
+        return await self._reader.seek(offset)
+
+    async def read(self, size: int) -> bytes:
+        """See `OpenVideo.read`."""
+        return await self._reader.read(size)
+
+    def close(self) -> None:
+        """See `OpenVideo.close`."""
+        self._file.close()
+
+    def address(self, seconds: float) -> str | None:
+        """See `OpenVideo.address`."""
+        return None
+
+
+def disk_problem(folder: Path, min_free: float) -> Problem | None:
+    """Return why the server can store nothing more in a folder of its own, or None. `min_free`: bytes."""
+    if not os.access(folder, os.W_OK):
+        return Problem("The server cannot write to its data folder", ErrorCode.DISK_FULL)
+    if shutil.disk_usage(folder).free < min_free:
+        return Problem("The server has too little room on its disk", ErrorCode.DISK_FULL)
+    return None
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make a new folder below `parent`, and remove it at the end if it is still there."""
+    folder = parent / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class LocalFiles:
     """Implements `RenderFiles` below the data folder: a folder per render in `tasks`, one per upload in `incoming`.
 
@@ -77,15 +124,11 @@ class LocalFiles:
     def _folder(self, render_id: str) -> Path:
         return self._renders / render_id
 
-    def problem(self) -> str | None:
+    def problem(self) -> Problem | None:
         """See `RenderFiles.problem`."""
-        if not os.access(self._data, os.W_OK):
-            return "The server cannot write to its data folder"
-        if shutil.disk_usage(self._data).free < self._min_free:
-            return "The server has too little room on its disk"
-        return None
+        return disk_problem(self._data, self._min_free)
 
-    def clean_up(self, known: Collection[str], unfinished: Collection[str]) -> None:
+    def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         """See `RenderFiles.clean_up`."""
         shutil.rmtree(self._incoming, ignore_errors=True)
         if not known and self._keep_unknown:
@@ -100,21 +143,23 @@ class LocalFiles:
             if folder.name not in unfinished:
                 (folder / STATE).unlink(missing_ok=True)
 
+    def stop_waiting(self) -> None:
+        """See `RenderFiles.stop_waiting`. A disk is never waited for."""
+
     @contextmanager
     def staging(self) -> Iterator["LocalStaging"]:
         """See `RenderFiles.staging`."""
-        folder = self._incoming / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        try:
+        with scratch_folder(self._incoming) as folder:
             yield LocalStaging(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def stage_again(self, render_id: str, staging: Staging) -> Upload:
         """See `RenderFiles.stage_again`. The files get a second name: no bytes are copied."""
         for name in (IMAGE, AUDIO):
             staging.path(name).hardlink_to(self._folder(render_id) / name)
         return staging.upload(sha256_of(staging.path(IMAGE)), sha256_of(staging.path(AUDIO)))
+
+    def send(self, upload: Upload, render_id: str) -> None:
+        """See `RenderFiles.send`. The upload is in the right place already."""
 
     def accept(self, upload: Upload, render_id: str) -> None:
         """See `RenderFiles.accept`. The staging folder becomes the render's."""
@@ -155,9 +200,9 @@ class LocalFiles:
         """See `RenderFiles.has_video`."""
         return (self._folder(render_id) / VIDEO).exists()
 
-    def open_video(self, render_id: str) -> BinaryIO:
+    def open_video(self, render_id: str) -> LocalVideo:
         """See `RenderFiles.open_video`."""
-        return (self._folder(render_id) / VIDEO).open("rb")
+        return LocalVideo((self._folder(render_id) / VIDEO).open("rb"))
 
     @contextmanager
     def paths(self, render_id: str) -> Iterator[RenderPaths]:
@@ -176,7 +221,8 @@ class LocalFiles:
         """See `RenderFiles.keep`."""
         atomic_write(self._folder(render_id) / KEPT[kept], data)
 
-    def remove(self, render_id: str) -> bool:
+    def remove(self, *render_ids: str) -> list[str]:
         """See `RenderFiles.remove`."""
-        shutil.rmtree(self._folder(render_id), ignore_errors=True)
-        return not self._folder(render_id).exists()
+        for one in render_ids:
+            shutil.rmtree(self._folder(one), ignore_errors=True)
+        return [one for one in render_ids if not self._folder(one).exists()]

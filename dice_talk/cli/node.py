@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 
 import click
@@ -24,8 +23,10 @@ PAUSE_S, MOST_PAUSE_S, STEADY_S = 1.0, 30.0, 60.0
 QUIET_S = 5.0
 """A server may need half of that to notice that the node is drained, and may begin a render until then."""
 LOOK_EVERY_S = 0.2
-PRIORITY = "RAY_worker_niceness"
-"""Ray gives its workers a low priority; engines have one that is lower still than that of what watches over them."""
+VARIABLES = {"RAY_worker_niceness": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+"""Ray's workers watch over the engines and must not have the priority of these; and nothing runs any more when Ray is
+told to end.
+"""
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -71,7 +72,7 @@ def keep_running(command: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
     own, pause = Scratch(), PAUSE_S
-    environment = {PRIORITY: "0", **os.environ, NODE: str(own.folder)}
+    environment = {**VARIABLES, **os.environ, NODE: str(own.folder)}
     try:
         while not signals:
             began = time.monotonic()
@@ -96,7 +97,6 @@ def _wait(process: "subprocess.Popen[bytes]", signals: list[int], own: Scratch) 
             (own.folder / DRAINING).touch()
             complain("The node takes nothing new, and ends when nothing is rendered any more; again to stop now")
         if len(signals) > 1 or time.monotonic() - quiet_since > QUIET_S:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+            process.terminate()
             process.wait()
         time.sleep(LOOK_EVERY_S)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Header, Request, Response
 from fastapi.responses import FileResponse
 
 from api.errors import TaskNotFound
-from api.http.downloads import OpenedFile
+from api.http.downloads import REDIRECT_S, OpenedFile, SentOn, may_redirect
 from api.http.forms import RenderForm
 from api.http.preconditions import conditional
 from api.http.routes.base import AllServices, KeyRoute, Owner, Service, UploadRoute
@@ -127,6 +127,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         },
         206: {"description": "The part asked for with Range."},
         304: {"description": "Not changed since the last download."},
+        307: {"description": "With the setting download_redirect: where the video is, for the next five minutes."},
         **documented(
             {
                 400: {"not completed": NOT_COMPLETED},
@@ -146,9 +147,12 @@ def download(task_id: str, request: Request, services: AllServices, owner: Owner
     except FileNotFoundError as error:  # removed meanwhile
         raise TaskNotFound from error
     video = OpenedFile(file, media_type="video/mp4", filename="result.mp4", name=task.id, modified=modified)
-    response = None
+    response: Response | None = None
     try:
         response = conditional(video, request.headers)
+        if response is video and services.settings.download_redirect and may_redirect(request):
+            address = file.address(REDIRECT_S)
+            response = SentOn(address) if address else video
     finally:
         if response is not video:
             video.close()

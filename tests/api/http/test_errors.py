@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from api.errors import ApiError, InvalidValue, MalformedForm, QueueFull
 from api.http import errors
 from api.http.errors import explain_form, name_of, respond
+from api.storage.files import StorageFailure
 from dice_talk.emotions import Emotion
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
@@ -151,6 +152,12 @@ def test_a_full_disk(code: int, caplog: pytest.LogCaptureFixture) -> None:
     assert answer.json()["error"] == "The server has no room to store this"
     assert "/secret/path" not in answer.body.decode()
     assert "/secret/path" in caplog.text
+
+
+def test_storage_that_does_not_answer() -> None:
+    answer = raising(StorageFailure())
+    assert (answer.status, answer.headers["retry-after"]) == (503, "60")
+    assert answer.json()["code"] == "storage_unavailable"
 
 
 def test_other_failures_of_the_system_are_not_foreseen() -> None:

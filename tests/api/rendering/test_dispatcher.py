@@ -17,12 +17,12 @@ from api.rendering import dispatcher as module
 from api.rendering.dispatcher import GAVE_UP, MOST_MOVES, RESTARTED
 from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, RenderRefused
 from api.settings import Settings
-from api.storage.files import Attempt
+from api.storage.files import Attempt, StorageFailure
 from api.storage.local import LocalFiles
 from api.tasks.model import Render, TaskStatus
 from api.tasks.store import TaskStore, sqlite_url
 from dice_talk.error_codes import ErrorCode
-from tests.api.made import NOW, has_output, make_task, state_of, upload, work
+from tests.api.made import NOW, has_output, make_task, state_of, upload, video_of, work
 from tests.api.rendering.house import House, render_all, started, until
 from tests.api.rendering.memory import RESULT, MemorySlot
 from tests.api.storage.memory import MemoryFiles
@@ -69,8 +69,7 @@ def test_a_finished_render_has_its_video_and_says_what_it_holds(house: House) ->
     assert (render.status, render.progress, render.message) == (TaskStatus.COMPLETED, 1.0, "Completed")
     assert (render.stage, render.step, render.steps) == ("done", 0, 0)
     assert render.result == asdict(RESULT)
-    with house.files.open_video("a") as video:
-        data = video.read()
+    data = video_of(house.files, "a")
     assert data == b"the video of a"
     assert house.store.made_at(hashlib.sha256(data).hexdigest()) == render.finished_at
     assert not has_output(house.files, slot.jobs[0].attempt)
@@ -289,12 +288,15 @@ class Failing(MemoryFiles):
         return super().commit(attempt)
 
 
-@pytest.mark.parametrize(("code", "attempts"), [(errno.ENOSPC, 1), (errno.EIO, 2)])
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [(OSError(errno.ENOSPC, "the disk"), 1), (StorageFailure(), 1), (OSError(errno.EIO, "the disk"), 2)],
+)
 def test_a_video_that_cannot_be_committed_is_rendered_again(
-    store: TaskStore, tmp_path: Path, code: int, attempts: int
+    store: TaskStore, tmp_path: Path, error: OSError, attempts: int
 ) -> None:
     """Without counting where there was no room; any other failure of the disk is one of the attempt."""
-    house = House(store, Failing(tmp_path, OSError(code, "the disk")))
+    house = House(store, Failing(tmp_path, error))
     house.accept("a")
     slot = MemorySlot()
     render_all(house, slot)

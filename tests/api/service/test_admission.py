@@ -19,10 +19,12 @@ from api.schemas.options import TaskOptions
 from api.schemas.tasks import TaskCreated
 from api.service.admission import RETRY_LATER
 from api.settings import Settings
+from api.storage.files import Problem
 from api.storage.local import LocalFiles
 from api.tasks.model import Render, Task, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from api.threads import entered
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, EngineUnavailable
 from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
@@ -206,9 +208,10 @@ def test_a_retry_with_an_engine_that_was_uninstalled_says_so(parts: Parts, portr
 
 def test_nothing_is_taken_at_the_end_or_without_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts.admission.refuse_when_closed()
-    monkeypatch.setattr(parts.files, "problem", lambda: "The server has too little room on its disk")
-    with pytest.raises(Unavailable, match="too little room"):
+    monkeypatch.setattr(parts.files, "problem", lambda: Problem("The storage is away", ErrorCode.STORAGE_UNAVAILABLE))
+    with pytest.raises(Unavailable, match="The storage is away") as refused:
         parts.admission.refuse_when_closed()
+    assert refused.value.code is ErrorCode.STORAGE_UNAVAILABLE
     parts.admission.closed = True
     with pytest.raises(Unavailable, match="The server is shutting down"):
         parts.admission.refuse_when_closed()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from api.settings import Settings, StartError
+from api.storage.files import Problem
 from api.storage.local import LocalFiles, lock_data_folder
-from tests.api.made import has_output, inputs_of, staged, upload, work
+from dice_talk.error_codes import ErrorCode
+from tests.api.made import has_output, inputs_of, staged, upload, video_of, work
 
 
 def names(folder: Path) -> list[str]:
@@ -66,8 +68,7 @@ def test_a_commit_is_whole_or_not_at_all(files: LocalFiles) -> None:
         work(files, attempt, video=video)
         assert files.commit(attempt) == hashlib.sha256(video).hexdigest()
         assert not has_output(files, attempt)
-        with files.open_video("a") as opened:
-            assert opened.read() == video
+        assert video_of(files, "a") == video
 
 
 def test_a_late_commit_of_a_removed_render_fails(files: LocalFiles, settings: Settings) -> None:
@@ -125,13 +126,13 @@ def test_a_named_database_that_knows_some_renders_says_which_are_unknown(setting
 
 def test_too_little_room(settings: Settings) -> None:
     full = LocalFiles(settings.model_copy(update={"min_free_mb": 1e12}))
-    assert full.problem() == "The server has too little room on its disk"
+    assert full.problem() == Problem("The server has too little room on its disk", ErrorCode.DISK_FULL)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_to(files: LocalFiles, settings: Settings) -> None:
     settings.data_dir.chmod(0o500)
-    assert files.problem() == "The server cannot write to its data folder"
+    assert files.problem() == Problem("The server cannot write to its data folder", ErrorCode.DISK_FULL)
     settings.data_dir.chmod(0o700)
 
 
