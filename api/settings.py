@@ -81,6 +81,11 @@ class Settings(BaseSettings, LabelOptions):
         le=10_000,
         description="Most tasks rendered at the same time on a Ray cluster, however many nodes it has.",
     )
+    idle_slot_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="On a Ray cluster, a slot that was idle for so long ends, and its node can be removed; 0: never.",
+    )
     queue_size: int = Field(100, ge=1, description="Tasks that may wait; further ones are answered with 503.")
     retention_hours: float = Field(24.0, gt=0, le=87_600, description="How long uploads and results are kept.")
     sweep_seconds: float = Field(60.0, gt=0, description="How often expired tasks are removed.")

@@ -30,6 +30,7 @@ LONGEST = (
     "faults/test_kill.py",
     "diffusion/test_http.py",
     "test_acceptance.py",
+    "cluster/test_cluster.py",
     "diffusion/test_peers.py",
     "diffusion/test_compiled.py",
     "faults/test_engines.py",

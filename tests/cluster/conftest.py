@@ -42,10 +42,10 @@ def wait_for_slots(service: Service, *nodes: str, seconds: float = 60) -> Any:
 
 @pytest.fixture
 def serve_on_ray(ray_cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Start servers that render on the cluster: serve_on_ray(kind=None, **settings)."""
+    """Start servers that render on the cluster: serve_on_ray(kind=None, **settings). `gate`: see fake_worker."""
     with ExitStack() as stack:
 
-        def start(kind: str | None = None, **changes: Any) -> Service:
+        def start(kind: str | None = None, gate: str = "gate", **changes: Any) -> Service:
             defaults = {
                 "data_dir": tmp_path / "data",
                 "log_dir": tmp_path / "logs",
@@ -54,6 +54,6 @@ def serve_on_ray(ray_cluster: Cluster, tmp_path: Path) -> Iterator[Callable[...,
                 "ray_address": ray_cluster.address,
             }
             settings = Settings(**{**defaults, **changes})
-            return stack.enter_context(running(settings, kind, tmp_path / "gate", driver=DRIVER))
+            return stack.enter_context(running(settings, kind, tmp_path / gate, driver=DRIVER))
 
         yield start

@@ -73,6 +73,7 @@ class SlotActor:
         self._jobs: dict[int, ActorJob] = {}
         self._server: str | None = None
         self._token: str | None = None
+        self._left = False  # by its last server
         self._heard = time.monotonic()
         self._version, self._changed = 0, asyncio.Event()
         self._loaded: list[str] = []
@@ -82,10 +83,10 @@ class SlotActor:
 
     async def attach(self, server: str, token: str) -> bool:
         """Make a server the only one that is obeyed. False if another one holds the actor."""
-        silent = time.monotonic() - self._heard
-        if self._server not in (None, server) and silent < HELD_S:
+        if self._server not in (None, server) and not self._is_free():
             return False
         self._server, self._token, self._heard = server, token, time.monotonic()
+        self._left = False
         await self._stop_jobs()
         if self._warming is None:
             self._warming = asyncio.create_task(self._keep_warm())
@@ -96,6 +97,18 @@ class SlotActor:
         if token == self._token:
             self._server = self._token = None
             await self._stop_jobs()
+            self._left = True
+
+    def _is_free(self) -> bool:
+        """Whether the last server has gone."""
+        return self._left or time.monotonic() - self._heard >= HELD_S
+
+    async def end_if_free(self) -> None:
+        """End the actor if no server holds it: one that renders otherwise wants its slot."""
+        if self._is_free():
+            await self._stop_jobs()
+            await self._engines.close()
+            self._exit()
 
     async def end(self, token: str) -> None:
         """End the actor."""

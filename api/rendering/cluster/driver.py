@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from ray._private.state import state  # which nodes are being drained is told no
 from api.rendering.cluster import pieces
 from api.rendering.cluster.demand import Demand
 from api.rendering.cluster.nodes import ClusterNode, Share, rendering_nodes, shares
-from api.rendering.cluster.plan import Plan
+from api.rendering.cluster.plan import PREFIX, Plan
 from api.rendering.cluster.seat import Seat, SeatLost
 from dice_talk.atomic import atomic_path, discard_partial
 from dice_talk.errors import no_room
@@ -108,21 +108,35 @@ class Driver:
             self._nodes, self._heard = listing.result(), time.monotonic()
             await self._place()
             self._tell()
+            if not all(seat.held for seat in self._seats.values()):
+                await asyncio.to_thread(end_strangers, self._plan)
             offered = sum(node.slots for node in self._nodes if not node.draining)
             await self._demand.show(min(self._wanted, self._plan.max_slots) - offered)
             await asyncio.sleep(NODES_EVERY_S)
 
     async def _place(self) -> None:
         """Have an actor for each share of each node, and none elsewhere."""
-        wanted = chosen(self._nodes, self._plan.engine, self._plan.max_slots)
-        leaving = {node.id for node in self._nodes if node.draining}
+        wanted = self._needed(chosen(self._nodes, self._plan.engine, self._plan.max_slots, self._seats.keys()))
+        present = {node.id for node in self._nodes}
         for name, seat in list(self._seats.items()):
-            if name not in wanted and not (seat.share.node.id in leaving and seat.jobs):
-                await self._vacate(name, gone=seat.share.node.id not in {node.id for node in self._nodes})
+            gone = seat.share.node.id not in present
+            if name not in wanted and (gone or not seat.jobs):
+                await self._vacate(name, gone=gone)
         for name, share in wanted.items():
             if name not in self._seats:
                 seat = self._seats[name] = Seat(share, self._plan, self._on_news, self._tell, self._pace)
                 self._keeping[name] = asyncio.create_task(seat.keep())
+
+    def _needed(self, shares: dict[str, Share]) -> dict[str, Share]:
+        """Leave out what is idle for too long, and what nobody waits for."""
+        if not self._plan.idle_seconds:
+            return shares
+        lately = {name for name, seat in self._seats.items() if seat.idle_seconds < self._plan.idle_seconds}
+        needed: dict[str, Share] = {}
+        for name, share in sorted(shares.items(), key=lambda item: item[0] not in lately):
+            if name in lately or sum(one.places for one in needed.values()) < self._wanted:
+                needed[name] = share
+        return needed
 
     async def _vacate(self, name: str, *, gone: bool) -> None:
         seat = self._seats.pop(name)
@@ -158,6 +172,8 @@ class Driver:
         address = self._plan.address
         if not self._nodes:
             return f"No node of the Ray cluster at {address} offers {RESOURCE}: start one with python -m dice_talk node"
+        if self._plan.idle_seconds and not self._wanted:
+            return "Slots are started when tasks wait"
         reasons = [f"{seat.share.node.name}: {seat.problem}" for seat in self._seats.values()]
         return f"No slot of the Ray cluster can be used yet; {'; '.join(reasons[:3]) or 'all nodes are being drained'}"
 
@@ -227,19 +243,27 @@ def _inputs(paths: Mapping[str, Path]) -> dict[str, pieces.Pieces]:
     return {name: pieces.put(paths[name]) for name in INPUTS if paths[name].exists()}
 
 
-def chosen(nodes: list[ClusterNode], engine: str, most: int) -> dict[str, Share]:
-    """Return the shares that are to have an actor, by name: as many as `most` allows."""
+def chosen(nodes: list[ClusterNode], engine: str, most: int, kept: Collection[str] = ()) -> dict[str, Share]:
+    """Return the shares that are to have an actor, by name: as many as `most` allows, and first those in `kept`."""
     found: dict[str, Share] = {}
-    for node in sorted(nodes, key=lambda node: node.id):
-        for share in shares(node, engine) if not node.draining else ():
-            if sum(one.places for one in found.values()) + share.places <= most:
-                found[share.name] = share
+    offered = [share for node in nodes if not node.draining for share in shares(node, engine)]
+    for share in sorted(offered, key=lambda share: (share.name not in kept, share.name)):
+        if sum(one.places for one in found.values()) + share.places <= most:
+            found[share.name] = share
     return found
 
 
 def list_nodes() -> list[ClusterNode]:
     """Ask the head for the nodes. Blocks for as long as it does not answer."""
     return rendering_nodes(ray.nodes(), draining=state.get_draining_nodes())
+
+
+def end_strangers(plan: Plan) -> None:
+    """End actors of servers that render otherwise, such as another release, and have gone. Blocking."""
+    for one in ray.util.list_named_actors(all_namespaces=True):
+        if one["namespace"].startswith(PREFIX) and one["namespace"] != plan.namespace:
+            with suppress(ray.exceptions.RayError, ValueError):  # it has just ended
+                ray.get_actor(**one).end_if_free.remote()
 
 
 def connect(plan: Plan) -> None:

@@ -10,6 +10,9 @@ from typing import Any, Self
 from dice_talk import __version__
 from dice_talk.engines import ENGINES, spec_of
 
+PREFIX = "dice-talk-"
+"""What the namespaces of all releases begin with."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -25,13 +28,14 @@ class Plan:
     stall_seconds: float
     lease_seconds: float  # actors end themselves when no server has spoken for so long
     max_slots: int
+    idle_seconds: float  # slots that are idle for so long end; 0: never
 
     @property
     def namespace(self) -> str:
         """A name for the actors of servers that render alike. Others have actors of their own."""
         alike = [dict(self.identities), dict(self.commands), self.checkpoints, self.load_seconds, self.stall_seconds]
         digest = hashlib.sha256(json.dumps([*alike, self.lease_seconds], sort_keys=True).encode())
-        return f"dice-talk-{__version__}-{digest.hexdigest()[:16]}"
+        return f"{PREFIX}{__version__}-{digest.hexdigest()[:16]}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan, ready for JSON."""

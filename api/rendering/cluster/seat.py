@@ -48,8 +48,16 @@ class Seat:
         self.broken: str | None = None
         self._plan, self._on_news, self._on_change, self._every = plan, on_news, on_change, every
         self._actor: Any = None
+        self._used = time.monotonic()
         self._token = ""
         self._losing: asyncio.Future[str] | None = None  # its result: why the actor was lost
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long it has had nothing to render."""
+        if self.jobs:
+            self._used = time.monotonic()
+        return time.monotonic() - self._used
 
     @property
     def slots(self) -> list[dict[str, Any]]:

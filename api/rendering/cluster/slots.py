@@ -121,6 +121,7 @@ class RaySlots:
             stall_seconds=settings.stall_seconds,
             lease_seconds=self._lease_seconds,
             max_slots=settings.max_slots,
+            idle_seconds=settings.idle_slot_seconds,
         )
 
     async def _watch(self, demand: Callable[[], int]) -> None:

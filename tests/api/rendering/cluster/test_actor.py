@@ -131,6 +131,24 @@ def test_the_same_server_takes_it_back_at_once(tmp_path: Path) -> None:
     run(plan_of("quick", tmp_path), scenario)
 
 
+def test_a_server_that_renders_otherwise_gets_the_slot_of_one_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(SlotActor, "_exit", lambda actor: ended.append("ended"))
+
+    async def scenario(actor: SlotActor) -> None:
+        await actor.end_if_free()
+        await actor.attach("server", "t")
+        await actor.end_if_free()
+        assert ended == [], "it was just made, then held"
+        await actor.detach("t")
+        await actor.end_if_free()
+        assert ended == ["ended"]
+
+    run(plan_of("quick", tmp_path), scenario)
+
+
 def test_an_engine_that_does_not_start_is_told(tmp_path: Path) -> None:
     async def scenario(actor: SlotActor) -> None:
         await actor.attach("server", "t")

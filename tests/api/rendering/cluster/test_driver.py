@@ -31,6 +31,8 @@ def test_every_share_has_an_actor_up_to_the_most_that_are_wanted() -> None:
     assert names(second, first) == ["a 0", "a 1", "b 0"]
     assert names(first, second, most=2) == ["a 0", "a 1"]
     assert names(first, second, most=1, engine="diffusion") == ["b 0"], "an actor is not divided"
+    kept = chosen([second], "lite", 10)
+    assert [share.node.name for share in chosen([first, second], "lite", 1, kept).values()] == ["b"], "it stays"
     assert names(first, ClusterNode("c" * 56, "c", 1, draining=True)) == ["a 0", "a 1"]
 
 
@@ -60,14 +62,16 @@ def run(
     scenario: Callable[[Served, Handle], Awaitable[None]],
     monkeypatch: pytest.MonkeyPatch,
     nodes: list[ClusterNode],
+    **changes: Any,
 ) -> None:
     async def whole() -> None:
-        plan = plan_of(kind, gate)
+        plan = plan_of(kind, gate, **changes)
         async with actor_of(plan) as actor:
             handle, said, commands = Handle(actor), list[Mapping[str, Any]](), asyncio.StreamReader()
             monkeypatch.setattr(Seat, "_find", lambda seat: handle)
             monkeypatch.setattr(Seat, "_kill", lambda seat: None)
             monkeypatch.setattr(module, "list_nodes", lambda: list(nodes))
+            monkeypatch.setattr(module, "end_strangers", lambda plan: None)
             monkeypatch.setattr(module, "NODES_EVERY_S", 0.05)
             driver = Driver(plan, said.append)
             running = asyncio.create_task(driver.run(commands))
@@ -180,6 +184,29 @@ def test_the_state_is_kept_as_it_is_saved(tmp_path: Path, monkeypatch: pytest.Mo
         assert sorted(path.name for path in tmp_path.iterdir()) == ["scratch", "state"]
 
     run("gated", tmp_path / "gate", scenario, monkeypatch, [NODE])
+
+
+def test_slots_that_are_idle_end_and_come_back_for_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    async def scenario(served: Served, handle: Handle) -> None:
+        monkeypatch.setattr(Seat, "end", lambda seat: _note(ended))
+        await until(lambda: served.events(0) and served.cluster["problem"] == "Slots are started when tasks wait")
+        served.tell('{"demand": 1}')
+        await served.has(1)
+        served.tell(job(tmp_path))
+        await until(lambda: "progress" in served.events(1))
+        served.tell('{"demand": 0}')
+        await asyncio.sleep(0.5)
+        assert ended == [], "it renders"
+        (tmp_path / "gate").touch()
+        await until(lambda: served.events(1)[-1] == "done")
+        await until(lambda: ended)
+        await served.has(0)
+        nodes.clear()
+
+    nodes = [NODE]
+    run("gated", tmp_path / "gate", scenario, monkeypatch, nodes, idle_seconds=0.2)
 
 
 def test_a_head_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

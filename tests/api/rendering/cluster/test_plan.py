@@ -21,6 +21,7 @@ PLAN = Plan(
     stall_seconds=120,
     lease_seconds=60,
     max_slots=8,
+    idle_seconds=0,
 )
 
 
