@@ -39,7 +39,7 @@ POLL_S = 2.0
 """`news` answers after this time at the latest."""
 CHECK_S, MOST_PAUSE_S = 2.0, 60.0
 """How often the engine is checked; the pause grows to the second figure while it cannot start."""
-STATE_CHECK_S = 0.5
+STATE_CHECK_S, IDENTITY_S = 0.5, 5.0
 LEAST_FREE = 200 << 20
 """Bytes that must be free for a render to begin."""
 CHECKPOINTS = "DICE_TALK_CHECKPOINTS_DIR"
@@ -78,6 +78,7 @@ class SlotActor:
         self._version, self._changed = 0, asyncio.Event()
         self._loaded: list[str] = []
         self._broken: str | None = None
+        self._identities: dict[str, tuple[float, str]] = {}  # and when they were found
         self._warming: asyncio.Task[None] | None = None
         threading.Thread(target=self._end_when_forgotten, daemon=True).start()
 
@@ -204,11 +205,19 @@ class SlotActor:
 
     async def _engine(self, engine: str, place: int) -> EngineProcess:
         """Return a running engine. Raises `EngineLost` or `RenderRefused`."""
-        wanted, found = self._plan.identities.get(engine), await asyncio.to_thread(identity, engine, self._checkpoints)
-        if wanted != found:
+        found = await self._identity(engine)
+        if found != self._plan.identities.get(engine):
             raise EngineLost(f"the {engine} engine of {self._node} is another one than the server's: {found}")
         # A cancelled render must not end an engine that others wait for.
         return await asyncio.shield(self._engines.get(engine, place))
+
+    async def _identity(self, engine: str) -> str:
+        """Return the identity of an engine here, found anew every few seconds."""
+        since, found = self._identities.get(engine, (-IDENTITY_S, ""))
+        if time.monotonic() - since >= IDENTITY_S:
+            since, found = time.monotonic(), await asyncio.to_thread(identity, engine, self._checkpoints)
+            self._identities[engine] = since, found
+        return found
 
     def _command(self, engine: str) -> list[str]:
         own, theirs = str(self._checkpoints), self._plan.checkpoints
