@@ -1,7 +1,7 @@
 """Metrics for Prometheus: counts since the server's start, and the present load."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +43,7 @@ class Load:
     slots: int
     slots_busy: int
     uploads: int
-    nodes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # by name: slots, and how many are busy
+    nodes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # by name: slots, and how many are busy
 
 
 class Metrics:

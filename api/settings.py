@@ -60,7 +60,9 @@ class Settings(BaseSettings, LabelOptions):
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of the log: lines for people, or JSON objects."
     )
-    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
+    database_url: str | None = Field(
+        None, repr=False, description="SQLAlchemy URL; default: SQLite in the data folder."
+    )
     storage_url: str | None = Field(
         None, description="Object store for uploads and results: s3://bucket/prefix; default: the data folder."
     )
@@ -135,6 +137,11 @@ class Settings(BaseSettings, LabelOptions):
     verify_days: float = Field(
         365.0, gt=0, le=36_500, description="How long hashes of videos are kept, so that verify recognises them."
     )
+
+    @property
+    def several_servers(self) -> bool:
+        """Whether other servers may use the same database, and then the same files."""
+        return (self.database_url or "").startswith("postgresql")
 
     @property
     def max_image_bytes(self) -> int:

@@ -22,3 +22,4 @@ lock dev --extra dev --constraint requirements_diffusion.txt --constraint requir
 lock ray --extra ray --constraint requirements_dev.txt --constraint requirements_api.txt "$@"
 lock objects --extra objects --constraint requirements_dev.txt --constraint requirements_api.txt "$@"
 lock c2pa --extra c2pa --constraint requirements_dev.txt --constraint requirements_api.txt "$@"
+lock postgres --extra postgres --constraint requirements_dev.txt --constraint requirements_api.txt "$@"

@@ -24,7 +24,7 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
     "macOS x86-64": "x86_64-apple-darwin",
 }
-LOCKS = ("api", "c2pa", "dev", "diffusion", "objects", "ray")
+LOCKS = ("api", "c2pa", "dev", "diffusion", "objects", "postgres", "ray")
 FETCHED = f"pocketsphinx=={sphinx.RELEASE}"
 ABSENT = {
     ("macOS x86-64", "diffusion"): "torch",

@@ -18,6 +18,7 @@ from api.rendering.cluster.slots import DRIVER
 from api.server import http_server
 from api.service.synthesis import Synthesis
 from api.settings import Settings
+from benchmarks.postgres import Postgres, postgres, programs
 from tests.s3 import S3Server, s3_server
 from tests.waiting import wait_for
 
@@ -68,6 +69,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in ranks:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests; each makes a database of its own in it."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: ./start_server.sh install postgres")
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -207,6 +218,7 @@ def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def s3_process() -> Iterator[S3Server]:
     """One S3 server for all tests that need one."""
     pytest.importorskip("obstore", reason=NO_OBSTORE)
+    pytest.importorskip("moto", reason="moto has no wheels for this machine")
     with s3_server() as server:
         yield server
 

@@ -19,11 +19,12 @@ from api.rendering.progress import ProgressLog
 from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
 from api.storage.files import Attempt, RenderFiles, StorageFailure
 from api.tasks.forecast import Timing, Workload
+from api.tasks.leadership import SlotReport, Superseded
 from api.tasks.model import FINAL, Render, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from api.threads import run_to_the_end
 from dice_talk.engine import RenderResult
-from dice_talk.engines import spec_of
+from dice_talk.engines import ENGINES, spec_of
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, no_room
 from dice_talk.labels import Labels
@@ -87,14 +88,14 @@ class Dispatcher:
         files: RenderFiles,
         pool: SlotPool,
         *,
-        queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
         self.pool = pool
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
-        self._queue_size, self._attempts = queue_size, attempts
+        self._attempts = attempts
+        self.leading, self.stopped = store.leadership is None, False  # of several servers, one leads
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._waiting: set[str] = set()  # the queue also holds renders that were cancelled since
         self._held: dict[str, Hold] = {}
@@ -116,14 +117,10 @@ class Dispatcher:
         """Renders in the queue."""
         return len(self._waiting)
 
-    @property
-    def full(self) -> bool:
-        """Whether no more renders may be queued."""
-        return self.waiting >= self._queue_size
-
-    def enqueue(self, render: Render) -> None:
-        """Queue a stored render. Callers that accept new ones check `full` first."""
-        self._put(render.number, render.id)
+    def enqueue(self, number: int, render_id: str) -> None:
+        """Queue a stored render, if this server dispatches and has not got it yet. `number`: its place in the order."""
+        if self.leading and render_id not in self._waiting and render_id not in self._held:
+            self._put(number, render_id)
 
     def _put(self, number: int, render_id: str) -> None:
         self._waiting.add(render_id)
@@ -146,24 +143,62 @@ class Dispatcher:
         if hold := self._held.get(render_id):
             await hold.released.wait()
 
+    def report(self) -> SlotReport:
+        """Return what the slots do. Blocking."""
+        ready = [engine for engine in list(ENGINES) if any(slot.ready(engine) for slot in self.slots)]
+        broken = None
+        if self.slots and all(slot.broken for slot in self.slots):
+            broken = f"No engine process can be started: {self.slots[0].broken}"
+        nodes: dict[str, list[int]] = {}
+        for slot in self.slots:
+            count, busy = nodes.get(slot.location, [0, 0])
+            nodes[slot.location] = [count + 1, busy + slot.busy]
+        return SlotReport(
+            slots=len(self.slots),
+            busy=sum(slot.busy for slot in self.slots),
+            ready=ready,
+            broken=broken,
+            nodes=nodes,
+            gpu=any(slot.device == "gpu" for slot in self.slots),
+            lack=self.pool.problem,
+            reachable=self.pool.reachable,
+        )
+
     async def start(self, engine: str) -> None:
         """Queue what an earlier run of the service left unfinished, and start the slots. `engine` is loaded ahead."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self.leading = asyncio.get_running_loop(), True
         for render in await asyncio.to_thread(self._store.unfinished):
             if render.status is TaskStatus.PROCESSING:  # the service was killed; the attempt counts, or it could
                 with suppress(StoreFailure):  # happen for ever. If the disk is full, it is rendered all the same.
                     await self._update(render, TaskStatus.PENDING, message=RESTARTED, **QUEUED)
-            self.enqueue(render)
+            self.enqueue(render.number, render.id)
         await self.pool.start(engine, lambda: self.waiting + len(self._occupied), lambda: self._employ(engine))
         self._employ(engine)
 
     def _employ(self, engine: str) -> None:
         """Start a worker for each slot that has come, and end the idle workers of those that have gone."""
-        present = set() if self._draining else set(self.slots)
+        present = set(self.slots) if self.leading and not self._draining else set()
         for slot in present - self._workers.keys():
             self._workers[slot] = asyncio.create_task(self._serve(slot, engine))
         for slot in self._workers.keys() - set(self.slots) - self._occupied:
             self._workers.pop(slot).cancel()
+
+    async def look_for_work(self) -> None:
+        """Queue what was accepted by other servers, in case that their word was missed."""
+        for render in await asyncio.to_thread(self._store.unfinished):
+            if render.status is TaskStatus.PENDING:
+                self.enqueue(render.number, render.id)
+
+    async def resign(self) -> None:
+        """End all that runs without storing anything: another server does it now."""
+        self.leading = False
+        workers, self._workers = list(self._workers.values()), {}
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self._queue = asyncio.PriorityQueue()
+        self._waiting.clear()
+        await self.pool.rest()
 
     def start_draining(self) -> None:
         """Take nothing more from the queue. Safe in a signal handler."""
@@ -172,7 +207,7 @@ class Dispatcher:
     async def stop(self, grace_seconds: float) -> None:
         """Give running renders some time to end, return the rest to the queue for the next start, close the slots."""
         self.start_draining()
-        workers = list(self._workers.values())
+        workers = list(self._workers.values())  # none if another server leads
         for slot, worker in self._workers.items():
             if slot not in self._occupied:
                 worker.cancel()
@@ -186,6 +221,7 @@ class Dispatcher:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         await self.pool.close()
+        self.leading, self.stopped = False, True
 
     def end_grace(self) -> None:
         """End the time that `stop` gives. Safe in a signal handler, which does not wake the event loop."""
@@ -225,6 +261,8 @@ class Dispatcher:
         hold = self._held[render_id] = Hold()
         try:
             await self._take_on(slot, render_id, hold)
+        except Superseded:
+            log.warning("%s: render %s is left to another server", slot.name, render_id)
         except Exception as error:
             # The store failed, perhaps because the disk is full. The render is still in it and must not be forgotten.
             reason = None if isinstance(error, StoreFailure) else error
@@ -282,7 +320,7 @@ class Dispatcher:
             hold.again = await self._wait_for_room(render, error)
         except asyncio.CancelledError:
             # The server stops, which is not the render's fault: the attempt does not count.
-            if await self._requeue(render, RESTARTED, attempts=render.attempts):
+            if self.leading and await self._requeue(render, RESTARTED, attempts=render.attempts):
                 log.info("render %s goes on at the next start", render.id)
             raise
         else:

@@ -113,6 +113,9 @@ class LocalSlots:
     async def start(self, engine: str, demand: Callable[[], int], changed: Callable[[], None]) -> None:
         """See `SlotPool.start`. There are always as many slots as the operator wants."""
 
+    async def rest(self) -> None:
+        """See `SlotPool.rest`. Its engines stay loaded: no other server could use them."""
+
     async def close(self) -> None:
         """See `SlotPool.close`."""
         await self._engines.close()

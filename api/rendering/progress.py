@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
+from api.tasks.leadership import Superseded
 from api.tasks.model import TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from api.threads import run_to_the_end
@@ -30,7 +31,7 @@ class ProgressLog:
         if progress.stage == self._stage and now < self._due:
             return
         self._stage, self._due = progress.stage, now + PROGRESS_EVERY_S
-        with suppress(StoreFailure):  # a lost progress report matters less than the render
+        with suppress(StoreFailure, Superseded):  # a lost progress report matters less than the render
             update = partial(
                 self._store.update,
                 self._render_id,

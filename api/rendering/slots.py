@@ -114,6 +114,10 @@ class SlotPool(Protocol):
         """
         ...
 
+    async def rest(self) -> None:
+        """Hold nothing that another server needs, which dispatches now. `start` begins anew."""
+        ...
+
     async def close(self) -> None:
         """End everything that the slots have started."""
         ...

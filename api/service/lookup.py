@@ -20,6 +20,11 @@ class TaskLookup:
         cached = self._store.cached_snapshot(task_id)  # nearly always; a thread would take longer than all else
         return cached or await asyncio.to_thread(self._store.snapshot, task_id)
 
+    async def recent(self, task_id: str) -> TaskSnapshot | None:
+        """Return a task as it was within the last second, whoever owns it."""
+        cached = self._store.recent_snapshot(task_id)
+        return cached or await asyncio.to_thread(self._store.snapshot, task_id)
+
     async def find(self, task_id: str, owner: str | None) -> Task:
         """Return a task that its owner may see. Raises `TaskNotFound`."""
         return visible(await self.snapshot(task_id), owner).task

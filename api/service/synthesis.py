@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import anyio
 
@@ -24,7 +24,9 @@ from api.storage.files import RenderFiles
 from api.tasks.cache import TaskSnapshot
 from api.tasks.cursor import decode_cursor, encode_cursor
 from api.tasks.forecast import Forecast, Workload
+from api.tasks.leadership import SlotReport
 from api.tasks.model import FINAL, Task, TaskStatus
+from api.tasks.notices import Change
 from api.tasks.store import StoreFailure, TaskStore
 from dice_talk import __version__
 from dice_talk.engines import choose_engine, weights_of
@@ -37,6 +39,12 @@ UNLABELLED_KEPT = timedelta(days=184)
 """At least six months: how long requests for a video without the visible label are kept."""
 RELEASE_S = 10.0
 """How long removing a running task waits for its engine. After that, the files go with the next sweep."""
+STORE_AGAIN_S = 2.0
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("what another server has written could not be followed: %s", error)
 
 
 class Synthesis:
@@ -57,6 +65,8 @@ class Synthesis:
         self._dispatcher, self._admission, self._lookup = dispatcher, admission, TaskLookup(store)
         self._forecast = Forecast()
         self._events = Events(self._look)
+        self._sweeping = asyncio.Lock()
+        self._at_work: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Accept nothing from now on. A second call ends the time that running tasks are given."""
@@ -78,7 +88,7 @@ class Synthesis:
         return self._describe(visible(await self._lookup.snapshot(task_id), owner))
 
     async def _look(self, task_id: str) -> TaskState | None:
-        snapshot = await self._lookup.snapshot(task_id)
+        snapshot = await self._lookup.recent(task_id)
         return self._describe(replace(snapshot, task=snapshot.task.as_seen_by_client())) if snapshot else None
 
     def _describe(self, snapshot: TaskSnapshot) -> TaskState:
@@ -109,35 +119,65 @@ class Synthesis:
                 if generation != (generation := self._store.generation()):
                     await asyncio.to_thread(self._foresee)
                 await self._events.update()
+            except StoreFailure as error:
+                log.error("tasks cannot be looked at: %s", error)
+                await asyncio.sleep(STORE_AGAIN_S)
             except Exception:
                 log.exception("Tasks could not be looked at")
             await asyncio.sleep(CHECK_EVERY_S)
 
     def _foresee(self) -> None:
-        slots = max(1, len(self._dispatcher.slots))
+        slots = max(1, self._slots().slots)
         self._forecast.renew(self._store.unfinished(), self._store.timings(), slots, self._clock())
+
+    def _slots(self) -> SlotReport:
+        """Return what the slots do, if need be those of the server that dispatches. Blocking."""
+        one = self._dispatcher.leading or self._store.leadership is None
+        return self._dispatcher.report() if one else self._store.slot_report()
 
     async def cancel(self, task_id: str, owner: str | None) -> TaskState:
         """End a task. Its render goes on if other tasks share it. Raises `TaskNotFound` or `Conflict`."""
-        async with self._admission.lock:
-            task = await self._lookup.find(task_id, owner)
-            if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
-                raise Conflict(ErrorCode.TASK_ENDED, "The task has ended already")
-            await self._cancel_unwanted(task.render.id)
+        task = await self._lookup.find(task_id, owner)
+        if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
+            raise Conflict(ErrorCode.TASK_ENDED, "The task has ended already")
+        await self._cancel_unwanted(task.render.id)
         log.info("task %s cancelled", task_id)
         return await self.status(task_id, owner)
 
     async def remove(self, task_id: str, owner: str | None) -> None:
         """Forget a task at once, and remove its files unless other tasks share them. Raises `TaskNotFound`."""
-        async with self._admission.lock:
-            task = await self._lookup.find(task_id, owner)
-            await asyncio.to_thread(self._store.remove, task, self._clock())
-            unwanted = await self._cancel_unwanted(task.render.id)
+        task = await self._lookup.find(task_id, owner)
+        await asyncio.to_thread(self._store.remove, task, self._clock())
+        unwanted = await self._cancel_unwanted(task.render.id)
         log.info("task %s removed by its client", task_id)
-        if unwanted:
+        await self._sweep_after(task.render.id if unwanted else None)
+
+    async def _sweep_after(self, render_id: str | None) -> None:
+        """Sweep once no slot uses that render's files, which may take a moment."""
+        if render_id:
             with anyio.move_on_after(RELEASE_S):
-                await self._dispatcher.wait_released(task.render.id)
+                await self._dispatcher.wait_released(render_id)
         await self.sweep()
+
+    def hear(self, change: Change | None) -> None:
+        """Take notice of what another server has written; None: perhaps of much. Called in the event loop."""
+        if not self._dispatcher.leading:
+            return
+        if change is None:
+            self._begin(self._dispatcher.look_for_work())
+        elif change.number is not None:
+            self._dispatcher.enqueue(change.number, change.render_id)
+        elif change.unwanted:
+            self._begin(self._dispatcher.cancel(change.render_id))
+        if change and change.removed:
+            self._begin(self._sweep_after(change.render_id if change.unwanted else None))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background. If it fails, the next sweep or look for work does the same."""
+        task = asyncio.create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        task.add_done_callback(_log_failure)
 
     async def _cancel_unwanted(self, render_id: str) -> bool:
         """Cancel a render if the store ended it with its last task. Returns whether it did."""
@@ -157,79 +197,71 @@ class Synthesis:
         return task
 
     def load(self) -> Load:
-        """Return how busy the service is."""
+        """Return how busy the service is. Blocking."""
+        slots, waiting = self._dispatcher.report(), self._dispatcher.waiting
+        with suppress(StoreFailure):
+            slots, waiting = self._slots(), self._store.waiting()
         return Load(
-            queue_length=self._dispatcher.waiting,
+            queue_length=waiting,
             queue_size=self._settings.queue_size,
-            slots=len(self._dispatcher.slots),
-            slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
+            slots=slots.slots,
+            slots_busy=slots.busy,
             uploads=self._admission.uploads,
-            nodes={node.name: (node.slots, node.slots_busy) for node in self._nodes() or ()},
+            nodes=slots.nodes if self._settings.render_on == "ray" else {},
         )
 
     def refuse_when_not_ready(self) -> None:
         """Raises `QueueFull` or `Unavailable` if no task can be accepted now. Blocking."""
-        if problem := self._problem(self._engine()[1]):
+        if problem := self._look_around()[-1]:
             raise Unavailable(ErrorCode.NOT_READY, "The service is not ready", problem, RETRY_LATER)
         self._admission.refuse_when_closed()
         self._admission.refuse_when_full()
 
     def health(self) -> Health:
         """Return whether the service can accept and render tasks. Blocking."""
-        pool, slots = self._dispatcher.pool, self._dispatcher.slots
-        engine, lacking = self._engine()
-        problem = self._problem(lacking)
-        stuck = not slots and not pool.reachable  # if it is reachable, tasks that wait may bring slots
+        slots, waiting, engine, problem = self._look_around()
+        stuck = not slots.slots and not slots.reachable  # if it is reachable, tasks that wait may bring slots
         return Health(
             status="unhealthy" if problem or stuck else "healthy",
-            gpu_available=self._gpu or any(slot.device == "gpu" for slot in slots),
-            model_loaded=engine is not None and any(slot.ready(engine) for slot in slots),
+            gpu_available=self._gpu or slots.gpu,
+            model_loaded=engine in slots.ready,
             version=__version__,
             engine=engine,
             weights=weights_of(engine, self._settings.checkpoints_dir) if engine else None,
-            queue_length=self._dispatcher.waiting,
+            queue_length=waiting,
             queue_size=self._settings.queue_size,
-            slots=len(slots),
-            slots_busy=sum(slot.busy for slot in slots),
-            nodes=self._nodes(),
-            detail=problem or pool.problem,
+            slots=slots.slots,
+            slots_busy=slots.busy,
+            nodes=_nodes(slots) if self._settings.render_on == "ray" else None,
+            detail=problem or slots.lack,
         )
 
-    def _engine(self) -> tuple[str | None, str | None]:
-        """Return the engine for requests that say auto, or what it lacks."""
+    def _look_around(self) -> tuple[SlotReport, int, str | None, str | None]:
+        """Return what the slots do, how many tasks wait, the engine, and why no task should be accepted. Blocking."""
+        slots, waiting, engine, problem = self._dispatcher.report(), self._dispatcher.waiting, None, None
         try:
-            return choose_engine(self._settings.engine, self._settings.checkpoints_dir), None
+            engine = choose_engine(self._settings.engine, self._settings.checkpoints_dir)
         except EngineUnavailable as error:
-            return None, f"{error}. {error.detail}"
-
-    def _problem(self, lacking: str | None) -> str | None:
-        """Return why no task should be accepted. `lacking`: what the engine lacks. Blocking."""
-        slots = self._dispatcher.slots
-        if not self._store.ping():
-            return "The database does not answer"
-        if lacking is None and slots and all(slot.broken for slot in slots):
-            return f"No engine process can be started: {slots[0].broken}"
-        if self._admission.closed:
-            return "The server is shutting down"
-        found = None if lacking else self._files.problem()
-        return found.words if found else lacking
-
-    def _nodes(self) -> list[NodeSlots] | None:
-        """Return the slots of each node; None if this machine renders."""
-        if self._settings.render_on == "local":
-            return None
-        slots = self._dispatcher.slots
-        all_slots = Counter(slot.location for slot in slots)
-        busy = Counter(slot.location for slot in slots if slot.busy)
-        return [NodeSlots(name=name, slots=count, slots_busy=busy[name]) for name, count in sorted(all_slots.items())]
+            problem = f"{error}. {error.detail}"
+        try:
+            slots, waiting = self._slots(), self._store.waiting()
+            problem = "The server is shutting down" if self._admission.closed else problem or slots.broken
+        except StoreFailure:
+            problem = "The database does not answer"
+        if problem is None and (found := self._files.problem()):
+            problem = found.words
+        return slots, waiting, engine, problem
 
     async def sweep(self) -> int:
         """Remove tasks that ended longer ago than the retention time, and renders without a task, with their files.
 
-        Returns the number of renders.
+        Of several servers, only the one that dispatches does: it knows whose files are in use. Returns the number of
+        renders.
         """
+        if not self._dispatcher.leading:
+            return 0
         cutoff = self._clock() - timedelta(hours=self._settings.retention_hours)
-        async with self._admission.lock:
+        async with self._sweeping:
             expired = await asyncio.to_thread(self._store.expired, cutoff)
             gone = [render_id for render_id in expired if not self._dispatcher.is_held(render_id)]
             # Before the rows: on a full disk, the database has no room to forget them. A folder that is still written
@@ -244,3 +276,7 @@ class Synthesis:
         if removed:
             log.info("%d renders removed that are too old or belong to no task", len(removed))
         return len(removed)
+
+
+def _nodes(slots: SlotReport) -> list[NodeSlots]:
+    return [NodeSlots(name=name, slots=count, slots_busy=busy) for name, (count, busy) in sorted(slots.nodes.items())]

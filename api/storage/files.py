@@ -125,8 +125,9 @@ class RenderFiles(Protocol):
     def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         """Remove what a crash may have left behind: staged uploads, unfinished videos and files of unknown renders.
 
-        `known`: ids of all renders. `unfinished`: ids of those whose saved state is still needed. Storage that several
-        servers share leaves alone what is young: it may belong to another one.
+        `known`: ids of all renders; there may be millions, so ask for many at once: `ids & known`. `unfinished`: ids of
+        those whose saved state is still needed. What is added meanwhile stays, so the service may run already. Storage
+        that several servers share leaves alone what is young: it may belong to another one.
         """
         ...
 

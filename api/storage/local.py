@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import shutil
+import time
 import uuid
 from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
@@ -23,13 +24,17 @@ from dice_talk.error_codes import ErrorCode
 log = logging.getLogger(__name__)
 
 IMAGE, AUDIO, VIDEO, STATE, PART = "image", "audio", "result.mp4", "state", ".part"
+CLEANED_AT_ONCE = 200
+"""Renders' folders, for one query of the database."""
+PEERS_SPARED_S = 3600
+"""How old leftovers have to be where other servers use the folder too."""
 KEPT: dict[Kept, str] = {"poster": "poster.jpg", "receipt": "measured.json"}
 
 
-def lock_data_folder(data_dir: Path) -> IO[str]:
+def lock_data_folder(data_dir: Path, *, shared: bool = False) -> IO[str]:
     """Create and lock the data folder until the file is closed: two servers would remove each other's files.
 
-    Raises `StartError`.
+    `shared`: whether others may lock it as well if they say the same. Raises `StartError`.
     """
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +43,7 @@ def lock_data_folder(data_dir: Path) -> IO[str]:
     except OSError as error:
         raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
         raise StartError(f"another server uses the data folder {data_dir}; set DICE_TALK_DATA_DIR") from error
@@ -58,6 +63,14 @@ class LocalStaging:
     def upload(self, image_hash: str, audio_hash: str) -> Upload:
         """See `Staging.upload`."""
         return Upload(self.path(IMAGE), self.path(AUDIO), image_hash, audio_hash)
+
+
+def _untouched(folder: Path, before: int) -> bool:
+    """Whether nothing was added to a folder since that time in nanoseconds, nor taken out."""
+    try:
+        return folder.stat().st_mtime_ns <= before
+    except FileNotFoundError:
+        return False
 
 
 class LocalVideo:
@@ -116,6 +129,8 @@ class LocalFiles:
         self._renders, self._incoming = settings.data_dir / "tasks", settings.data_dir / "incoming"
         # A new database, perhaps by a mistyped URL, is no reason to remove anybody's videos.
         self._keep_unknown = settings.database_url is not None
+        # What was changed since the start is of this run. Other servers may be in the middle of an upload.
+        self._spared_ns = int((PEERS_SPARED_S + settings.upload_seconds) * 1e9) if settings.several_servers else 0
         try:
             self._renders.mkdir(exist_ok=True)
         except OSError as error:
@@ -130,18 +145,35 @@ class LocalFiles:
 
     def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         """See `RenderFiles.clean_up`."""
-        shutil.rmtree(self._incoming, ignore_errors=True)
+        os.utime(self._renders)  # by the clock of the file system, which may be another machine's
+        before = self._renders.stat().st_mtime_ns - self._spared_ns
+        for folder in self._incoming.glob("*"):
+            if _untouched(folder, before):
+                shutil.rmtree(folder, ignore_errors=True)
         if not known and self._keep_unknown:
             return
-        for folder in self._renders.iterdir():
-            if folder.name not in known:
-                log.warning("removing %s: no task refers to it", folder.name)
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            for part in folder.glob(f"*{PART}"):
-                part.unlink(missing_ok=True)
-            if folder.name not in unfinished:
-                (folder / STATE).unlink(missing_ok=True)
+        names = [entry.name for entry in os.scandir(self._renders)]
+        names.sort(key=lambda name: name not in unfinished)  # these first, before they go on
+        busy_s = 0.0
+        for start in range(0, len(names), CLEANED_AT_ONCE):
+            time.sleep(busy_s)  # half of the time is left to clients, who may wait for the interpreter's lock
+            began, some = time.monotonic(), names[start : start + CLEANED_AT_ONCE]
+            known_ones = set(some) & known
+            for name in some:
+                self._clean_folder(name, before, known=name in known_ones, ended=name not in unfinished)
+            busy_s = time.monotonic() - began
+
+    def _clean_folder(self, name: str, before: int, *, known: bool, ended: bool) -> None:
+        folder = self._folder(name)
+        parts = list(folder.glob(f"*{PART}"))  # before the look at the folder's age, which grows with a new part
+        if not _untouched(folder, before):
+            return
+        if not known:
+            log.warning("removing %s: no task refers to it", name)
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for leftover in (*parts, *([folder / STATE] if ended else [])):
+            leftover.unlink(missing_ok=True)
 
     def stop_waiting(self) -> None:
         """See `RenderFiles.stop_waiting`. A disk is never waited for."""

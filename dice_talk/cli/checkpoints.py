@@ -1,15 +1,20 @@
 """`download`, `doctor` and `make-tiny-checkpoints`: the weights of the diffusion engine."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import click
 
 from dice_talk.cli import codes
 from dice_talk.cli.options import CHECKPOINTS
+from dice_talk.cli.screen import paint, tell
+from dice_talk.cli.words import for_people
 from dice_talk.diffusion.files import HUB_FILES, OPTIONAL_FILES
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
+
+COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
 @click.command
@@ -44,7 +49,7 @@ def download(checkpoints: Path, yes: bool) -> int:
         return codes.FAILED
     for remote in left:
         published.fetch(checkpoints, remote)
-    click.echo("Not all is there yet; see above." if ended else "Done. To check everything: dice-talk doctor")
+    tell("Not all is there yet; see above." if ended else for_people("Done. To check everything: dice-talk doctor"))
     return ended
 
 
@@ -60,7 +65,8 @@ def doctor(checkpoints: Path) -> int:
     grades = set()
     for finding in examiner.examine(checkpoints):
         grades.add(finding.grade)
-        click.echo(f"{finding.grade:<{len(examiner.BAD)}}  {finding.subject}: {finding.words}")
+        grade = paint(f"{finding.grade:<{len(examiner.BAD)}}", COLOURS[finding.grade], sys.stdout)
+        tell(f"{grade}  {finding.subject}: {for_people(finding.words)}")
     return codes.FAILED if examiner.BAD in grades else codes.DONE
 
 

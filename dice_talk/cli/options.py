@@ -7,11 +7,15 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
+from dice_talk.client import SERVER as LOCAL_SERVER
+from dice_talk.client import SERVER_VARIABLE
+from dice_talk.emotions import Emotion
 from dice_talk.engines import ENGINES, describe_choice
 from dice_talk.options import RenderOptions
 
 Model = TypeVar("Model", bound=BaseModel)
 Command = TypeVar("Command", bound=Callable[..., Any])
+ALL = "all"
 _SHORT = {"emotion": "-e"}
 _NUMBERS: dict[str, type[click.IntRange] | type[click.FloatRange]] = {
     "integer": click.IntRange,
@@ -33,6 +37,24 @@ CHECKPOINTS = click.option(
     show_default=True,
     show_envvar=True,
     help="Folder of the diffusion engine's weights.",
+)
+
+
+def _each_once(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Emotion, ...]:
+    return tuple(Emotion) if ALL in given else tuple(dict.fromkeys(map(Emotion, given)))
+
+
+EMOTIONS = click.option(
+    "-e",
+    "--emotion",
+    type=click.Choice([*(emotion.value for emotion in Emotion), ALL]),
+    required=True,
+    multiple=True,
+    callback=_each_once,
+    help="Emotion of the face, or all. May be given several times, for a video of each.",
+)
+SERVER = click.option(
+    "--server", envvar=SERVER_VARIABLE, default=LOCAL_SERVER, show_default=True, show_envvar=True, metavar="URL"
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 

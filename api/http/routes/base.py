@@ -55,7 +55,7 @@ class KeyRoute(APIRoute):
 
         async def admit_then_handle(request: Request) -> Response:
             access = request.app.state.services.access
-            request.state.owner = access.admit(request.headers.get("authorization"))
+            request.state.owner = await access.admit(request.headers.get("authorization"))
             host = request.client.host if request.client else None
             caller.set(client_of(request.state.owner, host))
             address.set(host or "")

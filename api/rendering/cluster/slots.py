@@ -146,9 +146,14 @@ class RaySlots:
                 self._slots[name] = RaySlot(facts, driver, lock)
         self._changed()
 
-    async def close(self) -> None:
-        """See `SlotPool.close`. The actors keep their models for the next server, for a while."""
+    async def rest(self) -> None:
+        """See `SlotPool.rest`. The actors keep their models for the next server, for a while."""
         if self._watching:
             self._watching.cancel()
         if self._driver:
             await self._driver.close()
+        self._slots.clear()
+
+    async def close(self) -> None:
+        """See `SlotPool.close`."""
+        await self.rest()

@@ -80,14 +80,17 @@ def test_fields_that_are_not_what_they_must_be(fields: dict[str, Any], message: 
 def test_what_is_allowed_is_told_where_it_is_a_list() -> None:
     error = explained(emotion="bored", states=["sad", "odd"])
     assert str(error) == "emotion is not one of the known values; states is not one of the known values"
-    assert error.detail and error.detail.startswith("Allowed: emotion: 'contempt', 'sad', ")
-    assert "; states: 'contempt'" in error.detail
+    assert error.detail and error.detail.startswith("Allowed for emotion: contempt, sad, happy, ")
+    assert "; for states: contempt" in error.detail
 
 
 def test_what_is_missing() -> None:
     with pytest.raises(ValidationError) as wrong:
         Form.model_validate({})
-    assert str(explain_form(wrong.value.errors(), BOUNDS)) == "emotion is required"
+    error = explain_form(wrong.value.errors(), BOUNDS)
+    assert str(error) == "emotion is required"
+    assert error.detail and error.detail.startswith("Allowed for emotion: contempt, sad, ")
+    assert "fear or neutral. Send emotion; /docs" in error.detail
 
 
 def test_other_mistakes_are_told_shortly() -> None:

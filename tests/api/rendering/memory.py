@@ -71,7 +71,7 @@ class MemorySlots:
     """Implements `SlotPool`. Slots come and go by `change`."""
 
     def __init__(self, *slots: MemorySlot) -> None:
-        self.slots, self.closed = slots, False
+        self.slots, self.closed, self.rested = slots, False, False
         self.problem: str | None = None
         self.reachable = True
         self.demand: Callable[[], int] = lambda: 0
@@ -83,6 +83,9 @@ class MemorySlots:
     def change(self, *slots: MemorySlot) -> None:
         self.slots = slots
         self._changed()
+
+    async def rest(self) -> None:
+        self.rested = True
 
     async def close(self) -> None:
         self.closed = True

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from api.errors import Conflict, InvalidValue, QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
 from api.schemas.service import NodeSlots
@@ -155,6 +156,10 @@ def test_pages_follow_each_other(parts: Parts) -> None:
         parts.synthesis.page(None, [], 5, "nonsense")
 
 
+def broken() -> int:
+    raise sa.exc.OperationalError("SQL", {}, Exception("the connection was cut"))
+
+
 def healthy(parts: Parts) -> tuple[str, str | None]:
     health = parts.synthesis.health()
     return health.status, health.detail
@@ -191,7 +196,7 @@ def test_what_keeps_the_service_from_taking_tasks(parts: Parts, monkeypatch: pyt
     with pytest.raises(Unavailable, match="The service is not ready") as refused:
         parts.synthesis.refuse_when_not_ready()
     assert refused.value.headers == {"Retry-After": "30"}
-    monkeypatch.setattr(parts.store, "ping", lambda: False)
+    monkeypatch.setattr(parts.store, "waiting", broken)
     assert healthy(parts) == ("unhealthy", "The database does not answer")
     monkeypatch.undo()
     parts.synthesis.stop()
@@ -208,7 +213,7 @@ def test_slots_on_nodes(settings: Settings, store: TaskStore, files: LocalFiles)
     health = parts.synthesis.health()
     assert health.nodes == [NodeSlots(name="a", slots=1, slots_busy=0), NodeSlots(name="b", slots=2, slots_busy=1)]
     assert health.gpu_available
-    assert parts.synthesis.load().nodes == {"a": (1, 0), "b": (2, 1)}
+    assert parts.synthesis.load().nodes == {"a": [1, 0], "b": [2, 1]}
 
 
 def test_without_slots_tasks_wait_and_health_says_why(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
