@@ -135,9 +135,9 @@ def tell_frames(published: Path, ours: Path) -> None:
         raise SystemExit("There is nothing to compare")
     finite = [min(likeness.psnr, 99.0) for likeness in found]
     print(f"mean: {np.mean(finite):.2f} dB, SSIM {np.mean([likeness.ssim for likeness in found]):.4f}")
-    for words, limit in (("not the same", SAME_DB), ("differs by more than encoding does", DIFFERS_DB)):
+    for words, limit in (("is not the same", SAME_DB), ("differs by more than encoding does", DIFFERS_DB)):
         first = next((number for number, likeness in enumerate(found) if likeness.psnr < limit), None)
-        print(f"first frame that is {words} (below {limit:g} dB): {'none' if first is None else first}")
+        print(f"first frame that {words} (below {limit:g} dB): {'none' if first is None else first}")
 
 
 def tell_motion(published: Path, ours: Path) -> None:

@@ -8,7 +8,6 @@ Each job has a thread of its own. The process ends when its input ends, so it ne
 
 import json
 import logging
-import math
 import os
 import resource
 import sys
@@ -17,17 +16,17 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from dice_talk import priority
-from dice_talk.cleaning import MOST_IN_NAME, MOST_IN_VALUE, MOST_PARAMS, clean_failure, clean_progress, clean_text
-from dice_talk.engine import Engine, Precision, Progress, RenderJob, RenderResult, Report, Tuning
+from dice_talk.cleaning import clean_progress, clean_text
+from dice_talk.engine import Engine, Precision, Progress, RenderJob, Report, Tuning
 from dice_talk.engines import load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.labels import Labels
 from dice_talk.options import RenderOptions
+from dice_talk.outcomes import clean_error, clean_result
 
 log = logging.getLogger(__name__)
 
@@ -101,26 +100,6 @@ def decode_event(line: bytes) -> tuple[int, Message]:
     raise ValueError("not an event")
 
 
-def _failure(error: DiceTalkError) -> Message:
-    """Return the message about an error. An engine may have made it without regard to its types."""
-    message = None if error.args[:1] == (None,) else str(error)
-    facts = {name: getattr(error, name, None) for name in ("code", "detail", "params")}
-    return {"event": "failed", **clean_failure({"error": message, **facts})}
-
-
-def _done(result: RenderResult) -> Message:
-    """Return the message about a result. Raises `ValueError` or `TypeError` if its numbers are none."""
-    if not math.isfinite(seconds := float(result.seconds)):
-        raise ValueError("seconds is not finite")
-    counts = {name: int(getattr(result, name)) for name in ("width", "height", "fps", "frames")}
-    versions = {
-        clean_text(name, MOST_IN_NAME): clean_text(value, MOST_IN_VALUE)
-        for name, value in islice(result.versions.items(), MOST_PARAMS)
-    }
-    notes = [clean_text(note, MOST_IN_VALUE) for note in islice(result.notes, MOST_PARAMS)]
-    return {"event": "done", **counts, "seconds": seconds, "versions": versions, "notes": notes}
-
-
 def serve(load: Callable[[], Engine]) -> None:
     """Load an engine, then render the jobs that arrive on standard input until it ends."""
     say = _speaker()
@@ -130,7 +109,7 @@ def serve(load: Callable[[], Engine]) -> None:
     try:
         loaded.append(load())
     except DiceTalkError as error:
-        say({"job": 0, **_failure(error)})
+        say({"job": 0, "event": "failed", **clean_error(error)})
         return
     is_loaded.set()
     say({"job": 0, "event": "ready"})
@@ -182,9 +161,9 @@ def _outcome(engine: Engine, job: RenderJob, report: Report) -> Message:
     try:
         result = engine.render(job, report)
         finish(job, result, engine.name)
-        return _done(result)
+        return {"event": "done", **clean_result(result)}
     except DiceTalkError as error:
-        return _failure(error)
+        return {"event": "failed", **clean_error(error)}
     except Cancelled:
         return {"event": "cancelled"}
 

@@ -243,10 +243,10 @@ class Admission:
         own = OwnRender(task.render, upload)
         try:
             admitted = await self._look_until_admitted(task, own)
-        except NoPlace as error:
-            raise self._queue_full() from error
-        except NoPlaceForOwner as error:
-            raise self._owner_waits() from error
+        except (QueueFull, TooManyRequests):
+            if made := await self._made_by(task):  # the same request has taken the last place
+                return made
+            raise
         finally:
             if own.accepted and not own.stored:
                 await self._take_back(own.render.id)
@@ -261,10 +261,16 @@ class Admission:
             if made := await self._made_by(task):
                 return made
             shared = await self._find_place(own.render.cache_key, task.owner)
-            with suppress(KeyTaken, Outdated):
+            try:
                 if shared:
                     return await asyncio.to_thread(self._store.join, replace(task, render=shared), self._places)
                 return await self._accept(task, own)
+            except NoPlace as error:
+                raise self._queue_full() from error
+            except NoPlaceForOwner as error:
+                raise self._owner_waits() from error
+            except (KeyTaken, Outdated):
+                continue
         raise Unavailable(ErrorCode.NOT_READY, "Too many requests like this one", "Try again.", RETRY_LATER)
 
     async def _accept(self, task: Task, own: "OwnRender") -> Task:

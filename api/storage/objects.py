@@ -69,6 +69,9 @@ class ObjectFiles:
         self._committed: set[str] = set()  # tokens of attempts that are not abandoned yet
         self._last_token = 0
         self._stopping = threading.Event()
+        for left in (self._incoming, self._scratch):  # now, because `clean_up` may run beside the first uploads
+            with suppress(FileNotFoundError):
+                left.rename(folder / f"{LEFT}{uuid.uuid4().hex}")
 
     @classmethod
     def at(cls, url: str, settings: Settings) -> "ObjectFiles":
@@ -90,9 +93,6 @@ class ObjectFiles:
 
     def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         """See `RenderFiles.clean_up`. Saved states and outputs that were cut off go with their renders."""
-        for folder in (self._incoming, self._scratch):
-            with suppress(FileNotFoundError):
-                folder.rename(self._folder / f"{LEFT}{uuid.uuid4().hex}")  # at once: the next upload may begin
         for folder in self._folder.glob(f"{LEFT}*"):
             shutil.rmtree(folder, ignore_errors=True)
         if not known and self._keep_unknown:

@@ -5,6 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+OLDEST = (14,)
+"""The first version that ends sessions that say nothing."""
 CONNECT_S, STATEMENT_S, IDLE_S, DEAD_S = 5, 15, 4, 10
 """How long a connection may take to be made; how long a statement may take; how long a server that hangs may keep its
 locks; and after how long a silent network counts as broken."""

@@ -86,6 +86,8 @@ class TaskStore:
         self._cache = TaskCache()
         self._db = open_database(url, migrate=migrate)
         self._notices = Notices(self._db) if self._db.dialect.name == "postgresql" else None
+        # Without a transaction around each query, which would cost PostgreSQL's clients two round trips more.
+        self._reading = self._db.execution_options(isolation_level="AUTOCOMMIT") if self._notices else self._db
         self.leadership = Leadership(self._db) if self._notices else None
         """Which of several servers dispatches; None if there can be only one."""
 
@@ -182,22 +184,19 @@ class TaskStore:
     def snapshot(self, task_id: str) -> TaskSnapshot | None:
         """Return a task."""
         generation = self._cache.generation()
-        task = self._task(task_id)
-        if task is None:
-            return None
-        waiting = self._waiting() if task.render.status is TaskStatus.PENDING else None
+        with self._reading.connect() as db:
+            row = db.execute(_joined.where(tasks.c.id == task_id)).mappings().one_or_none()
+            if row is None:
+                return None
+            waiting = _queue(db) if row["status"] == TaskStatus.PENDING else None
+        task = _to_task(row)
         self._cache.put(task, waiting, generation)
         return TaskSnapshot(task, bisect_left(waiting or [], task.render.number))
-
-    def _task(self, task_id: str) -> Task | None:
-        with self._db.connect() as db:
-            row = db.execute(_joined.where(tasks.c.id == task_id)).mappings().one_or_none()
-        return None if row is None else _to_task(row)
 
     def with_idempotency_key(self, owner: str | None, idempotency_key: str) -> Task | None:
         """Return the task that an owner's request with that idempotency key made."""
         query = _joined.where(tasks.c.idempotency_key == idempotency_key, _owned(owner))
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             row = db.execute(query).mappings().one_or_none()
         return None if row is None else _to_task(row)
 
@@ -208,8 +207,8 @@ class TaskStore:
         older: sa.ColumnElement[bool] = sa.true()
         if after:
             older = sa.tuple_(*map(sa.literal, after, (tasks.c.created_at.type, tasks.c.id.type))) > _BIRTH
-        waiting = self._waiting()
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
+            waiting = _queue(db)
             found = [
                 _to_task(row)
                 for query in _lists(owner, statuses)
@@ -220,7 +219,7 @@ class TaskStore:
 
     def render(self, render_id: str) -> Render | None:
         """Return a render."""
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             row = db.execute(_found.where(renders.c.id == render_id)).mappings().one_or_none()
         return None if row is None else _to_render(row)
 
@@ -231,7 +230,7 @@ class TaskStore:
             .order_by(renders.c.number.desc())
             .limit(1)
         )
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             row = db.execute(query).mappings().one_or_none()
         return None if row is None else _to_render(row)
 
@@ -241,29 +240,23 @@ class TaskStore:
             # Not "is not null", for which SQLite uses no index.
             sa.exists().where(renders.c.cache_key > "", renders.c.status != TaskStatus.FAILED.value)
         )
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return bool(db.scalar(query))
 
     def unfinished(self) -> list[Render]:
         """Return waiting and running renders in order of acceptance."""
         query = _found.where(_UNFINISHED).order_by(renders.c.number)
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return [_to_render(row) for row in db.execute(query).mappings()]
-
-    def _waiting(self) -> list[int]:
-        """Return the numbers of waiting renders, in order."""
-        query = sa.select(renders.c.number).where(renders.c.status == TaskStatus.PENDING.value)
-        with self._db.connect() as db:
-            return sorted(db.scalars(query))
 
     def waiting_of(self, owner: str) -> int:
         """Return how many tasks of one owner wait."""
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return _waiting_of(db, owner)
 
     def waiting(self) -> int:
         """Return how many renders wait."""
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return _waiting(db)
 
     def update(
@@ -367,7 +360,7 @@ class TaskStore:
             .order_by(callbacks.c.attempts, callbacks.c.due_at)
             .limit(limit)
         )
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return [Callback(**row) for row in db.execute(query).mappings()]
 
     def postpone_callback(self, task_id: str, attempts: int, due_at: datetime) -> None:
@@ -391,13 +384,13 @@ class TaskStore:
     def timings(self) -> list[Timing]:
         """Return how long past renders took."""
         columns = (timings.c.engine, timings.c.pixels, timings.c.frames, timings.c.steps, timings.c.seconds)
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return [Timing(Workload(*workload), seconds) for *workload, seconds in db.execute(sa.select(*columns))]
 
     def made_at(self, sha256: str) -> datetime | None:
         """Return when a video with that hash was first made here."""
         query = sa.select(sa.func.min(made.c.made_at)).where(made.c.sha256 == sha256)
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             found: datetime | None = db.scalar(query)
         return found
 
@@ -408,7 +401,7 @@ class TaskStore:
             .join_from(unlabelled, made, unlabelled.c.render_id == made.c.render_id, isouter=True)
             .order_by(unlabelled.c.asked_at)
         )
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return [Unlabelled(**row) for row in db.execute(query).mappings()]
 
     def forget_labels(self, made_before: datetime, asked_before: datetime) -> None:
@@ -419,7 +412,7 @@ class TaskStore:
 
     def slot_report(self) -> SlotReport:
         """Return what the dispatching one of several servers last said of its slots."""
-        with self._db.connect() as db:
+        with self._reading.connect() as db:
             return last_report(db)
 
     def allow_requests(self, owner: str, most: int, per_minute: int) -> Allowance:
@@ -433,7 +426,7 @@ class TaskStore:
 
     def render_ids(self) -> Set[str]:
         """Return the ids of all renders, which are read when they are needed."""
-        return RenderIds(self._db)
+        return RenderIds(self._reading)
 
 
 class RenderIds(Set[str]):
@@ -518,6 +511,11 @@ def _refuse_without_place(db: sa.Connection, task: Task, places: Places) -> None
 def _refuse_without_place_of_owner(db: sa.Connection, owner: str | None, places: Places) -> None:
     if owner is not None and _waiting_of(db, owner) >= places.of_owner:
         raise NoPlaceForOwner
+
+
+def _queue(db: sa.Connection) -> list[int]:
+    """Return the numbers of waiting renders, in order."""
+    return sorted(db.scalars(sa.select(renders.c.number).where(renders.c.status == TaskStatus.PENDING.value)))
 
 
 def _waiting(db: sa.Connection) -> int:

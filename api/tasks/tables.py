@@ -250,6 +250,7 @@ def _prepare(database: Database) -> None:
             _refuse_damaged(db)
             db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins no transaction for DDL
         elif database.dialect.name == "postgresql":
+            _refuse_old_postgres(db)
             postgres.prepare_alone(db)
         if sa.inspect(db).has_table(schema.name):
             if _is_later_but_fits(db):
@@ -274,6 +275,12 @@ def _refuse_damaged(db: sa.Connection) -> None:
         driver.set_progress_handler(None, 0)
     if found != "ok":
         raise StoreError(f"the database is damaged: {' '.join(str(found).split())}")
+
+
+def _refuse_old_postgres(db: sa.Connection) -> None:
+    found = db.dialect.server_version_info or (0,)
+    if found < postgres.OLDEST:
+        raise StoreError(f"PostgreSQL {postgres.OLDEST[0]} or newer is needed; the database's is {found[0]}")
 
 
 def _refuse_other_versions(database: Database) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import click
 
 from dice_talk.atomic import atomic_path
-from dice_talk.cleaning import clean_failure
 from dice_talk.cli import codes
 from dice_talk.cli.options import EMOTIONS, ENGINE, JSON, PRESET, Command, options_of
 from dice_talk.cli.screen import Bars, complain, explain, quiet, tell
@@ -30,6 +29,7 @@ from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, file_facts
 from dice_talk.kinds import HEAD_BYTES, Family, kind_of
 from dice_talk.options import RenderOptions
+from dice_talk.outcomes import clean_error
 
 STREAM = "-"
 SHEETS = (".jpg", ".jpeg", ".png", ".mp4")
@@ -258,5 +258,5 @@ def facts_of(error: DiceTalkError | OSError) -> dict[str, Any]:
     """Return what is known of an error, ready for JSON, whatever an engine has put into it."""
     if isinstance(error, OSError):
         return file_facts(error)
-    facts = error.facts()
-    return clean_failure(facts) | {"code": facts["code"]}
+    code = getattr(error, "code", None)
+    return clean_error(error) | ({"code": code.value} if isinstance(code, ErrorCode) else {})

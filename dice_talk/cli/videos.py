@@ -5,7 +5,6 @@ import secrets
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from dice_talk.engine import Engine, Progress, RenderJob
 from dice_talk.engines import ENGINES, choose_engine, in_words, load_engine
 from dice_talk.labels import LabelOptions, Labels, signature
 from dice_talk.options import MAX_SEED, RenderOptions
+from dice_talk.outcomes import clean_result
 
 _TOGETHER = 16
 """Tasks that are sent before waiting for the first: fewer than a server accepts for one key."""
@@ -82,7 +82,7 @@ def _rendered(
         result = engine.render(job, report)
         # Not imported above: the other commands need none of the packages that read and write video.
         importlib.import_module("dice_talk.video").finish(job, result, engine.name)
-    return {"engine": engine.name, "seed": options.seed, **asdict(result)}
+    return {"engine": engine.name, "seed": options.seed, **clean_result(result)}
 
 
 @click.command

@@ -169,6 +169,13 @@ def test_a_video_that_was_made(capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out) == {**named, "output": "out.mp4", "seed": 3}
 
 
+def odd_error() -> RenderFailed:
+    """As an engine of another package may make one."""
+    error = RenderFailed(ErrorCode.RENDER_FAILED, "It is odd")
+    error.code = error.params = 7  # type: ignore[assignment]
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "named", "words", "facts"),
     [
@@ -197,6 +204,13 @@ def test_a_video_that_was_made(capsys: Capture) -> None:
                 "code": "render_failed",
                 "params": {"place": "/here", "far": "inf"},
             },
+        ),
+        (
+            odd_error(),
+            codes.FAILED,
+            "face.png + stdin",
+            "It is odd",
+            {"error": "It is odd", "detail": None, "code": "render_failed", "params": {}},
         ),
         (
             InvalidAudio(ErrorCode.AUDIO_EMPTY, "It is empty"),

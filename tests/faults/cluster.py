@@ -1,4 +1,4 @@
-"""Several servers on one PostgreSQL database and one data folder, each a process of its own."""
+"""Several servers on one PostgreSQL database and one data folder or bucket, each a process of its own."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +55,8 @@ def cluster(
 
     def start(number: int) -> ServerProcess:
         own = {"log_dir": folder / f"logs{number}", "output": folder / f"output{number}"}
+        if "storage_url" in settings:  # then they share no folder
+            own["data_dir"] = folder / f"data{number}"
         return stack.enter_context(server_process(folder, kind, database_url=url, **{**own, **settings}))
 
     with ExitStack() as stack:

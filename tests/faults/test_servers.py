@@ -160,12 +160,21 @@ def list_events(service: Service, task: str) -> Any:
     return end
 
 
-def test_another_server_takes_over(tmp_path: Path, postgres_server: Postgres, portrait: Path, speech: Path) -> None:
+@pytest.mark.parametrize("files", ["folder", "bucket"])
+def test_another_server_takes_over(
+    tmp_path: Path,
+    postgres_server: Postgres,
+    portrait: Path,
+    speech: Path,
+    files: str,
+    request: pytest.FixtureRequest,
+) -> None:
     """First the one that dispatches is killed in the middle of a render, then the next one hangs in another."""
     receiver = Receiver()
+    bucket = {"storage_url": request.getfixturevalue("s3").new_bucket()} if files == "bucket" else {}
     with (
         receiving(receiver),
-        cluster(tmp_path, postgres_server, 3, "gated", workers=1, webhook_networks="127.0.0.0/8") as servers,
+        cluster(tmp_path, postgres_server, 3, "gated", workers=1, webhook_networks="127.0.0.0/8", **bucket) as servers,
     ):
         first = servers.leader()
         others = [server for server in servers.servers if server is not first]
@@ -193,6 +202,12 @@ def test_another_server_takes_over(tmp_path: Path, postgres_server: Postgres, po
         assert servers.query("SELECT count(*), count(DISTINCT render_id) FROM made") == [(3, 3)]
         assert sorted(received.id for received in receiver.wait(3)) == sorted(tasks)
         assert all(server.download(task).status_code == 200 for server in others for task in tasks)
+        if bucket:
+            from api.storage.bucket import Bucket
+
+            # The one that was frozen left nothing of its attempt.
+            kept = Bucket(bucket["storage_url"])
+            wait_for(lambda: len([key for key in kept.keys("renders/") if key.endswith(".mp4")]) == 3)
 
 
 def follow_at_all(client: Client, task: str, seen: dict[str, float]) -> Any:

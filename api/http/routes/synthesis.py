@@ -18,15 +18,13 @@ from api.http.routes.examples import (
     DAMAGED,
     KEY_USED,
     LABELLED,
-    MALFORMED,
     NO_ENGINE,
     NOT_COMPLETED,
     NOT_FOUND,
     OUT_OF_RANGE,
     QUEUE_FULL,
-    STOPPING,
-    TIMED_OUT,
     TOO_LARGE,
+    UPLOAD_ERRORS,
     WRONG_TYPE,
     documented,
 )
@@ -80,12 +78,11 @@ callbacks = APIRouter()
                 "callback not allowed": CALLBACK,
                 "label is not optional": LABELLED,
             },
-            408: {"too slow": TIMED_OUT},
             409: {"another request": KEY_USED},
             413: {"file too large": TOO_LARGE},
-            422: {"malformed form": MALFORMED},
-            503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
-        }
+            503: {"queue full": QUEUE_FULL},
+        },
+        UPLOAD_ERRORS,
     ),
 )
 async def start(

@@ -154,11 +154,14 @@ def test_an_empty_database_that_was_named_is_no_reason_to_remove_videos(bucket: 
     assert bucket.folders("renders/") == ["a"]
 
 
-def test_copies_of_an_earlier_run_go(files: ObjectFiles, tmp_path: Path) -> None:
+def test_copies_of_an_earlier_run_go_and_those_of_this_one_stay(bucket: Bucket, tmp_path: Path) -> None:
     for folder in ("incoming/1", "scratch/2", "left-3/4"):
         (tmp_path / folder).mkdir(parents=True)
-    files.clean_up(set(), set())
-    assert list(tmp_path.iterdir()) == []
+    files = ObjectFiles(bucket, tmp_path)
+    with staged(files) as uploaded:
+        files.clean_up(set(), set())
+        assert [path.name for path in tmp_path.iterdir()] == ["incoming"]
+        files.accept(uploaded, "a")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from api.tasks import postgres
 from api.tasks.postgres import Lock, hold, options_for, try_to_hold
 from api.tasks.store import StoreFailure, TaskStore
 from api.tasks.tables import MIGRATIONS, SCHEMA_VERSION, StoreError, metadata, open_database
@@ -29,6 +30,12 @@ def test_the_password_is_never_told(url: str) -> None:
     assert "s3cret" not in str(error.value)
     assert "rd@" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_version_that_is_too_old_is_named(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "OLDEST", (99,))
+    with pytest.raises(StoreError, match=r"^PostgreSQL 99 or newer is needed; the database's is \d+$"):
+        open_database(postgres_url)
 
 
 def test_six_servers_open_an_empty_database_at_once(postgres_url: str) -> None:
