@@ -5,6 +5,7 @@ import secrets
 from base64 import b64encode
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 
 import anyio
 from fastapi.sse import ServerSentEvent
@@ -33,6 +34,7 @@ class Feed:
         self._name, self._number = secrets.token_hex(4), 0
         self._events: deque[tuple[int, str]] = deque(maxlen=MAX_EVENTS)
         self._last: dict[str, object] | None = None
+        self._updated_at: datetime | None = None
         self._silent = False
         self._preview: Preview | None = None
         self._changed = asyncio.Event()
@@ -42,7 +44,7 @@ class Feed:
         told = state.model_dump(exclude=TIME_FIELDS)
         if told == self._last:
             return
-        self._last = told
+        self._last, self._updated_at = told, state.updated_at
         self._number += 1
         self._events.append((self._number, state.model_dump_json()))
         self._wake()
@@ -52,6 +54,10 @@ class Feed:
         if self._preview is None or preview.number > self._preview.number:
             self._preview = preview
             self._wake()
+
+    def older_than(self, state: TaskState) -> bool:
+        """Whether a state is later than the last event."""
+        return not self.ended and (self._updated_at is None or state.updated_at > self._updated_at)
 
     def end(self) -> None:
         """Note that nothing more will happen: the task has ended, or was removed."""
@@ -123,10 +129,11 @@ class Events:
         self._closed = False
 
     def feed(self, state: TaskState) -> Feed:
-        """Return the feed of a task. An existing feed may be newer than `state`, and is not changed."""
+        """Return the feed of a task. `state`: its present one; an existing feed may be newer all the same."""
         feed = self._feeds.get(state.task_id)
         if feed is None:
             feed = self._feeds[state.task_id] = Feed()
+        if feed.older_than(state):  # the client may come from another server, and have seen that already
             self._add(feed, state)
         self._feeds.move_to_end(state.task_id)
         if self._closed:

@@ -57,10 +57,10 @@ export function setKey(value, remember) {
 
 const authorization = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
-async function call(path, { method = "GET", body, headers, signal } = {}) {
+async function call(path, { method = "GET", body, headers, signal, keepalive } = {}) {
   let response;
   try {
-    response = await fetch(path, { method, body, signal, headers: { ...authorization(), ...headers } });
+    response = await fetch(path, { method, body, signal, keepalive, headers: { ...authorization(), ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0);
@@ -99,10 +99,11 @@ export function formFields() {
   return Object.entries(form.properties).map(([name, field]) => ({ name, ...resolve(field) }));
 }
 
+export const engines = () => json("api/v1/engines");
 export const health = () => json("api/health");
 export const status = (id, signal) => json(`${BASE}/${id}/status`, { signal });
 export const receipt = (id, signal) => json(`${BASE}/${id}/receipt`, { signal });
-export const remove = (id) => call(`${BASE}/${id}`, { method: "DELETE" });
+export const remove = (id, last = false) => call(`${BASE}/${id}`, { method: "DELETE", keepalive: last });
 export const cancel = (id) => json(`${BASE}/${id}/cancel`, { method: "POST" });
 export const preflight = (body, signal) => json("api/v1/preflight", { method: "POST", body, signal });
 export const verify = (body, signal) => json("api/v1/verify", { method: "POST", body, signal });

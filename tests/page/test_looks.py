@@ -207,7 +207,7 @@ def test_what_the_preflight_finds(
     choose(page, portrait, speech)
     page.get_by_text("2 faces found").wait_for()
     page.get_by_text("The picture is dark.").wait_for()
-    page.get_by_text("It will take about 2–4 s.").wait_for()
+    page.get_by_text("It will take about 3 s.").wait_for()
     assert page.locator(".warning").count() == 1
     page.click("#language")
     page.get_by_text("脸部很暗。").wait_for()
@@ -264,7 +264,7 @@ def test_events_are_read_and_taken_up_again(
     choose(page, portrait, speech)
     shorten(page)
     page.click("#submit")
-    page.get_by_text("frame 60 of 100 · about 8–12 s left").wait_for()
+    page.get_by_text("frame 60 of 100 · about 10 s left").wait_for()
     watch_video(page)
     assert seen[:2] == [None, "2"]
 
