@@ -32,6 +32,7 @@ LONGEST = (
     "test_acceptance.py",
     "diffusion/test_peers.py",
     "diffusion/test_compiled.py",
+    "faults/test_servers.py",
     "faults/test_engines.py",
     "faults/test_resume.py",
     "page/test_path.py",

@@ -163,6 +163,7 @@ class Dispatcher:
     async def resign(self) -> None:
         """End all that runs without storing anything: another server does it now."""
         self.leading = False
+        self._files.stop_waiting()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)

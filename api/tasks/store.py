@@ -185,15 +185,22 @@ class TaskStore:
 
     def snapshot(self, task_id: str) -> TaskSnapshot | None:
         """Return a task."""
-        generation = self._cache.generation()
+        return self.snapshots([task_id]).get(task_id)
+
+    def snapshots(self, task_ids: Collection[str]) -> dict[str, TaskSnapshot]:
+        """Return tasks by their ids, as far as there are any."""
+        generation, waiting = self._cache.generation(), None
         with self._reading.connect() as db:
-            row = db.execute(_joined.where(tasks.c.id == task_id)).mappings().one_or_none()
-            if row is None:
-                return None
-            waiting = _queue(db) if row["status"] == TaskStatus.PENDING else None
-        task = _to_task(row)
-        self._cache.put(task, waiting, generation)
-        return TaskSnapshot(task, bisect_left(waiting or [], task.render.number))
+            found = [
+                _to_task(row)
+                for some in batched(task_ids, MOST_IDS)
+                for row in db.execute(_joined.where(tasks.c.id.in_(some))).mappings()
+            ]
+            if any(task.render.status is TaskStatus.PENDING for task in found):
+                waiting = _queue(db)
+        for task in found:
+            self._cache.put(task, waiting, generation)
+        return {task.id: TaskSnapshot(task, bisect_left(waiting or [], task.render.number)) for task in found}
 
     def with_idempotency_key(self, owner: str | None, idempotency_key: str) -> Task | None:
         """Return the task that an owner's request with that idempotency key made."""
