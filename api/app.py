@@ -61,7 +61,6 @@ from api.tasks.store import StoreFailure, TaskStore, sqlite_url
 from api.tasks.tables import StoreError
 from dice_talk import __version__
 from dice_talk.device import gpu_available
-from dice_talk.engine import Tuning
 from dice_talk.engines import REFUSED, choose_engine
 from dice_talk.errors import EngineUnavailable
 from dice_talk.labels import signature
@@ -206,7 +205,7 @@ def _open_keys(file: Path | None) -> KeyFile | None:
 
 
 def _worker_command(settings: Settings) -> Command:
-    flags = flags_of(Tuning(compiled=settings.compile, all_gpus=settings.all_gpus))
+    flags = flags_of(settings.tuning)
     return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir), *flags]
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from dice_talk.engine import Precision, Tuning
 from dice_talk.engines import REFUSED, EngineChoice
 from dice_talk.labels import LabelOptions
 
@@ -33,6 +34,7 @@ OTHER_VARIABLES = {
     "DICE_TALK_SERVER",
     "DICE_TALK_API_KEY",
     "DICE_TALK_PARITY_DIR",
+    "DICE_TALK_EMO_URL",
 }
 """Variables with this prefix that other parts of the project read."""
 
@@ -105,6 +107,10 @@ class Settings(BaseSettings, LabelOptions):
     all_gpus: bool = Field(
         False, description="Denoise each video on all GPUs of the same model, not on the first alone."
     )
+    precision: Precision = Field(
+        Precision.AUTO,
+        description="Numbers that the diffusion engine computes in; auto: fp16 on NVIDIA GPUs, else fp32.",
+    )
     load_seconds: float = Field(600.0, gt=0, description="How long an engine may take to load its models.")
     api_keys_file: Path | None = Field(
         None, description="File made by python -m api.keys; if set, requests need a key."
@@ -137,6 +143,11 @@ class Settings(BaseSettings, LabelOptions):
     verify_days: float = Field(
         365.0, gt=0, le=36_500, description="How long hashes of videos are kept, so that verify recognises them."
     )
+
+    @property
+    def tuning(self) -> Tuning:
+        """How engines may use this machine."""
+        return Tuning(compiled=self.compile, all_gpus=self.all_gpus, precision=self.precision)
 
     @property
     def several_servers(self) -> bool:

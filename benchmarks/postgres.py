@@ -3,12 +3,14 @@
 It listens on 127.0.0.1 only. PostgreSQL refuses to run as root, so root starts it as another user.
 """
 
+import ctypes
 import os
 import pwd
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,7 @@ from benchmarks.serving import free_port
 USERS = ("postgres", "nobody")
 """Who root starts it as: the first of them that there is."""
 OWNER = "dice_talk"
+PR_SET_PDEATHSIG = 1
 CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 """For tests, which never cut the machine's power."""
 
@@ -69,7 +72,9 @@ class Postgres:
         command = [_program("postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
         command += [word for setting in settings for word in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, **_as_other_user())
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, preexec_fn=_end_with_parent, **_as_other_user()
+            )
         ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode:
             if self.process.poll() is not None:
@@ -107,6 +112,12 @@ def _program(name: str) -> str:
     if folder is None:
         raise RuntimeError("PostgreSQL is not installed: apt-get install postgresql")
     return str(folder / name)
+
+
+def _end_with_parent() -> None:
+    """Let the server stop if this process is killed. Other systems than Linux would have to be told otherwise."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _as_other_user() -> dict[str, Any]:

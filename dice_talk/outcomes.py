@@ -18,7 +18,8 @@ def clean_result(result: RenderResult) -> dict[str, Any]:
         clean_text(name, MOST_IN_NAME): clean_text(value, MOST_IN_VALUE)
         for name, value in islice(result.versions.items(), MOST_PARAMS)
     }
-    return {**counts, "seconds": seconds, "versions": versions}
+    notes = [clean_text(note, MOST_IN_VALUE) for note in islice(result.notes, MOST_PARAMS)]
+    return {**counts, "seconds": seconds, "versions": versions, "notes": notes}
 
 
 def clean_error(error: DiceTalkError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile] [--all-gpus]`.
+"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [FLAG ...]`.
 
 It speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
@@ -12,7 +12,8 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, TextIO
 
 from dice_talk import priority
 from dice_talk.cleaning import clean_progress, clean_text
-from dice_talk.engine import Engine, Progress, RenderJob, Report, Tuning
+from dice_talk.engine import Engine, Precision, Progress, RenderJob, Report, Tuning
 from dice_talk.engines import load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.labels import Labels
@@ -31,13 +32,22 @@ log = logging.getLogger(__name__)
 
 FLAGS = {"--compile": "compiled", "--all-gpus": "all_gpus"}
 """Flags of the command line, with the fields of `Tuning`."""
+PRECISION = "--precision="
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
 
 def flags_of(tuning: Tuning) -> list[str]:
     """Return the flags for a tuning."""
-    return [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
+    chosen = [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
+    return chosen + ([] if tuning.precision is Precision.AUTO else [f"{PRECISION}{tuning.precision}"])
+
+
+def tuning_of(flags: Sequence[str]) -> Tuning:
+    """Return the tuning for flags. Raises `LookupError` or `ValueError` for others."""
+    precisions = [Precision(flag.removeprefix(PRECISION)) for flag in flags if flag.startswith(PRECISION)]
+    switches = {FLAGS[flag]: True for flag in flags if not flag.startswith(PRECISION)}
+    return Tuning(**switches, precision=next(iter(precisions), Precision.AUTO))
 
 
 def encode_job(number: int, job: RenderJob) -> Message:
@@ -63,6 +73,20 @@ def decode_job(message: Message) -> RenderJob:
         state=Path(message["state"]) if message["state"] else None,
         labels=Labels.model_validate(message["labels"]),
     )
+
+
+def encode_progress(progress: Progress) -> Message:
+    """Return the message that reports progress."""
+    fields = asdict(clean_progress(progress))
+    preview = fields.pop("preview")
+    return {"event": "progress", **fields} | ({"preview": b64encode(preview).decode()} if preview else {})
+
+
+def decode_progress(event: Message) -> Progress:
+    """Return the progress that `encode_progress` encoded. Raises `TypeError` or `ValueError` if it is none."""
+    fields = {name: value for name, value in event.items() if name not in ("job", "event")}
+    preview = b64decode(fields.pop("preview", ""), validate=True)
+    return clean_progress(Progress(**fields, preview=preview or None))
 
 
 def decode_event(line: bytes) -> tuple[int, Message]:
@@ -115,7 +139,7 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
     def report(progress: Progress) -> None:
         if cancel.is_set():
             raise Cancelled
-        say({"job": number, "event": "progress", **asdict(clean_progress(progress))})
+        say({"job": number, **encode_progress(progress)})
 
     try:
         outcome = _outcome(engine, job, report)
@@ -168,8 +192,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.lower_priority(priority.ENGINE)
     name, checkpoints, *flags = sys.argv[1:]
-    tuning = Tuning(**{FLAGS[flag]: True for flag in flags})
-    serve(lambda: load_engine(name, Path(checkpoints), tuning))
+    serve(lambda: load_engine(name, Path(checkpoints), tuning_of(flags)))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ LONGEST = (
     "cluster/test_cluster.py",
     "diffusion/test_peers.py",
     "diffusion/test_compiled.py",
+    "faults/test_servers.py",
     "faults/test_engines.py",
     "faults/test_resume.py",
     "page/test_path.py",
@@ -56,6 +57,7 @@ LONGEST = (
     "test_engine_example.py",
     "faults/test_store_away.py",
     "features/test_object_store.py",
+    "deploy/test_cluster.py",
 )
 """Files whose tests take half a minute or more together."""
 

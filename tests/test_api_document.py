@@ -98,6 +98,7 @@ CALLS = {
     "get_health": "GET /api/health",
     "live": "GET /api/live",
     "ready": "GET /api/ready",
+    "get_engines": "GET /api/v1/engines",
     "get_metrics": "GET /metrics",
 }
 """In the order of the documents. Clients are generated from the names, so they never change; new ones may be added."""

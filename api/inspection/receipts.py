@@ -56,7 +56,8 @@ class Receipts:
                 raise TaskNotFound from None
         hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
         result = dict(render.result)
-        versions, node = result.pop("versions", {}), result.pop("node", None)
+        versions, notes = result.pop("versions", {}), result.pop("notes", [])
+        node = result.pop("node", None)
         return Receipt(
             task_id=task.id,
             inputs=ReceiptInputs(image=found["image"], audio=found["audio"]),
@@ -65,6 +66,7 @@ class Receipts:
             weights=ReceiptWeights(label=weights_of(render.engine, checkpoints), sha256=hashes),
             versions=versions,
             node=node,
+            notes=notes,
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
             measured=found.get("measured"),

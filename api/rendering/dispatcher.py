@@ -15,6 +15,7 @@ import anyio
 
 from api.logs import working_on
 from api.metrics import Metrics
+from api.rendering.previews import Previews
 from api.rendering.progress import ProgressLog
 from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
 from api.storage.files import Attempt, RenderFiles, StorageFailure
@@ -93,6 +94,7 @@ class Dispatcher:
         metrics: Metrics,
     ) -> None:
         self.pool = pool
+        self.previews = Previews()
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
         self._attempts = attempts
         self.leading, self.stopped = store.leadership is None, False  # of several servers, one leads
@@ -192,6 +194,7 @@ class Dispatcher:
     async def resign(self) -> None:
         """End all that runs without storing anything: another server does it now."""
         self.leading = False
+        self._files.stop_waiting()
         workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             worker.cancel()
@@ -334,6 +337,7 @@ class Dispatcher:
             if render.attempts == 0:  # a later attempt may have resumed where the first was cut off
                 await self._learn(render, started)
         finally:
+            self.previews.forget(render.id)
             await run_to_the_end(partial(self._files.abandon, attempt))
 
     async def _render(self, slot: Slot, render: Render, attempt: Attempt, hold: Hold) -> RenderResult | None:
@@ -341,7 +345,7 @@ class Dispatcher:
         labels = Labels.of(render.labels, render.id, spec_of(render.engine).source_type)
         job = SlotJob(render.engine, render.options, labels, self._files, attempt)
         with hold.rendering, _needing_room():
-            return await slot.render(job, ProgressLog(self._store, render.id, self._clock))
+            return await slot.render(job, ProgressLog(self._store, render.id, self._clock, self.previews))
         return None
 
     async def _learn(self, render: Render, started: datetime) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
+from api.rendering.previews import Previews
 from api.tasks.leadership import Superseded
 from api.tasks.model import TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
@@ -21,12 +22,16 @@ MOST = 0.99
 class ProgressLog:
     """Stores each new stage at once, and progress within a stage twice a second."""
 
-    def __init__(self, store: TaskStore, render_id: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: TaskStore, render_id: str, clock: Callable[[], datetime], previews: Previews | None = None
+    ) -> None:
         self._store, self._render_id, self._clock = store, render_id, clock
+        self._previews = previews or Previews()
         self._stage, self._due = "", 0.0
 
     async def __call__(self, progress: Progress) -> None:
         """Note one step."""
+        self._previews.note(self._render_id, progress)
         now = asyncio.get_running_loop().time()
         if progress.stage == self._stage and now < self._due:
             return

@@ -47,3 +47,23 @@ class Health(BaseModel):
     detail: str | None = Field(
         None, description="What is wrong with an unhealthy service, or why tasks wait in a healthy one."
     )
+
+
+class EngineFound(BaseModel):
+    """An engine that requests may name."""
+
+    name: str = Field(examples=["lite"])
+    summary: str = Field(description="One sentence about it.", examples=["Animates any portrait on any CPU."])
+    available: bool = Field(description="Whether it can render on this server.")
+    missing: str | None = Field(description="What it lacks here; null if nothing.", examples=[None])
+    remedy: str | None = Field(description="What to do about that.", examples=[None])
+    ignores: list[str] = Field(
+        description="Options that mean nothing to it.", examples=[["inference_steps", "quality"]]
+    )
+
+
+class Engines(BaseModel):
+    """The engines."""
+
+    auto: str | None = Field(description="What engine=auto stands for; null if none can run.", examples=["lite"])
+    engines: list[EngineFound]

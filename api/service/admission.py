@@ -168,7 +168,7 @@ class Admission:
         """Accept a request. Once this returns, the task survives any crash. `owner`: name of the API key, if any."""
         body = None
         if idempotency_key:
-            fields = asked.model_dump(mode="json", include=set(TaskOptions.model_fields))
+            fields = asked.model_dump(mode="json", include=set(TaskOptions.model_fields) - {"preset"})
             body = request_hash(upload.image_hash, upload.audio_hash, fields)
             if made := await self._find_repeated(owner, idempotency_key, body):
                 logs.about(made.id)
@@ -340,7 +340,7 @@ class Admission:
         """Return None without a seed. Blocking."""
         if options.seed is None:
             return None
-        weights = fingerprint(engine, self._settings.checkpoints_dir)
+        weights = fingerprint(engine, self._settings.checkpoints_dir, self._settings.precision)
         return cache_key(upload.image_hash, upload.audio_hash, options, engine, weights, labels)
 
     def _plan(

@@ -13,6 +13,7 @@ import anyio
 from api.errors import Conflict, TaskNotCompleted, Unavailable
 from api.metrics import Load
 from api.rendering.dispatcher import Dispatcher
+from api.rendering.previews import Preview
 from api.schemas.service import Health, NodeSlots
 from api.schemas.tasks import SecondsRange, TaskPage, TaskState
 from api.service.admission import RETRY_LATER, Admission
@@ -87,9 +88,12 @@ class Synthesis:
         """Return a task's state. Raises `TaskNotFound`."""
         return self._describe(visible(await self._lookup.snapshot(task_id), owner))
 
-    async def _look(self, task_id: str) -> TaskState | None:
+    async def _look(self, task_id: str) -> tuple[TaskState, Preview | None] | None:
         snapshot = await self._lookup.recent(task_id)
-        return self._describe(replace(snapshot, task=snapshot.task.as_seen_by_client())) if snapshot else None
+        if snapshot is None:
+            return None
+        preview = self._dispatcher.previews.latest(snapshot.task.render.id)
+        return self._describe(replace(snapshot, task=snapshot.task.as_seen_by_client())), preview
 
     def _describe(self, snapshot: TaskSnapshot) -> TaskState:
         return describe_task(snapshot, self._forecast, self._clock(), self._settings.checkpoints_dir)

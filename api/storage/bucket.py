@@ -61,7 +61,8 @@ QUERY = re.compile(r"\?[^\s\"')]*")
 
 def said_by(error: BaseException) -> str:
     """Return what the store said, in one line for the log, without what could be secret."""
-    text = BODY.sub(lambda found: found["code"] or "", " ".join(str(error).split()))
+    text, _, _ = " ".join(str(error).split()).partition(" Debug source:")
+    text = BODY.sub(lambda found: found["code"] or "", text)
     return QUERY.sub("?...", text)[:300]
 
 
@@ -150,9 +151,9 @@ class Bucket:
                 raise
             if no_room(error):  # for a copy, on this server's disk
                 raise
+            log.log(logging.DEBUG if self._problem else logging.WARNING, "the storage failed: %s", said_by(error))
             refused = isinstance(error, REFUSED)
             self._note("The storage refuses the server's credentials" if refused else "The storage does not answer")
-            log.warning("the storage failed: %s", said_by(error))
             raise StorageFailure from error
         self._note(None)
 

@@ -132,7 +132,7 @@ class RenderFiles(Protocol):
         ...
 
     def stop_waiting(self) -> None:
-        """Fail at once, from now on, where storage that does not answer would be waited for: the server stops."""
+        """Fail at once where storage that does not answer would be waited for, until the next attempt begins."""
         ...
 
     def staging(self) -> AbstractContextManager[Staging]:

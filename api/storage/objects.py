@@ -151,6 +151,7 @@ class ObjectFiles:
 
     def begin(self, render_id: str) -> Attempt:
         """See `RenderFiles.begin`. Later attempts have greater tokens, by this server's clock."""
+        self._stopping.clear()
         self._last_token = max(time.time_ns(), self._last_token + 1)
         return Attempt(render_id, f"{self._last_token:020}-{secrets.token_hex(4)}")
 

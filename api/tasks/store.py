@@ -4,9 +4,10 @@ All methods but `cached_snapshot`, `recent_snapshot` and `generation` block for 
 thread from async code.
 """
 
+import threading
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -83,7 +84,7 @@ class TaskStore:
 
     def __init__(self, url: str | sa.URL, *, migrate: bool = True) -> None:
         """Open the database; see `open_database`. Raises `StoreError`."""
-        self._cache = TaskCache()
+        self._cache, self._turn = TaskCache(), threading.Lock()
         self._db = open_database(url, migrate=migrate)
         self._notices = Notices(self._db) if self._db.dialect.name == "postgresql" else None
         # Without a transaction around each query, which would cost PostgreSQL's clients two round trips more.
@@ -112,7 +113,8 @@ class TaskStore:
     @contextmanager
     def _writing(self, *, alone: bool = False) -> Iterator[sa.Connection]:
         """A transaction. `alone`: no other one of this kind runs meanwhile, on any server."""
-        with self._db.begin() as db:
+        # SQLite would do for the turn, too, but those who wait would look again and again.
+        with self._turn if alone and not self._notices else nullcontext(), self._db.begin() as db:
             if alone and self._notices:
                 hold(db, Lock.ADMISSION)
             elif alone:
@@ -183,15 +185,22 @@ class TaskStore:
 
     def snapshot(self, task_id: str) -> TaskSnapshot | None:
         """Return a task."""
-        generation = self._cache.generation()
+        return self.snapshots([task_id]).get(task_id)
+
+    def snapshots(self, task_ids: Collection[str]) -> dict[str, TaskSnapshot]:
+        """Return tasks by their ids, as far as there are any."""
+        generation, waiting = self._cache.generation(), None
         with self._reading.connect() as db:
-            row = db.execute(_joined.where(tasks.c.id == task_id)).mappings().one_or_none()
-            if row is None:
-                return None
-            waiting = _queue(db) if row["status"] == TaskStatus.PENDING else None
-        task = _to_task(row)
-        self._cache.put(task, waiting, generation)
-        return TaskSnapshot(task, bisect_left(waiting or [], task.render.number))
+            found = [
+                _to_task(row)
+                for some in batched(task_ids, MOST_IDS)
+                for row in db.execute(_joined.where(tasks.c.id.in_(some))).mappings()
+            ]
+            if any(task.render.status is TaskStatus.PENDING for task in found):
+                waiting = _queue(db)
+        for task in found:
+            self._cache.put(task, waiting, generation)
+        return {task.id: TaskSnapshot(task, bisect_left(waiting or [], task.render.number)) for task in found}
 
     def with_idempotency_key(self, owner: str | None, idempotency_key: str) -> Task | None:
         """Return the task that an owner's request with that idempotency key made."""

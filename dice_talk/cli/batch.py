@@ -20,7 +20,7 @@ import click
 
 from dice_talk.atomic import atomic_path
 from dice_talk.cli import codes
-from dice_talk.cli.options import EMOTIONS, ENGINE, JSON, Command, options_of
+from dice_talk.cli.options import EMOTIONS, ENGINE, JSON, PRESET, Command, options_of
 from dice_talk.cli.screen import Bars, complain, explain, quiet, tell
 from dice_talk.client import ServerUnreachable
 from dice_talk.emotions import Emotion
@@ -54,6 +54,7 @@ _DECORATORS: tuple[Callable[[Any], Any], ...] = (
     ),
     EMOTIONS,
     options_of(RenderOptions, [name for name in RenderOptions.model_fields if name != "emotion"]),
+    PRESET,
     ENGINE,
     JSON,
 )

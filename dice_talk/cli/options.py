@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from pydantic import BaseModel, ValidationError
 
 from dice_talk.client import SERVER as LOCAL_SERVER
 from dice_talk.client import SERVER_VARIABLE
 from dice_talk.emotions import Emotion
 from dice_talk.engines import ENGINES, describe_choice
-from dice_talk.options import RenderOptions
+from dice_talk.options import Preset, RenderOptions, preset_values
 
 Model = TypeVar("Model", bound=BaseModel)
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,6 +29,11 @@ ENGINE = click.option(
     default="auto",
     show_default=True,
     help=describe_choice(),
+)
+PRESET = click.option(
+    "--preset",
+    type=click.Choice([preset.value for preset in Preset]),
+    help="Several options at once: published is what DICE-Talk's authors use. Options given beside it win.",
 )
 CHECKPOINTS = click.option(
     "--checkpoints",
@@ -93,8 +99,11 @@ def _kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]
 
 
 def render_options(given: Mapping[str, object]) -> RenderOptions:
-    """Return the options that were typed, checked by the model itself."""
-    return checked(RenderOptions, given)
+    """Return the options that were typed, and those of a preset, checked by the model itself."""
+    values = dict(given)
+    preset, source = values.pop("preset", None), click.get_current_context().get_parameter_source
+    typed = [name for name in values if source(name) is not ParameterSource.DEFAULT]
+    return checked(RenderOptions, {**values, **preset_values(preset, typed)})
 
 
 def checked(model: type[Model], given: Mapping[str, object]) -> Model:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from dice_talk.__main__ import commands
-from dice_talk.cli.options import EMOTIONS, options_of
+from dice_talk.cli.options import EMOTIONS, PRESET, options_of, render_options
 from dice_talk.emotions import Emotion
 from dice_talk.options import RenderOptions
 
@@ -46,6 +46,31 @@ def test_a_new_field_appears_by_itself() -> None:
     assert Future.model_validate(given) == Future(emotion=Emotion.SAD, tone=4)
     with pytest.raises(click.BadParameter, match="1<=x<=9"):
         command.main(["-e", "sad", "--tone", "10"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ([], RenderOptions(emotion="sad")),
+        (["--preset", "standard"], RenderOptions(emotion="sad")),
+        (
+            ["--preset", "published"],
+            RenderOptions(emotion="sad", min_resolution=512, inference_steps=25, fps=25, seed=72589),
+        ),
+        (
+            ["--fps", "24", "--preset", "published", "--seed", "1"],  # 24 is the default, and typed all the same
+            RenderOptions(emotion="sad", min_resolution=512, inference_steps=25, fps=24, seed=1),
+        ),
+    ],
+)
+def test_options_beside_a_preset_win(typed: list[str], wanted: RenderOptions) -> None:
+    @click.command
+    @options_of(RenderOptions)
+    @PRESET
+    def command(**given: Any) -> Any:
+        return render_options(given)
+
+    assert command.main(["-e", "sad", *typed], standalone_mode=False) == wanted
 
 
 @pytest.mark.parametrize(

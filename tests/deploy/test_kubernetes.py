@@ -20,7 +20,7 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 MANIFESTS = sorted(
     path.name for path in FOLDER.glob("*.yaml") if path.name not in ("kustomization.yaml", "references.yaml")
 )
-RAY = {"DICE_TALK_RENDER_ON", "DICE_TALK_RAY_ADDRESS", "DICE_TALK_MAX_SLOTS"}
+RAY = {"DICE_TALK_RENDER_ON", "DICE_TALK_RAY_ADDRESS", "DICE_TALK_MAX_SLOTS", "DICE_TALK_IDLE_SLOT_SECONDS"}
 VARIABLES = RAY | {f"DICE_TALK_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
 
 

@@ -137,8 +137,13 @@ def test_every_server_does_everything(tmp_path: Path, postgres_server: Postgres,
             text = requests.get(f"{server.url}/metrics", timeout=60).text
             assert "dice_talk_slots 1.0" in text
             assert server.health()["model_loaded"]
-        long = follower.submit(portrait, speech)
-        assert requests.post(f"{follower.url}/api/v1/synthesis/{long}/cancel", timeout=60).status_code in (200, 409)
+        (tmp_path / "gate").unlink()
+        last = follower.submit(portrait, speech)
+        leader.wait(last, "PROCESSING", seconds=20)
+        assert leader.terminate() == 0
+        assert servers.leader(but=leader) is follower
+        (tmp_path / "gate").touch()
+        assert follower.wait(last, seconds=30)["attempts"] == 1, "the one that was stopped does not count"
     assert len(receiver.received) == 1
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Header, Request, Response
 from fastapi.responses import FileResponse
+from starlette.datastructures import FormData
 
 from api.errors import TaskNotFound
 from api.http.downloads import REDIRECT_S, OpenedFile, SentOn, may_redirect
@@ -27,8 +28,10 @@ from api.http.routes.examples import (
     WRONG_TYPE,
     documented,
 )
+from api.schemas.options import MAY_BE_EMPTY
 from api.schemas.tasks import SynthesisEnded, TaskCreated, TaskState
 from api.service.admission import Admission
+from dice_talk.options import preset_values
 
 IdempotencyKey = Annotated[
     str | None,
@@ -47,6 +50,13 @@ class StartRoute(UploadRoute):
     async def before_form(self, request: Request, admission: Admission) -> None:
         """Refuse also requests that cannot get a place in the queue."""
         await admission.refuse_before_upload(request.state.owner, request.headers.get("idempotency-key"))
+
+    @staticmethod
+    def complete(form: FormData) -> FormData:
+        """Return the form with the options that its preset stands for. An empty field is not given."""
+        given = {name: value for name, value in form.items() if value != "" or name not in MAY_BE_EMPTY}
+        added = preset_values(form.get("preset"), given)
+        return FormData({**given, **{name: str(value) for name, value in added.items()}}) if added else form
 
 
 uploads = APIRouter(prefix="/api", route_class=StartRoute)

@@ -224,7 +224,7 @@ class Driver:
     def _on_news(self, number: int, progress: Mapping[str, Any] | None, state: pieces.Pieces | None) -> None:
         job = self._jobs[number]
         if progress:
-            self._say({"job": number, "event": "progress", **progress})
+            self._say({"job": number, **progress})
         if state and (job.saving is None or job.saving.done()):
             job.saving = asyncio.create_task(self._save(job, state))
 

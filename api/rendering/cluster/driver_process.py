@@ -14,9 +14,9 @@ import anyio
 from api import processes
 from api.rendering.cluster.plan import Plan
 from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, OnProgress, RenderRefused
-from dice_talk.cleaning import clean_failure, clean_progress
-from dice_talk.engine import Progress, RenderJob, RenderResult
-from dice_talk.worker import decode_event, encode_cancel, encode_job
+from dice_talk.cleaning import clean_failure
+from dice_talk.engine import RenderJob, RenderResult
+from dice_talk.worker import decode_event, decode_progress, encode_cancel, encode_job
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class DriverProcess:
         try:
             self._send({"slot": slot, "engine": engine, **encode_job(number, job)})
             while (event := await inbox.get()) and event["event"] == "progress":
-                await on_progress(clean_progress(Progress(**_without_kind(event))))
+                await on_progress(decode_progress(event))
             ended = True
             return outcome(event)
         finally:
@@ -169,7 +169,7 @@ def outcome(event: Event | None) -> RenderResult:
     """Return the result that a job's last event tells of. Raises as `Slot.render` does."""
     match event or {}:
         case {"event": "done"} as event:
-            return RenderResult(**_without_kind(event))
+            return RenderResult(**{name: value for name, value in event.items() if name != "event"})
         case {"event": "failed"} as event:
             raise RenderRefused.from_facts(clean_failure(event))
         case {"event": "engine_lost", "reason": str(reason), "loss": str(loss)}:
@@ -179,7 +179,3 @@ def outcome(event: Event | None) -> RenderResult:
         case {"event": "lost", "reason": str(reason)}:
             raise NodeLost(reason)
     raise NodeLost("the connection to the Ray cluster was lost")
-
-
-def _without_kind(event: Event) -> Event:
-    return {name: value for name, value in event.items() if name != "event"}

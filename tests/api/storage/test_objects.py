@@ -211,15 +211,25 @@ def test_a_video_waits_for_a_store_that_comes_back(files: ObjectFiles, s3: S3Ser
 
 def test_a_server_that_stops_waits_for_nothing(files: ObjectFiles, s3: S3Server) -> None:
     upload(files, "a")
-    s3.relay.close()
-    try:
-        files.stop_waiting()
+    attempt = files.begin("a")
+    with pytest.raises(StorageFailure), files.workspace(attempt) as workspace:
+        workspace.output.write_bytes(b"a video")
+        s3.relay.close()
+        threading.Timer(1, files.stop_waiting).start()
         began = time.monotonic()
-        with pytest.raises(StorageFailure), files.workspace(files.begin("a")):
-            pass
-        assert time.monotonic() - began < objects.FETCH_S
-    finally:
-        s3.relay.reopen()
+    s3.relay.reopen()
+    assert time.monotonic() - began < objects.FETCH_S
+
+
+def test_what_begins_later_is_waited_for_again(files: ObjectFiles, s3: S3Server) -> None:
+    """As when a server no longer leads, and then leads again."""
+    upload(files, "a")
+    files.stop_waiting()
+    attempt = files.begin("a")
+    s3.relay.close()
+    threading.Timer(2, s3.relay.reopen).start()
+    with files.workspace(attempt) as workspace:
+        assert workspace.image.exists()
 
 
 def test_tokens_grow_though_the_clock_goes_back(files: ObjectFiles, monkeypatch: pytest.MonkeyPatch) -> None:
