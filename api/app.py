@@ -297,6 +297,8 @@ def announce(settings: Settings, engine: str) -> None:
         log.warning("%s", refused)
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         log.warning("Anybody who reaches %s may use this server: no API keys are set (docs/security.md)", settings.host)
+    if settings.several_servers and settings.storage_url and not settings.webhook_secret:
+        log.warning("Callbacks of another server would be signed otherwise: set webhook_secret (docs/scale.md)")
     log.info("Open it in a browser: %s/ (the API: %s/docs)", url, url)
     key = '-H "Authorization: Bearer YOUR_KEY" ' if settings.api_keys_file is not None else ""
     sent = "-F image=@examples/portrait.jpg -F audio=@examples/speech.wav -F emotion=happy"

@@ -67,12 +67,12 @@ class FakeEngine:
             while not self.gate.exists():
                 time.sleep(0.02)
                 report(Progress("render", "Generating video...", 0.2))
+        elif self.kind == "shows":
+            self.show(job, report)
         elif self.kind == "waits":
             for step in range(10):
                 time.sleep(float(self.gate.name) / 10)
                 report(Progress("render", "Generating video...", step / 10, step=step, steps=10))
-        elif self.kind == "shows":
-            self.show(job, report)
         else:
             self.misbehave(job, report)
         report(Progress("render", "Generating video...", 0.5, step=1, steps=2))

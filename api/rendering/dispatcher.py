@@ -93,8 +93,7 @@ class Dispatcher:
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
-        self.pool = pool
-        self.previews = Previews()
+        self.pool, self.previews = pool, Previews()
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
         self._attempts = attempts
         self.leading, self.stopped = store.leadership is None, False  # of several servers, one leads

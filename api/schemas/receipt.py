@@ -99,11 +99,11 @@ class Receipt(BaseModel):
         description="Versions of this software, the engine, Python and the packages that the result depends on.",
         examples=[{"dice-talk-server": __version__, "lite-engine": "1", "python": "3.11.9"}],
     )
-    node: str | None = Field(
-        None, description="Machine of the Ray cluster that rendered it; null if the server did.", examples=[None]
-    )
     notes: list[str] = Field(
         description="What the engine says about how the video was made.", examples=[["Computed in float16."]]
+    )
+    node: str | None = Field(
+        None, description="Machine of the Ray cluster that rendered it; null if the server did.", examples=[None]
     )
     timings: ReceiptTimings
     result: ReceiptResult

@@ -303,6 +303,7 @@ async function main() {
   byId("all-eight").addEventListener("click", submitAll);
   byId("eight-show").addEventListener("click", () => eight.open(eight.setOf(task.id)));
   eight.setUp({
+    onChange: (entry) => (shelf.draw(), shelf.usePoster(entry)),
     open(id) {
       stage.openTask(id, true);
       bringIntoView(byId("frame"));

@@ -17,7 +17,7 @@ const MAX_SEED = 2 ** 31 - 1;
 let shown = null; // the set: its name is with each of its tasks in the list
 let timer = 0;
 let cells = new Map(); // by task: { entry, video, item, blob, url }
-let callbacks = { open() {} };
+let callbacks = { open() {}, onChange() {} };
 
 const members = (set) => emotions.map((name) => history.all().find((entry) => entry.set === set && entry.emotion === name)).filter(Boolean);
 const ready = () => [...cells.values()].filter(({ url }) => url);
@@ -79,6 +79,7 @@ async function follow() {
       const state = await api.status(entry.id);
       const over = state.cancelled || state.error_code === "cancelled" ? "CANCELLED" : state.status;
       history.update(entry.id, { status: over, progress: state.progress });
+      callbacks.onChange(history.find(entry.id));
     } catch (error) {
       if (error.status === 404) history.update(entry.id, { status: "GONE" });
     }

@@ -33,6 +33,8 @@ def test_all_emotions(
     page.locator("#eight").wait_for()
     until(page, READY)
     assert len(uploads) == 1
+    until(page, "document.querySelectorAll('#history li[data-status=COMPLETED]').length === 8")
+    until(page, "JSON.parse(localStorage.getItem('dice-talk.history')).every((entry) => entry.poster)")
     names = page.eval_on_selector_all("#eight-grid li", "items => items.map((item) => item.dataset.emotion)")
     assert names == [str(emotion) for emotion in Emotion]
     page.locator("#eight-zip").wait_for()
