@@ -59,18 +59,24 @@ async def measure(ray: Cluster, size: int, folder: Path, seconds: float) -> None
         changed.clear()
         await changed.wait()
     files = LocalFiles(settings)
-    driver = next(one for one in psutil.Process().children() if "driver" in one.cmdline())
-    before, began = sum(driver.cpu_times()[:2]), time.monotonic()
+    parts = {
+        "server": psutil.Process(),
+        "driver": next(one for one in psutil.Process().children() if "driver" in one.cmdline()),
+        "actor": next(one for one in ray.nodes["node"].processes() if "SlotActor" in one.name()),
+    }
+    before, began = {name: cpu_seconds(one) for name, one in parts.items()}, time.monotonic()
     counts = await asyncio.gather(*(keep_busy(slot, files, began + seconds) for slot in pool.slots))
-    took, cpu = time.monotonic() - began, sum(driver.cpu_times()[:2]) - before
-    done = sum(counts)
-    ideal = size / WORK_S
-    print(
-        f"{size:4} slots: {done / took:6.1f} renders/s, {done / took / ideal:.0%} of what waiting alone allows;"
-        f" {1000 * cpu / done:.2f} ms of the driver's CPU each, {cpu / took:.0%} of a core",
-        flush=True,
-    )
+    took, done = time.monotonic() - began, sum(counts)
+    share = done / took * WORK_S / size
+    used = [f"{name} {1000 * (cpu_seconds(one) - before[name]) / done:.1f}" for name, one in parts.items()]
+    print(f"{size:4} slots: {done / took:6.1f} renders/s, {share:.0%} of what waiting alone allows;", end=" ")
+    print(f"milliseconds of CPU for each: {', '.join(used)}", flush=True)
     await pool.close()
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def keep_busy(slot: RaySlot, files: LocalFiles, end: float) -> int:

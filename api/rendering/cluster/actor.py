@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class ActorJob:
     work: "asyncio.Task[Outcome] | None" = None
     progress: Progress | None = None
     progress_version: int = 0
+    preview: bytes | None = None  # the latest
+    preview_version: int = 0
     state: pieces.Pieces | None = None
     state_version: int = 0
     state_time: int = 0  # when the engine wrote it, in nanoseconds
@@ -133,11 +135,7 @@ class SlotActor:
             "loaded": self._loaded,
             "broken": self._broken,
             "draining": await asyncio.to_thread(is_draining),
-            "progress": {
-                job.number: encode_progress(job.progress)
-                for job in jobs
-                if job.progress and job.progress_version > seen
-            },
+            "progress": {job.number: _told(job, seen) for job in jobs if job.progress_version > seen},
             "states": {job.number: job.state for job in jobs if job.state and job.state_version > seen},
         }
 
@@ -192,6 +190,8 @@ class SlotActor:
     async def _render(self, job: ActorJob, place: int, engine: str, render: RenderJob) -> Outcome:
         async def on_progress(progress: Progress) -> None:
             job.progress, job.progress_version = progress, self._change()
+            if progress.preview:
+                job.preview, job.preview_version = progress.preview, job.progress_version
 
         try:
             process = await self._engine(engine, place)
@@ -271,6 +271,12 @@ class SlotActor:
     def _exit(self) -> None:
         self._scratch.remove()
         os._exit(0)  # the engines end when their input does
+
+
+def _told(job: ActorJob, seen: int) -> dict[str, Any]:
+    """Return the event for a job's progress, with the latest preview unless it was seen."""
+    preview = job.preview if job.preview_version > seen else None
+    return encode_progress(replace(job.progress, preview=preview)) if job.progress else {}
 
 
 def _lost(reason: str) -> Outcome:

@@ -169,7 +169,7 @@ def outcome(event: Event | None) -> RenderResult:
     """Return the result that a job's last event tells of. Raises as `Slot.render` does."""
     match event or {}:
         case {"event": "done"} as event:
-            return RenderResult(**_without_kind(event))
+            return RenderResult(**{name: value for name, value in event.items() if name != "event"})
         case {"event": "failed"} as event:
             raise RenderRefused.from_facts(clean_failure(event))
         case {"event": "engine_lost", "reason": str(reason), "loss": str(loss)}:
@@ -179,7 +179,3 @@ def outcome(event: Event | None) -> RenderResult:
         case {"event": "lost", "reason": str(reason)}:
             raise NodeLost(reason)
     raise NodeLost("the connection to the Ray cluster was lost")
-
-
-def _without_kind(event: Event) -> Event:
-    return {name: value for name, value in event.items() if name != "event"}

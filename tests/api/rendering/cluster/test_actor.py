@@ -14,11 +14,13 @@ pytest.importorskip("ray", reason="Ray is not installed: ./start_server.sh insta
 
 from api.rendering.cluster import actor as module
 from api.rendering.cluster.actor import SlotActor
+from dice_talk.engine import Progress
 from dice_talk.node import default_base
 from tests.api.rendering.cluster.local import actor_of, inputs, message, plan_of
 from tests.conftest import ROOT
 from tests.waiting import wait_for
 
+JPEG = b"\xff\xd8\xff" + bytes(100)
 Scenario = Callable[[SlotActor], Awaitable[None]]
 
 
@@ -69,6 +71,12 @@ def test_progress_is_news(tmp_path: Path) -> None:
         assert (await render)["event"] == "done"
 
     run(plan_of("gated", tmp_path / "gate"), scenario)
+
+
+def test_a_preview_is_not_lost_between_two_looks() -> None:
+    job = module.ActorJob(1, progress=Progress("render", "", 0.5), progress_version=9, preview=JPEG, preview_version=7)
+    assert "preview" in module._told(job, 6)
+    assert "preview" not in module._told(job, 7)
 
 
 def test_a_cancelled_job(tmp_path: Path) -> None:
