@@ -14,8 +14,10 @@ _UPPER_SHARE = 0.88
 """Share of the opening that the upper lid covers in a blink. The lower lid covers the rest."""
 _SHADE = 0.014
 """Face heights of the soft shadow that a lowered lid casts on the eyeball."""
-_WIDEST = 0.16
-"""Share of its opening by which an eye may open further. Beyond it, a stretched iris would no longer look round."""
+_WIDEST = 0.40
+"""Share of its opening by which an eye may open further."""
+_INSET = 0.005
+"""Face heights at the edges of the lids where their shadow lies on the eyeball."""
 _FOLD = 0.008
 """Face heights above the edge of the open lid at which the skin that unfolds in a blink begins."""
 _UNFOLDS = (0.25, 0.85)
@@ -128,16 +130,18 @@ def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floa
 def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
     """Return the portrait's eyeball, turned by `gaze`, `(r, c, 3)`.
 
-    Under a raised lid, the upper half is stretched to fill the gap.
+    The iris moves as a whole. What a raised lid or a turn uncovers is what lies on the other side of the iris.
     """
     rows, columns = lids.part
     x = np.arange(columns.start, columns.stop, dtype=np.float32)
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
     centre_x, centre_y = (np.float32(centre) for centre in eye.iris)
-    near = np.exp(-(((x - centre_x) / np.float32(eye.spread)) ** 2)) * np.float32(eye.unit)
-    at_rest = eye.upper[columns]
-    stretch = np.maximum(centre_y - at_rest, 1) / np.maximum(centre_y - np.minimum(lids.upper, at_rest), 1)
-    down = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
-    across = np.broadcast_to(x - np.float32(gaze[0]) * near, down.shape)
+    near = (1 - smoothstep(np.abs(x - centre_x) / np.float32(eye.spread) - 1)) * np.float32(eye.unit)
+    across = np.broadcast_to(x - np.float32(gaze[0]) * near, (len(y), len(x)))
+    down = y - np.float32(gaze[1]) * near
+    uncovered = np.clip((eye.upper[columns] - lids.upper) / np.float32(2 * _INSET * eye.unit), 0, 1)
+    inset = np.float32(_INSET * eye.unit) * uncovered
+    top, bottom = eye.upper[columns] + inset, eye.lower[columns] - inset
+    down = np.where(down < top, np.minimum(2 * centre_y - down, np.maximum(bottom, top)), down)
     ball: Pixels = cv2.remap(eye.source, across, down, cv2.INTER_LINEAR)
     return ball

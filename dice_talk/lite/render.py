@@ -1,16 +1,18 @@
 """Renders a frame: redraws eyes and mouth on the canvas, then warps the canvas into the picture once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from dice_talk.image import Pixels
 from dice_talk.lite.arrays import Floats
-from dice_talk.lite.furrows import draw_furrows
+from dice_talk.lite.eyes import Eye
 from dice_talk.lite.lids import draw_eye, place_lids
-from dice_talk.lite.mouth import draw_mouth
+from dice_talk.lite.mouth import Mouth, draw_mouth
 from dice_talk.lite.performance import Performance
+from dice_talk.lite.relief import creases, light_at, shed
 from dice_talk.lite.rig import Rig
 
 _REFINEMENTS, _DAMPING = 3, 0.6
@@ -18,22 +20,42 @@ _REFINEMENTS, _DAMPING = 3, 0.6
 converge even where skin stretches to twice its length.
 """
 
+_LIGHT_STEPS = 40
+"""Steps in which the light on the skin changes. Finer ones would not be seen, and each costs time."""
+
 
 def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
     """Yield RGB frames `(H, W, 3)`. They are not reused, so the caller may keep them."""
-    canvas = rig.canvas.pixels.copy()
-    eyes = [eye for eye in rig.eyes if not eye.still]
-    lids, placed = [], None
+    skin = rig.canvas.pixels.copy()  # without moved eyes and lips, which are drawn from it
+    canvas, mouth = skin.copy(), replace(rig.mouth, source=_part(skin, rig.mouth))
+    eyes = [replace(eye, source=_part(skin, eye)) for eye in rig.eyes if not eye.still]
+    light = light_at(rig.relief, performance.folds, rig.skin_origin, rig.grid.step)
+    light += creases(rig.canvas, rig.relief, performance.creases)
+    lids, placed, lit = [], None, (0, 0)
     for i in range(len(performance)):
-        if performance.frown[i] or performance.wrinkled[i]:
-            draw_furrows(rig.furrows, canvas, float(performance.frown[i]), float(performance.wrinkled[i]))
-        place = (float(performance.shut[i]), float(performance.raised[i]), float(performance.squint[i]))
-        if place != placed:  # only in a blink and until the emotion is complete
-            lids, placed = [place_lids(eye, *place) for eye in eyes], place
+        state = _steps(performance.calm[i]), _steps(performance.folded[i])
+        if state != lit:
+            shed(rig.relief, light, skin, state[0] / _LIGHT_STEPS, state[1] / _LIGHT_STEPS)
+            canvas[rig.relief.box] = skin[rig.relief.box]
+        place = (float(performance.shut[i]), float(performance.raised[i]), float(performance.squint[i]), state)
+        if place != placed:
+            lids, placed, lit = [place_lids(eye, *place[:3]) for eye in eyes], place, state
         for eye, lid in zip(eyes, lids, strict=True):
             draw_eye(eye, lid, canvas, (float(performance.gaze[i, 0]), float(performance.gaze[i, 1])))
-        draw_mouth(rig.mouth, canvas, float(performance.gap[i]), float(performance.tongue[i]))
+        draw_mouth(
+            mouth, canvas, *(float(track[i]) for track in (performance.gap, performance.tongue, performance.calm))
+        )
         yield _warp(rig, canvas, performance.head[i], performance.skin[i])
+
+
+def _part(skin: Pixels, drawn: Eye | Mouth) -> Pixels:
+    """Return the part of the skin that an eye or the mouth is drawn from. It changes with the skin."""
+    height, width = drawn.source.shape[:2]
+    return skin[drawn.top : drawn.top + height, drawn.left : drawn.left + width]
+
+
+def _steps(share: np.float32) -> int:
+    return round(float(share) * _LIGHT_STEPS)
 
 
 def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:
