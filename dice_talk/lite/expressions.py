@@ -81,7 +81,7 @@ EXPRESSIONS = {
     ),
     Emotion.SURPRISED: Expression(  # 1, 2, 5, 26
         skin=_corners(-0.020, -0.006) | _brows(0.058, 0.052, 0.011) | {"mouth_width": -0.045, "jaw": 0.012},
-        raised=0.026,
+        raised=0.022,
         parted=0.086,
         pitch=-2.0,
         opening=1.0,
@@ -107,9 +107,9 @@ EXPRESSIONS = {
         opening=0.9,
     ),
     Emotion.FEAR: Expression(  # 1, 2, 4, 5, 20, 25
-        skin=_corners(0.028, -0.034) | _brows(0.072, 0.000) | {"brow_in": 0.028, "mouth_width": 0.040, "lip_up": 0.018},
-        raised=0.036,
-        squint=-0.008,
+        skin=_corners(0.026, -0.030) | _brows(0.064, 0.000) | {"brow_in": 0.026, "mouth_width": 0.026, "lip_up": 0.012},
+        raised=0.024,
+        squint=-0.006,
         parted=0.036,
         pitch=-4.0,
         opening=0.8,

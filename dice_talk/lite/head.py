@@ -107,7 +107,7 @@ def head_depth(canvas: Canvas, grid: Grid) -> Floats:
     for distance, loss in _OUTER_RINGS:
         samples.append(middle + (points[oval] - middle) * distance)
         values.append(depth[oval] - loss * unit)
-    coarse = 3
+    coarse = 4
     x, y = grid.x[::coarse, ::coarse], grid.y[::coarse, ::coarse]
     smooth = _interpolate(x, y, np.concatenate(samples), np.concatenate(values), _DEPTH_WIDTH * unit)
     size = (grid.x.shape[1], grid.x.shape[0])

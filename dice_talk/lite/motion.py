@@ -30,11 +30,11 @@ _SACCADE_S = 0.045
 _SWAY_HZ = (0.12, 0.7)
 _SWAYS = 7
 """Sines per axis. Their frequencies have no common period, so that no loop is visible."""
-_SWAY = {"yaw": 3.0, "pitch": 1.4, "roll": 0.9, "shift_x": 0.005, "shift_y": 0.003}
+_SWAY = {"yaw": 3.8, "pitch": 2.0, "roll": 0.9, "shift_x": 0.005, "shift_y": 0.003}
 """Sigma in degrees and face heights."""
-_MOST = {"yaw": 6.5, "pitch": 6.0, "roll": 2.6, "shift_x": 0.015, "shift_y": 0.012}
+_MOST = {"yaw": 7.0, "pitch": 6.0, "roll": 2.6, "shift_x": 0.015, "shift_y": 0.012}
 """Limits that the motion approaches. Beyond them, what a turn uncovers would have to be known."""
-_NOD_DEG, _TILT_DEG = 3.2, 1.4
+_NOD_DEG, _TILT_DEG = 3.8, 1.4
 """Degrees of the nod on an accent and of the tilt at the end of a phrase."""
 _NOD = (0.16, 0.04, 0.22)
 _TILT = (0.5, 0.5, 0.8)

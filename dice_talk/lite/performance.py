@@ -43,7 +43,8 @@ _VOICED_S, _VOICED, _PARTED_LEAST = 0.06, 0.8, 0.3
 """Sigma and height of the loudness at which an emotion parts the lips in full, and the share of it in silence."""
 _BREATH_GAP, _BREATHES = 0.012, (0.18, 0.12, 0.1)
 """Opening of the mouth in face heights for a breath before a phrase; its rise, stay and fall in seconds."""
-_BROW_FOLDS = 0.6
+_FROWN, _FROWN_LIGHT, _FROWN_BULGE = ("brow_in", "brow_down"), 0.6, 2.2
+"""Parameters that fold the skin between the brows, the strength of its light, and the size of its bulges."""
 _FLASH = 0.014
 """Face heights by which an accent raises the brows."""
 _EMOTION_ROOM, _MOTION_ROOM, _MOUTH_ROOM = 0.3, 1.0, 0.3
@@ -226,11 +227,10 @@ def _skin(scene: _Scene, gap: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _folds(rig: Rig, expression: Expression) -> Floats:
-    """Return the light on the folds of an expression; see `relief.folds`."""
-    amounts = {name: expression.skin.get(name, 0.0) for name in SKIN}
-    brows = [amount * name.startswith("brow") for name, amount in amounts.items()]
-    others = [amount * (not name.startswith("brow")) for name, amount in amounts.items()]
-    return folds(rig.skin, others) + np.float32(_BROW_FOLDS) * folds(rig.skin, brows, 2.2)
+    """Return the light on the folds of an expression; see `relief.folds`. Raised brows make none: their hair would."""
+    frown = [expression.skin.get(name, 0.0) * (name in _FROWN) for name in SKIN]
+    others = [expression.skin.get(name, 0.0) * (not name.startswith("brow")) for name in SKIN]
+    return folds(rig.skin, others) + np.float32(_FROWN_LIGHT) * folds(rig.skin, frown, _FROWN_BULGE)
 
 
 def _side(name: str) -> int:

@@ -20,8 +20,8 @@ is filled.
 """
 _WIDE, _NARROW = 0.10, 0.005
 """Sigma in face heights of the light that remains, and of the texture that is kept."""
-_SHRINK = 8
-"""Factor by which the picture is reduced for the wide blur."""
+_SHRINK, _COARSE = 8, 3
+"""Factors by which the picture is reduced for the wide blur and for distances."""
 _GAIN = (0.62, 2.0)
 """Limits of what the light may be multiplied by."""
 _DARKENED = 0.5
@@ -127,11 +127,14 @@ def _skin(canvas: Canvas, face: Pixels, point: Floats) -> Floats:
 
 
 def _distance(plain: Pixels, line: Floats) -> Floats:
-    """Return the distance of each pixel from a line, `(h, w)`."""
-    drawn = np.ones(plain.shape[:2], np.uint8)
-    cv2.polylines(drawn, [line.round().astype(np.int32)], False, 0, 1)
-    distance: Floats = cv2.distanceTransform(drawn, cv2.DIST_L2, 5)
-    return distance
+    """Return the distance of each pixel from a line, `(h, w)`, measured at a fraction of the size."""
+    height, width = plain.shape[:2]
+    drawn = np.ones((height // _COARSE + 1, width // _COARSE + 1), np.uint8)
+    cv2.polylines(drawn, [(line / _COARSE * 16).round().astype(np.int32)], False, 0, 1, shift=4)
+    distance = cv2.distanceTransform(drawn, cv2.DIST_L2, 5) * np.float32(_COARSE)
+    size = drawn.shape[1] * _COARSE, drawn.shape[0] * _COARSE
+    fine: Floats = cv2.resize(distance, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
+    return fine
 
 
 def _band(distance: Floats, width: float) -> Floats:
@@ -220,20 +223,24 @@ def _ends(relief: Relief, curve: Floats, unit: float) -> Floats:
     return weight
 
 
-def light_at(relief: Relief, folds: Floats, origin: Floats, step: float) -> Floats:
-    """Return the light at the pixels of the face, `(h, w)`, as the logarithm of a factor.
+def light_at(relief: Relief, folds: Floats, origin: Floats, step: float, creased: Floats) -> Floats:
+    """Return the light at the pixels of the face, `(h, w, 3)`, as a factor less 1. Skin in the shade is more saturated.
 
-    `folds (n, m)`: at nodes that lie `step` pixels apart, of which the first is number `origin`.
+    `folds (n, m)`: at nodes that lie `step` pixels apart, of which the first is number `origin`; `creased (h, w)`: what
+    is added at the pixels; both as logarithms.
     """
     height, width = relief.plain.shape[:2]
-    x = (np.arange(relief.left, relief.left + width, dtype=np.float32)) / np.float32(step) - origin[0]
-    y = (np.arange(relief.top, relief.top + height, dtype=np.float32)) / np.float32(step) - origin[1]
-    light: Floats = cv2.remap(folds, *np.meshgrid(x, y), cv2.INTER_LINEAR)
-    return light
+    x = np.arange(relief.left, relief.left + width, dtype=np.float32) / np.float32(step) - origin[0]
+    y = np.arange(relief.top, relief.top + height, dtype=np.float32) / np.float32(step) - origin[1]
+    light = cv2.remap(folds, *np.meshgrid(x, y), cv2.INTER_LINEAR) + creased
+    factor: Floats = cv2.exp(light[..., None] * relief.colour) - 1
+    return factor
 
 
 def shed(relief: Relief, light: Floats, skin: Pixels, calm: float, folded: float) -> None:
-    """Redraw the face on the canvas: how far its own folds are gone and those of the emotion are there."""
-    base = cv2.addWeighted(relief.plain, 1 - calm, relief.calm, calm, 0)
-    gain = cv2.exp(light * np.float32(folded))
-    skin[relief.box] = cv2.multiply(base, cv2.merge([gain**power for power in relief.colour]), dtype=cv2.CV_8U)
+    """Redraw the face on the canvas: how far its own folds are gone and those of the emotion are there.
+
+    `light (h, w, 3)`: the factor less 1.
+    """
+    base = cv2.addWeighted(relief.plain, 1 - calm, relief.calm, calm, 0) if calm else relief.plain
+    skin[relief.box] = cv2.multiply(base, 1 + np.float32(folded) * light, dtype=cv2.CV_8U) if folded else base

@@ -1,7 +1,8 @@
 """Renders a frame: redraws eyes and mouth on the canvas, then warps the canvas into the picture once."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,42 +21,84 @@ _REFINEMENTS, _DAMPING = 3, 0.6
 converge even where skin stretches to twice its length.
 """
 
-_LIGHT_STEPS = 40
-"""Steps in which the light on the skin changes. Finer ones would not be seen, and each costs time."""
+_LIGHT_STEPS, _LID_STEP, _GAZE_STEP = 24, 0.001, 0.0003
+"""Steps in which the light on the skin changes, and those of lids and gaze in face heights. Finer ones would not be
+seen, and each costs time.
+"""
 
 
 def frames(rig: Rig, performance: Performance) -> Iterator[Pixels]:
     """Yield RGB frames `(H, W, 3)`. They are not reused, so the caller may keep them."""
-    skin = rig.canvas.pixels.copy()  # without moved eyes and lips, which are drawn from it
-    canvas, mouth = skin.copy(), replace(rig.mouth, source=_part(skin, rig.mouth))
-    eyes = [replace(eye, source=_part(skin, eye)) for eye in rig.eyes if not eye.still]
-    light = light_at(rig.relief, performance.folds, rig.skin_origin, rig.grid.step)
-    light += creases(rig.canvas, rig.relief, performance.creases)
-    lids, placed, lit = [], None, (0, 0)
+    stage, last, lids = _set_up(rig, performance), _Pose((0, 0), (), (), ()), []
     for i in range(len(performance)):
-        state = _steps(performance.calm[i]), _steps(performance.folded[i])
-        if state != lit:
-            shed(rig.relief, light, skin, state[0] / _LIGHT_STEPS, state[1] / _LIGHT_STEPS)
-            canvas[rig.relief.box] = skin[rig.relief.box]
-        place = (float(performance.shut[i]), float(performance.raised[i]), float(performance.squint[i]), state)
-        if place != placed:
-            lids, placed, lit = [place_lids(eye, *place[:3]) for eye in eyes], place, state
-        for eye, lid in zip(eyes, lids, strict=True):
-            draw_eye(eye, lid, canvas, (float(performance.gaze[i, 0]), float(performance.gaze[i, 1])))
-        draw_mouth(
-            mouth, canvas, *(float(track[i]) for track in (performance.gap, performance.tongue, performance.calm))
-        )
-        yield _warp(rig, canvas, performance.head[i], performance.skin[i])
+        pose = _pose(performance, i)
+        relit = pose.light != last.light
+        if relit:
+            shed(rig.relief, stage.light, stage.skin, *(step / _LIGHT_STEPS for step in pose.light))
+            stage.canvas[rig.relief.box] = stage.skin[rig.relief.box]
+        if moved := relit or pose.lids != last.lids:
+            lids = [place_lids(eye, *pose.lids) for eye in stage.eyes]
+        if moved or pose.gaze != last.gaze:
+            for eye, lid in zip(stage.eyes, lids, strict=True):
+                draw_eye(eye, lid, stage.canvas, pose.gaze)
+        if relit or pose.lips != last.lips:
+            draw_mouth(stage.mouth, stage.canvas, *pose.lips)
+        last = pose
+        yield _warp(rig, stage.canvas, performance.head[i], performance.skin[i])
+
+
+class _Pose(NamedTuple):
+    """What is drawn on the canvas, in steps. Whatever stays is not drawn again."""
+
+    light: tuple[int, int]
+    lids: tuple[float, ...]
+    gaze: tuple[float, ...]
+    lips: tuple[float, ...]
+
+
+def _pose(performance: Performance, i: int) -> _Pose:
+    shut, gap, tongue, calm = (
+        float(track[i]) for track in (performance.shut, performance.gap, performance.tongue, performance.calm)
+    )
+    return _Pose(
+        light=(round(calm * _LIGHT_STEPS), round(float(performance.folded[i]) * _LIGHT_STEPS)),
+        lids=(shut, _step(performance.raised[i], _LID_STEP), _step(performance.squint[i], _LID_STEP)),
+        gaze=(_step(performance.gaze[i, 0], _GAZE_STEP), _step(performance.gaze[i, 1], _GAZE_STEP)),
+        lips=(gap, tongue, calm),
+    )
+
+
+def _step(value: float, step: float) -> float:
+    return round(float(value) / step) * step
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The pictures that change from frame to frame, in place."""
+
+    skin: Pixels  # the canvas with its light, but without moved eyes and lips, which are drawn from it
+    canvas: Pixels
+    light: Floats
+    mouth: Mouth
+    eyes: list[Eye]
+
+
+def _set_up(rig: Rig, performance: Performance) -> _Stage:
+    skin = rig.canvas.pixels.copy()
+    creased = creases(rig.canvas, rig.relief, performance.creases)
+    return _Stage(
+        skin=skin,
+        canvas=skin.copy(),
+        light=light_at(rig.relief, performance.folds, rig.skin_origin, rig.grid.step, creased),
+        mouth=replace(rig.mouth, source=_part(skin, rig.mouth)),
+        eyes=[replace(eye, source=_part(skin, eye)) for eye in rig.eyes if not eye.still],
+    )
 
 
 def _part(skin: Pixels, drawn: Eye | Mouth) -> Pixels:
     """Return the part of the skin that an eye or the mouth is drawn from. It changes with the skin."""
     height, width = drawn.source.shape[:2]
     return skin[drawn.top : drawn.top + height, drawn.left : drawn.left + width]
-
-
-def _steps(share: np.float32) -> int:
-    return round(float(share) * _LIGHT_STEPS)
 
 
 def _warp(rig: Rig, canvas: Pixels, head: Floats, skin: Floats) -> Pixels:

@@ -71,7 +71,7 @@ _HALF_SHUT = 0.6
 _GAP_SIGMA_S = 0.028
 _SHAPE_SIGMA_S = 0.042
 """Rounding and spreading affect neighbouring sounds further than opening does."""
-_LOUD_SHARE = 0.5
+_LOUD_SHARE = 0.58
 """Share of the opening that depends on loudness alone, which is right in any language and corrects recognition errors.
 """
 _LOUD_GAP = 0.072

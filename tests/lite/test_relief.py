@@ -57,18 +57,26 @@ def test_light_stays_within_limits() -> None:
 def test_light_lies_where_its_nodes_do(face: Canvas) -> None:
     relief, nodes = make_relief(face, 0.0), np.zeros((60, 60), np.float32)
     nodes[40, 40] = 1
-    light = light_at(relief, nodes, np.array([5, 7], np.float32), 3.0)
+    light = light_at(relief, nodes, np.array([5, 7], np.float32), 3.0, np.zeros_like(relief.plain[..., 0], np.float32))[
+        ..., 1
+    ]
     row, column = np.unravel_index(light.argmax(), light.shape)
     assert [column + relief.left, row + relief.top] == [(40 + 5) * 3, (40 + 7) * 3]
 
 
-def test_shedding_light_mixes_both_and_keeps_the_colour(face: Canvas) -> None:
+def test_skin_in_the_shade_is_redder(face: Canvas) -> None:
+    relief, dark = make_relief(face, 0.0), np.full((60, 60), -0.2, np.float32)
+    light = light_at(relief, dark, np.zeros(2, np.float32), 8.0, np.zeros(relief.plain.shape[:2], np.float32))
+    red, green, blue = light[60, 38]
+    assert green == pytest.approx(np.exp(-0.2) - 1, abs=0.03) and red > green > blue
+
+
+def test_shedding_light_is_a_matter_of_degree(face: Canvas) -> None:
     relief, skin = make_relief(face, 0.0), face.pixels.copy()
-    shed(relief, np.full(relief.plain.shape[:2], -0.2, np.float32), skin, 0.0, 1.0)
-    changed = skin[relief.box].astype(float) / relief.plain
-    red, green, blue = changed[60, 38]
-    assert green == pytest.approx(np.exp(-0.2), abs=0.03) and red > green > blue, "skin in the shade is redder"
-    shed(relief, np.zeros(relief.plain.shape[:2], np.float32), skin, 0.0, 0.0)
+    light = np.full(relief.plain.shape, -0.2, np.float32)
+    for folded in (0.5, 1.0, 0.0):
+        shed(relief, light, skin, 0.0, folded)
+        assert (skin[relief.box] / relief.plain)[60, 38] == pytest.approx(1 - 0.2 * folded, abs=0.01)
     assert np.array_equal(skin, face.pixels)
 
 
