@@ -7,9 +7,9 @@ import numpy as np
 
 from dice_talk.lite.motion import Seconds, ease, surge, sway
 
-_ONSET_S, _APEX_S, _EBB_S = 0.4, 1.3, 1.8
+_ONSET_S, _APEX_S, _EBB_S = 0.4, 1.4, 2.0
 """Seconds in which an emotion comes, in which it stays, and in which what ebbs falls to a third."""
-_LEAST = 0.55
+_LEAST = 0.6
 """Strength to which an emotion ebbs."""
 _RETURN = (0.28, 0.45, 1.3)
 """Rise, stay and ebb of a new peak, in seconds."""

@@ -15,7 +15,7 @@ _UPPER_SHARE = 0.88
 """Share of the opening that the upper lid covers in a blink. The lower lid covers the rest."""
 _SHADE = 0.014
 """Face heights of the soft shadow that a lowered lid casts on the eyeball."""
-_WIDEST = 0.26
+_WIDEST = 0.30
 """Share of its opening by which an eye may open further. Beyond it, a stretched iris would no longer look round."""
 _FOLD = 0.008
 """Face heights above the edge of the open lid at which the skin that unfolds in a blink begins."""

@@ -39,7 +39,7 @@ _EYE_RADIUS, _EYES_STAY = 0.067, 0.7
 """Radius of the eyeball in face heights (12 of 180 mm), and the share of a turn of the head that the eyes undo."""
 _BREATH = 0.022
 """Face heights by which the shoulders rise and fall with a breath."""
-_VOICED_S, _VOICED, _PARTED_LEAST = 0.06, 0.8, 0.3
+_VOICED_S, _VOICED, _PARTED_LEAST = 0.06, 0.8, 0.5
 """Sigma and height of the loudness at which an emotion parts the lips in full, and the share of it in silence."""
 _BREATH_GAP, _BREATHES = 0.012, (0.18, 0.12, 0.1)
 """Opening of the mouth in face heights for a breath before a phrase; its rise, stay and fall in seconds."""

@@ -30,7 +30,7 @@ _FOLD_BAND, _EYE_BAND = 0.09, 0.05
 """Face heights around the folds and below the eyes that are smoothed."""
 _PRESSED, _BULGE, _HOLLOW = 0.8, 1.4, 5.0
 """Most that skin is pushed together, and sigmas in steps of the grid of a bulge and of its surroundings."""
-_SLOPE_LIGHT, _HOLLOW_LIGHT, _FOLD_LIGHT = 1.0, 0.5, (0.17, 0.09)
+_SLOPE_LIGHT, _HOLLOW_LIGHT, _FOLD_LIGHT = 1.0, 0.5, (0.12, 0.07)
 """Light for a slope and for a height above the surroundings, and the limits of shade and light that they approach."""
 CREASES = {
     "frown": ((107, 55, 193), (336, 285, 417)),
