@@ -1,5 +1,6 @@
 # docker build -t dice-talk .                         the service and the lite engine, on any CPU
 # docker build -t dice-talk:gpu --target gpu .        with the diffusion engine's packages, for NVIDIA GPUs
+# docker build -t dice-talk:cluster --build-arg EXTRAS="objects postgres ray" .      for several machines: docs/scale.md
 # How to run them: compose.yaml and docs/deploy.md
 FROM python:3.13-slim-trixie AS service
 RUN python -m venv /opt/venv
@@ -7,9 +8,10 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /app
 COPY requirements_api.txt .
 RUN pip install --no-cache-dir --only-binary=:all: -r requirements_api.txt
-
+ARG EXTRAS=""
 
 COPY . .
+RUN for extra in $EXTRAS; do pip install --no-cache-dir --only-binary=:all: -r "requirements_$extra.txt" || exit 1; done
 # pip compiles installed packages, but not an editable project, and the service may not write here.
 RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q api dice_talk
 RUN useradd --uid 10001 dice-talk && install -d -o dice-talk data logs checkpoints

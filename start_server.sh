@@ -10,7 +10,8 @@ Usage: ./start_server.sh [start | install | health | help]
 
   start    install what is missing, then serve in the foreground (the default)
   install  install what is missing; "install diffusion" also what the diffusion engine needs (several GB),
-           "install c2pa" what signs videos (60 MB)
+           "install c2pa" what signs videos (60 MB), "install objects" what keeps files in an object store (15 MB),
+           "install postgres" what speaks to PostgreSQL (10 MB)
   health   show the health of a running server
   help     this text
 
@@ -32,6 +33,12 @@ case "${1:-start}" in
         elif [ "${2:-}" = c2pa ]; then
             prepare c2pa
             echo "Installed. Set c2pa_certificates and c2pa_private_key; see docs/labels.md"
+        elif [ "${2:-}" = postgres ]; then
+            prepare postgres
+            echo "Installed. Set database_url; see docs/scale.md"
+        elif [ "${2:-}" = objects ]; then
+            prepare objects
+            echo "Installed. Set storage_url; see docs/scale.md"
         else
             compile
             echo "Installed. Start with ./start_server.sh"

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from api.callbacks.delivery import Webhooks
 from api.callbacks.signing import load_secret
 from api.clock import Clock
 from api.http import errors, routes
-from api.http.access import Access
+from api.http.access import Access, OwnRate, Rate, SharedRate
 from api.http.middleware import (
     HeadAsGet,
     LingeringClose,
@@ -42,18 +43,21 @@ from api.inspection.verification import Verification
 from api.keys import KeyFile
 from api.metrics import Metrics
 from api.rendering.dispatcher import Dispatcher
+from api.rendering.leading import lead
 from api.rendering.local import Command, EnginePool, LocalSlots
 from api.schemas.options import BOUNDS
 from api.service.admission import Admission
 from api.service.sweeper import sweep_forever
 from api.service.synthesis import Synthesis
 from api.settings import Settings, StartError
-from api.storage.local import LocalFiles, lock_data_folder
-from api.tasks.store import TaskStore, sqlite_url
+from api.storage.files import RenderFiles
+from api.storage.local import lock_data_folder
+from api.storage.opening import open_files
+from api.tasks.notices import Change
+from api.tasks.store import StoreFailure, TaskStore, sqlite_url
 from api.tasks.tables import StoreError
 from dice_talk import __version__
 from dice_talk.device import gpu_available
-from dice_talk.engine import Tuning
 from dice_talk.engines import REFUSED, choose_engine
 from dice_talk.errors import EngineUnavailable
 from dice_talk.labels import signature
@@ -61,6 +65,8 @@ from dice_talk.worker import flags_of
 
 log = logging.getLogger(__name__)
 
+CLEAN_UP_S = 0.3
+"""How long a start waits until what a crash left behind is removed."""
 DESCRIPTION = """Turns one portrait, one speech recording and one of eight emotions into a talking-head MP4.
 
 Start a task, ask for its status every few seconds, download the video when it is COMPLETED. Every error has the body
@@ -106,8 +112,7 @@ def _make_services(
     metrics = Metrics(engines.pids)
     gpu = gpu_available()
     slots = LocalSlots(settings.workers, engines, gpu=gpu)
-    limits = {"queue_size": settings.queue_size, "attempts": settings.attempts}
-    dispatcher = Dispatcher(store, files, slots, **limits, clock=clock, metrics=metrics)
+    dispatcher = Dispatcher(store, files, slots, attempts=settings.attempts, clock=clock, metrics=metrics)
     children = Children()
     admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
     synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=gpu)
@@ -119,12 +124,13 @@ def _make_services(
         seconds=settings.webhook_seconds,
         clock=clock,
         metrics=metrics,
+        leading=lambda: dispatcher.leading,
     )
     services = Services(
         settings=settings,
         files=files,
         metrics=metrics,
-        access=Access(keys, settings.key_requests_per_minute),
+        access=Access(keys, _rate(settings, store)),
         admission=admission,
         synthesis=synthesis,
         preflight=Preflight(settings, children, synthesis.foresee),
@@ -134,11 +140,16 @@ def _make_services(
     return services, BackgroundServices(store, lock, dispatcher, children, webhooks)
 
 
-def _open_data(settings: Settings) -> tuple[TaskStore, LocalFiles, bytes, IO[str]]:
+def _rate(settings: Settings, store: TaskStore) -> Rate:
+    limit = settings.key_requests_per_minute
+    return SharedRate(limit, store.allow_requests) if settings.several_servers else OwnRate(limit)
+
+
+def _open_data(settings: Settings) -> tuple[TaskStore, RenderFiles, bytes, IO[str]]:
     """Return the database, the files, the secret of callbacks and the lock on the data folder. Raises `StartError`."""
-    lock = lock_data_folder(settings.data_dir)
+    lock = lock_data_folder(settings.data_dir, shared=settings.several_servers and settings.storage_url is None)
     try:
-        secret, files = load_secret(settings), LocalFiles(settings)
+        secret, files = load_secret(settings), open_files(settings)
         store = TaskStore(settings.database_url or sqlite_url(settings.data_dir / "dice_talk.db"))
     except (StoreError, OSError, ValueError) as error:
         lock.close()
@@ -170,7 +181,7 @@ def _open_keys(file: Path | None) -> KeyFile | None:
 
 
 def _worker_command(settings: Settings) -> Command:
-    flags = flags_of(Tuning(compiled=settings.compile, all_gpus=settings.all_gpus))
+    flags = flags_of(settings.tuning)
     return lambda engine: [sys.executable, "-m", "dice_talk.worker", engine, str(settings.checkpoints_dir), *flags]
 
 
@@ -182,8 +193,16 @@ def _lifespan(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services.files.clean_up(store.render_ids(), {render.id for render in store.unfinished()})
-        await background.dispatcher.start(engine)
+        await _clean_up(services.files, store)
+        loop = asyncio.get_running_loop()
+
+        def hear(change: Change | None) -> None:
+            loop.call_soon_threadsafe(synthesis.hear, change)
+
+        store.listen(hear)
+        leading = asyncio.create_task(lead(background.dispatcher, store.leadership, engine))
+        if store.leadership is None:
+            await leading
         await background.children.start()
         sweeping = asyncio.create_task(sweep_forever(synthesis, settings.sweep_seconds))
         watching = asyncio.create_task(synthesis.watch())
@@ -193,15 +212,30 @@ def _lifespan(
         sweeping.cancel()
         await synthesis.drain()
         await services.receipts.close()
-        watching.cancel()
-        delivering.cancel()
-        await asyncio.wait([delivering])
+        for task in (watching, delivering, leading):
+            task.cancel()
+        await asyncio.wait([delivering, leading])
         await background.children.close()
         await processes.wait_for_starts()
         store.close()
         background.lock.close()
 
     return lifespan
+
+
+async def _clean_up(files: RenderFiles, store: TaskStore) -> None:
+    """Remove what a crash left behind. If that takes long, it goes on while the service runs, and ends with it."""
+    unfinished = {render.id for render in store.unfinished()}
+
+    def clean_up() -> None:
+        try:
+            files.clean_up(store.render_ids(), unfinished)
+        except (OSError, StoreFailure) as error:
+            log.error("what a crash may have left behind could not be removed: %s", error)
+
+    thread = threading.Thread(target=clean_up, name="clean-up", daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, CLEAN_UP_S)
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:

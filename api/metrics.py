@@ -30,7 +30,7 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 RENDER_BUCKETS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 """Seconds: from a short video by lite to a long one by diffusion."""
 
-Failure = Literal["input", "engine", "disk", "gave_up"]
+Failure = Literal["input", "engine", "disk", "storage", "gave_up"]
 Delivery = Literal["delivered", "failed", "gave_up"]
 
 

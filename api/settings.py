@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from dice_talk.engine import Precision, Tuning
 from dice_talk.engines import REFUSED, EngineChoice
 from dice_talk.labels import LabelOptions
 
@@ -19,13 +20,21 @@ ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
 """An origin as browsers send it. A star matches any."""
 HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 """A name as in a Host header, without a port; IPv6 in brackets. A star matches any name, or any below a domain."""
+STORAGE = re.compile(r"((s3|gs|az)://[A-Za-z0-9._-]+|file:///[A-Za-z0-9._-]+)(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*/?")
+"""A bucket or a folder, and a prefix. No name, password or query: credentials are in the environment."""
 SUB_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 """Only characters that mean the same to every proxy, encoded or not, and no `.` or `..` segments."""
 OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-docs", "web")
 """First segments of the service's own paths. Below one, it would be unclear whether a proxy removed the prefix."""
 
 
-OTHER_VARIABLES = {"DICE_TALK_CONFIG", "DICE_TALK_SERVER", "DICE_TALK_API_KEY", "DICE_TALK_PARITY_DIR"}
+OTHER_VARIABLES = {
+    "DICE_TALK_CONFIG",
+    "DICE_TALK_SERVER",
+    "DICE_TALK_API_KEY",
+    "DICE_TALK_PARITY_DIR",
+    "DICE_TALK_EMO_URL",
+}
 """Variables with this prefix that other parts of the project read."""
 
 
@@ -52,7 +61,15 @@ class Settings(BaseSettings, LabelOptions):
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of the log: lines for people, or JSON objects."
     )
-    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
+    database_url: str | None = Field(
+        None, repr=False, description="SQLAlchemy URL; default: SQLite in the data folder."
+    )
+    storage_url: str | None = Field(
+        None, description="Object store for uploads and results: s3://bucket/prefix; default: the data folder."
+    )
+    download_redirect: bool = Field(
+        False, description="Send downloads on to the object store, by an address that is valid for five minutes."
+    )
     engine: EngineChoice = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
     queue_size: int = Field(100, ge=1, description="Tasks that may wait; further ones are answered with 503.")
@@ -71,6 +88,10 @@ class Settings(BaseSettings, LabelOptions):
     compile: bool = Field(False, description="Compile the diffusion engine's UNet at the start; for NVIDIA GPUs.")
     all_gpus: bool = Field(
         False, description="Denoise each video on all GPUs of the same model, not on the first alone."
+    )
+    precision: Precision = Field(
+        Precision.AUTO,
+        description="Numbers that the diffusion engine computes in; auto: fp16 on NVIDIA GPUs, else fp32.",
     )
     load_seconds: float = Field(600.0, gt=0, description="How long an engine may take to load its models.")
     api_keys_file: Path | None = Field(
@@ -104,6 +125,16 @@ class Settings(BaseSettings, LabelOptions):
     verify_days: float = Field(
         365.0, gt=0, le=36_500, description="How long hashes of videos are kept, so that verify recognises them."
     )
+
+    @property
+    def tuning(self) -> Tuning:
+        """How engines may use this machine."""
+        return Tuning(compiled=self.compile, all_gpus=self.all_gpus, precision=self.precision)
+
+    @property
+    def several_servers(self) -> bool:
+        """Whether other servers may use the same database, and then the same files."""
+        return (self.database_url or "").startswith("postgresql")
 
     @property
     def max_image_bytes(self) -> int:
@@ -162,6 +193,16 @@ class Settings(BaseSettings, LabelOptions):
         if path.split("/")[1:2] in ([name] for name in OWN_PATHS):
             raise ValueError(f"{path} begins like a path of the service's own; choose another, such as /talk")
         return path
+
+    @field_validator("storage_url")
+    @classmethod
+    def _looks_like_a_bucket(cls, url: str | None) -> str | None:
+        if url is not None and not STORAGE.fullmatch(url):
+            raise ValueError(
+                "it is not s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///folder; "
+                "credentials and endpoint belong in environment variables (docs/scale.md)"
+            )
+        return url
 
     @field_validator("webhook_networks", "trusted_proxies")
     @classmethod

@@ -33,9 +33,21 @@ async def run_to_the_end(function: Callable[[], T]) -> T:
 
 @asynccontextmanager
 async def entered(context: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a context in threads."""
-    value = await asyncio.to_thread(context.__enter__)
+    """Enter and leave a context in threads, each to the end. The context learns of the exception that it ends with."""
+    entering = asyncio.ensure_future(asyncio.to_thread(context.__enter__))
+    if cancelled := await wait_to_the_end(lambda: asyncio.wait([entering])):
+        if entering.exception() is None:
+            await _leave(context, cancelled)
+        raise cancelled
+    value = entering.result()
     try:
         yield value
-    finally:
+    except BaseException as error:
+        if not await _leave(context, error):
+            raise
+    else:
         await run_to_the_end(lambda: context.__exit__(None, None, None))
+
+
+async def _leave(context: AbstractContextManager[T], error: BaseException) -> bool:
+    return bool(await run_to_the_end(lambda: context.__exit__(type(error), error, error.__traceback__)))

@@ -124,7 +124,7 @@ def own_unet(models: Models, dtype: torch.dtype) -> DiceTalkUNet:
 
 def in_float32(models: Models) -> Models:
     """Return models with the same weights in float32, without a UNet."""
-    names = ("image_encoder", "emo_model", "pose_guider", "audio_linear")
+    names = ("image_encoder", "pose_guider")
     copies = {name: nn.Module.to(copy.deepcopy(getattr(models, name)), torch.float32) for name in names}
     return replace(models, dtype=torch.float32, **copies)
 

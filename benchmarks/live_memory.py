@@ -28,6 +28,7 @@ from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import BatchSize
 from dice_talk.diffusion.preprocess import HEARD_TOKENS
 from dice_talk.diffusion.priors import PRIOR_WIDTH
+from dice_talk.diffusion.repeat import Repeated
 from dice_talk.diffusion.schedule import karras_schedule
 
 BLOCK = 512
@@ -85,6 +86,13 @@ def counted(weights: Iterable[Tensor]) -> Iterator[Live]:
         yield live
 
 
+class Unchecked(Repeated):
+    """Takes what is decoded as it is: tensors without numbers can't be looked at."""
+
+    def images(self, decode: Callable[[], Tensor], precise: Callable[[], Tensor]) -> Tensor:
+        return decode()
+
+
 def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) -> dict[str, Callable[[], object]]:
     """Return the stages of a render in order. The smaller portions are for when memory runs out."""
 
@@ -95,12 +103,13 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
     heard = HEARD_TOKENS * (WHISPER["encoder_layers"] + 1) * WHISPER["d_model"]
 
     def condition() -> Conditioning:
-        tokens = Bank(torch.cat([nets["audio_linear"](zeros(rows, heard)) for rows in (1, KEPT_AUDIO_FRAMES)]), True)
+        heard_rows = (zeros(rows, heard, dtype=torch.float32) for rows in (1, KEPT_AUDIO_FRAMES))
+        tokens = Bank(torch.cat([nets["audio_linear"](rows).to(dtype) for rows in heard_rows]), True)
         return Conditioning(
             frames=KEPT_AUDIO_FRAMES,
             reference=nets["vae"].encode(zeros(1, 3, height, width, dtype=torch.float32)).latent_dist.mode(),
             image=Bank(nets["image_encoder"](zeros(2, 3, 224, 224)).image_embeds[:, None], cache=True),
-            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH)), cache=True),
+            emotion=Bank(nets["emo_model"](zeros(2, PRIOR_WIDTH, dtype=torch.float32)).to(dtype), cache=True),
             audio=lambda frames: (tokens, torch.zeros_like(frames, device="meta")),
             pose=nets["pose_guider"](zeros(1, 3, height, width)),
             masks=face_mask_levels(zeros(1, 1, height, width), rows, columns),
@@ -113,7 +122,8 @@ def stages(nets: dict[str, Any], dtype: torch.dtype, height: int, width: int) ->
             predict(zeros(1, WINDOW, 4, rows, columns, dtype=torch.float32), 0, torch.arange(WINDOW))
 
     def finish(chunk: int) -> None:
-        frames = decode(nets["vae"], torch.zeros(1, chunk, 4, rows, columns), chunk, BatchSize(chunk))
+        latents, unchecked = torch.zeros(1, chunk, 4, rows, columns), Unchecked(dtype)
+        frames = decode(nets["vae"], latents, chunk, BatchSize(chunk), unchecked)
         for _ in resample(nets["ifnet"], frames, 60, 60 * chunk // 12):
             pass
 

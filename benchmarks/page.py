@@ -26,7 +26,7 @@ def main() -> None:
         page = browser.new_page(viewport=_SIZE, locale="en-US", reduced_motion="reduce")
         page.set_default_timeout(_PATIENCE_MS)
         page.goto(sys.argv[1])
-        page.click("#sample")
+        page.click("[data-sample='collins.jpg']")
         page.locator("#submit-note:not(:empty)").wait_for()
         page.click("#submit")
         page.locator("#video:not([hidden])").wait_for()

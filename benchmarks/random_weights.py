@@ -73,7 +73,7 @@ def published_networks(dtype: torch.dtype) -> dict[str, nn.Module]:
         }
     finally:
         torch.set_default_dtype(before)
-    nets["vae"].encoder.float()
-    nets["vae"].quant_conv.float()
+    for net in (nets["vae"].encoder, nets["vae"].quant_conv, nets["audio_linear"], nets["emo_model"]):
+        net.float()
     nets["whisper"], nets["ifnet"] = WhisperEncoder(WhisperConfig(**WHISPER)), IFNet()
     return {name: net.eval().requires_grad_(False) for name, net in nets.items()}

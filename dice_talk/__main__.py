@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from dice_talk import __version__
-from dice_talk.cli import checkpoints, codes, lists, look, verify, videos
+from dice_talk.cli import checkpoints, codes, lists, look, page, verify, videos
 from dice_talk.cli.screen import complain, explain
 from dice_talk.errors import DiceTalkError
 
@@ -23,6 +23,7 @@ for _command in (
     videos.render,
     videos.submit,
     look.preflight,
+    page.open_page,
     verify.verify,
     lists.emotions,
     lists.engines,

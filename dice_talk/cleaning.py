@@ -13,6 +13,9 @@ from dice_talk.error_codes import ErrorCode
 MOST_CHARACTERS, MOST_PARAMS, MOST_STEPS = 1000, 30, 2**31 - 1
 MOST_IN_NAME, MOST_IN_VALUE = 32, 400
 """Limits on what an engine says: the service reads lines of 64 KiB at most, and its database has limits of its own."""
+MOST_IN_PREVIEW = 24 * 1024
+"""Bytes of a JPEG; base64 makes a third more of them."""
+_JPEG = b"\xff\xd8\xff"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -29,6 +32,7 @@ def clean_progress(progress: Progress) -> Progress:
         fraction=_number(progress.fraction, 1),
         step=int(_number(progress.step, MOST_STEPS)),
         steps=int(_number(progress.steps, MOST_STEPS)),
+        preview=_clean_preview(progress.preview),
     )
 
 
@@ -43,6 +47,12 @@ def clean_failure(facts: Mapping[str, Any]) -> dict[str, Any]:
         "code": (code if code.of_engines else ErrorCode.RENDER_FAILED).value,
         "params": {clean_text(name, MOST_IN_NAME): _clean_value(value) for name, value in items},
     }
+
+
+def _clean_preview(preview: object) -> bytes | None:
+    """Return a picture that is a JPEG and not large; None for anything else."""
+    small = isinstance(preview, bytes) and len(preview) <= MOST_IN_PREVIEW and preview.startswith(_JPEG)
+    return preview if small and isinstance(preview, bytes) else None
 
 
 def _number(value: Any, most: int) -> float:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -20,6 +21,7 @@ from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
 from dice_talk.atomic import atomic_path
@@ -161,6 +163,28 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
+class _Again(Retry):
+    """Says that it waits, and for what."""
+
+    waiting: Callable[[BaseHTTPResponse | None], None] | None = None
+
+    def new(self, **changed: Any) -> Self:
+        """As in urllib3, which makes a new one for each attempt."""
+        again = super().new(**changed)
+        again.waiting = self.waiting
+        return again
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        """Wait before the next attempt. `response`: the server's, if it answers."""
+        if self.waiting:
+            self.waiting(response)
+        super().sleep(response)
+
+
+def _tell_waiting(waiting: Callable[[str], None], server: str, response: BaseHTTPResponse | None) -> None:
+    waiting(f"Waiting for the server at {server}, which {'is busy' if response else 'does not answer'}...")
+
+
 class Client:
     """A connection to one server. A context manager; use it in one thread only.
 
@@ -176,19 +200,24 @@ class Client:
         timeout: float = TIMEOUT_S,
         retries: int = RETRIES,
         backoff: float = BACKOFF_S,
+        waiting: Callable[[str], None] | None = None,
     ) -> None:
-        """`server` and `key` default to DICE_TALK_SERVER and DICE_TALK_API_KEY. `timeout`: seconds per response."""
-        self.server = (server or os.environ.get(SERVER_VARIABLE) or SERVER).rstrip("/")
+        """`server` and `key` default to DICE_TALK_SERVER and DICE_TALK_API_KEY. `timeout`: seconds per response.
+
+        `waiting` is called before each retry, and told in a sentence what the client waits for.
+        """
+        self.server = _with_scheme((server or os.environ.get(SERVER_VARIABLE) or SERVER).rstrip("/"))
         self._timeout = timeout
         self._session = requests.Session()
         self._session.auth = _Bearer(key or os.environ.get(KEY_VARIABLE))
-        again = Retry(
+        again = _Again(
             retries,
             allowed_methods=None,  # all methods
             status_forcelist=_BUSY,
             backoff_factor=backoff,
             raise_on_status=False,  # the last response carries the server's message
         )
+        again.waiting = waiting and partial(_tell_waiting, waiting, self.server)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=again))
 
@@ -363,6 +392,10 @@ def _filled(kind: type[Data], body: Mapping[str, Any]) -> Data:
         raise ServerUnreachable(
             ErrorCode.SERVER_UNREACHABLE, "The server is not a DICE-Talk server", str(error)
         ) from error
+
+
+def _with_scheme(server: str) -> str:
+    return server if "://" in server else f"http://{server}"
 
 
 def _content(file: File) -> bytes:

@@ -9,6 +9,11 @@ def gpu_available() -> bool:
     """Whether there is a GPU that torch could use: an NVIDIA card with its driver, or Apple silicon."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
+    return nvidia_available()
+
+
+def nvidia_available() -> bool:
+    """Whether NVIDIA's driver finds a card."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False

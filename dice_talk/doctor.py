@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dice_talk.engine import FOREIGN_ERRORS, EngineSpec, resolve
+from dice_talk.engine import FOREIGN_ERRORS, EngineSpec, importable, resolve
 from dice_talk.engines import BUILT_IN, REFUSED, choose_engine, ranked
 from dice_talk.errors import EngineUnavailable
 from dice_talk.options import MAX_DURATION_S
@@ -38,9 +38,13 @@ def examine(checkpoints: Path) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    """Packages that are not there are left out where an engine lacks all that it needs: it is not installed."""
+    wanted = [spec for spec in ranked() if not spec.packages or any(map(importable, spec.packages))]
+    expected = {name for spec in wanted for name in spec.distributions}
     for name in dict.fromkeys(name for spec in ranked() for name in spec.distributions):
         release = _release(name)
-        yield Finding(GOOD if release else NOTE, f"package {name}", release or "not installed")
+        if release or name in expected:
+            yield Finding(GOOD if release else NOTE, f"package {name}", release or "not installed")
 
 
 def _release(package: str) -> str | None:

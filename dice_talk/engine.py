@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -41,6 +42,7 @@ class Progress:
     fraction: float
     step: int = 0  # of `steps` in this stage: denoising steps or frames; both are 0 if nothing is counted
     steps: int = 0
+    preview: bytes | None = None  # a small JPEG of what the video will show; see `dice_talk.preview`
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ class RenderResult:
     frames: int
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)  # releases that affect the result; see `engines.versions`
+    notes: list[str] = field(
+        default_factory=list
+    )  # for the receipt: how it was made, in sentences, if that is worth knowing
+
+
+class Precision(StrEnum):
+    """The numbers that an engine with a model computes in."""
+
+    AUTO = "auto"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP32 = "fp32"
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class Tuning:
 
     compiled: bool = False  # compile the model; loading then takes minutes
     all_gpus: bool = False  # use all GPUs for each video
+    precision: Precision = Precision.AUTO  # auto: what suits the device
 
 
 DEFAULT_TUNING = Tuning()
@@ -183,9 +198,9 @@ class EngineSpec:
 
     def missing(self, checkpoints: Path) -> list[str]:
         """Return what is required and missing; empty if the engine can be loaded."""
-        if not _importable(self.module):
+        if not importable(self.module):
             return [f"the package that provides the {self.name} engine"]
-        packages = [f"Python package {name}" for name in self.packages if not _importable(name)]
+        packages = [f"Python package {name}" for name in self.packages if not importable(name)]
         models = [f"model {name}" for name in self.package_files if not packages and not package_file(name).exists()]
         files = [f"checkpoint {name}" for name in self.files if not (checkpoints / name).exists()]
         return packages + models + files
@@ -231,7 +246,8 @@ def package_file(name: str) -> Path:
     return Path(((spec and spec.submodule_search_locations) or ["/nonexistent"])[0]) / inside
 
 
-def _importable(module: str) -> bool:
+def importable(module: str) -> bool:
+    """Whether a module can be found, without importing it. Never raises."""
     try:
         return find_spec(module) is not None
     except Exception:  # noqa: BLE001 - it imports the parent package, which is missing or broken

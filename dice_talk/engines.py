@@ -23,6 +23,7 @@ from dice_talk.engine import (
     FOREIGN_ERRORS,
     Engine,
     EngineSpec,
+    Precision,
     SpecError,
     Tuning,
     package_file,
@@ -178,15 +179,19 @@ def choose_engine(wanted: str, checkpoints: Path) -> str:
     )
 
 
-def fingerprint(name: str, checkpoints: Path) -> str:
-    """Return a text that changes if the same request could give another video: with revision, packages or weights."""
+def fingerprint(name: str, checkpoints: Path, precision: Precision = Precision.AUTO) -> str:
+    """Return a text that changes if the same request could give another video.
+
+    It changes with revision, packages and weights and, if the engine is told of it, with the `precision`.
+    """
     spec = spec_of(name)
+    chosen = [f"in {precision}"] if spec.tunable and precision is not Precision.AUTO else []
     releases = [f"{package} {release}" for package, release in spec.releases().items()]
     weights = [
         f"{file.relative_to(checkpoints)} {file.stat().st_size} {file.stat().st_mtime_ns}"
         for file in spec.checkpoint_files(checkpoints)
     ]
-    return "; ".join([f"{name} revision {spec.revision}", *releases, *weights])
+    return "; ".join([f"{name} revision {spec.revision}", *chosen, *releases, *weights])
 
 
 def versions(name: str) -> dict[str, str]:

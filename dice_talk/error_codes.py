@@ -111,6 +111,7 @@ class ErrorCode(StrEnum):
     SHUTTING_DOWN = "shutting_down", 503, "The server is shutting down."
     NOT_READY = "not_ready", 503, "The service is unhealthy; `detail` says why."
     DISK_FULL = "disk_full", 503, "The server cannot store anything more."
+    STORAGE_UNAVAILABLE = "storage_unavailable", 503, "The object store that holds the files does not answer."
     DATABASE_UNAVAILABLE = "database_unavailable", 503, "The database does not answer."
     INTERNAL_ERROR = "internal_error", 500, "An error that was not foreseen; the server's log has more."
 

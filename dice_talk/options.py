@@ -3,8 +3,9 @@
 The HTTP form, the OpenAPI document, the cache key and the metadata of the result are derived from `RenderOptions`.
 """
 
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -100,3 +101,36 @@ PREFLIGHT_OPTIONS = ("crop", "duration", "min_resolution", "expand_ratio", "face
 """The options that a preflight depends on."""
 TIMING_OPTIONS = ("fps", "inference_steps", "quality")
 """The options that, in addition, affect the rendering time."""
+
+
+class Preset(StrEnum):
+    """Names for some options together."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    PUBLISHED = "published"
+
+
+_PUBLISHED: dict[str, Any] = {
+    "min_resolution": 512,
+    "inference_steps": 25,
+    "fps": 25,
+    "seed": 72589,
+    "ref_scale": 3.0,
+    "emo_scale": 6.0,
+    "quality": Quality.EXACT.value,
+}
+"""What DICE-Talk's authors use."""
+_STANDARD = {name: RenderOptions.model_json_schema()["properties"][name].get("default") for name in _PUBLISHED}
+PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+    Preset.DRAFT: {**_STANDARD, "inference_steps": 10, "quality": Quality.FAST.value},
+    Preset.STANDARD: _STANDARD,
+    Preset.PUBLISHED: _PUBLISHED,
+}
+"""Each names the same options. None: left open."""
+
+
+def preset_values(preset: object, given: Collection[str]) -> dict[str, Any]:
+    """Return the options that a preset adds to those that were `given`, which win; {} for what is no preset."""
+    values = next((values for name, values in PRESETS.items() if name == preset), {})
+    return {name: value for name, value in values.items() if value is not None and name not in given}

@@ -162,4 +162,8 @@ def _advise_on_level(facts: SpeechFacts) -> Iterator[Advice]:
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02} minutes" if minutes else f"{rest} seconds"
+    if not minutes:
+        return f"{rest} seconds"
+    if rest:
+        return f"{minutes} min {rest} s"
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"

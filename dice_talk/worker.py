@@ -1,4 +1,4 @@
-"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [--compile] [--all-gpus]`.
+"""An engine in a process of its own: `python -m dice_talk.worker ENGINE CHECKPOINTS [FLAG ...]`.
 
 It speaks JSON, one object a line. In: `{"job": N, "render": {...}}` to render, `{"job": N, "cancel": true}` to stop.
 Out: `ready` of job 0 once the models are loaded, then per job any number of `progress` and one of `done`, `failed` (the
@@ -8,37 +8,46 @@ Each job has a thread of its own. The process ends when its input ends, so it ne
 
 import json
 import logging
-import math
 import os
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from dice_talk import priority
-from dice_talk.cleaning import MOST_IN_NAME, MOST_IN_VALUE, MOST_PARAMS, clean_failure, clean_progress, clean_text
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, Tuning
+from dice_talk.cleaning import clean_progress, clean_text
+from dice_talk.engine import Engine, Precision, Progress, RenderJob, Report, Tuning
 from dice_talk.engines import load_engine
 from dice_talk.errors import Cancelled, DiceTalkError, no_memory, no_room
 from dice_talk.labels import Labels
 from dice_talk.options import RenderOptions
+from dice_talk.outcomes import clean_error, clean_result
 
 log = logging.getLogger(__name__)
 
 FLAGS = {"--compile": "compiled", "--all-gpus": "all_gpus"}
 """Flags of the command line, with the fields of `Tuning`."""
+PRECISION = "--precision="
 Message = dict[str, Any]
 Say = Callable[[Message], None]
 
 
 def flags_of(tuning: Tuning) -> list[str]:
     """Return the flags for a tuning."""
-    return [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
+    chosen = [flag for flag, name in FLAGS.items() if getattr(tuning, name)]
+    return chosen + ([] if tuning.precision is Precision.AUTO else [f"{PRECISION}{tuning.precision}"])
+
+
+def tuning_of(flags: Sequence[str]) -> Tuning:
+    """Return the tuning for flags. Raises `LookupError` or `ValueError` for others."""
+    precisions = [Precision(flag.removeprefix(PRECISION)) for flag in flags if flag.startswith(PRECISION)]
+    switches = {FLAGS[flag]: True for flag in flags if not flag.startswith(PRECISION)}
+    return Tuning(**switches, precision=next(iter(precisions), Precision.AUTO))
 
 
 def encode_job(number: int, job: RenderJob) -> Message:
@@ -66,6 +75,20 @@ def decode_job(message: Message) -> RenderJob:
     )
 
 
+def encode_progress(progress: Progress) -> Message:
+    """Return the message that reports progress."""
+    fields = asdict(clean_progress(progress))
+    preview = fields.pop("preview")
+    return {"event": "progress", **fields} | ({"preview": b64encode(preview).decode()} if preview else {})
+
+
+def decode_progress(event: Message) -> Progress:
+    """Return the progress that `encode_progress` encoded. Raises `TypeError` or `ValueError` if it is none."""
+    fields = {name: value for name, value in event.items() if name not in ("job", "event")}
+    preview = b64decode(fields.pop("preview", ""), validate=True)
+    return clean_progress(Progress(**fields, preview=preview or None))
+
+
 def decode_event(line: bytes) -> tuple[int, Message]:
     """Return the number of the job that a line is about, and the rest of it. Raises `ValueError` if it is no event."""
     try:
@@ -77,25 +100,6 @@ def decode_event(line: bytes) -> tuple[int, Message]:
     raise ValueError("not an event")
 
 
-def _failure(error: DiceTalkError) -> Message:
-    """Return the message about an error. An engine may have made it without regard to its types."""
-    message = None if error.args[:1] == (None,) else str(error)
-    facts = {name: getattr(error, name, None) for name in ("code", "detail", "params")}
-    return {"event": "failed", **clean_failure({"error": message, **facts})}
-
-
-def _done(result: RenderResult) -> Message:
-    """Return the message about a result. Raises `ValueError` or `TypeError` if its numbers are none."""
-    if not math.isfinite(seconds := float(result.seconds)):
-        raise ValueError("seconds is not finite")
-    counts = {name: int(getattr(result, name)) for name in ("width", "height", "fps", "frames")}
-    versions = {
-        clean_text(name, MOST_IN_NAME): clean_text(value, MOST_IN_VALUE)
-        for name, value in islice(result.versions.items(), MOST_PARAMS)
-    }
-    return {"event": "done", **counts, "seconds": seconds, "versions": versions}
-
-
 def serve(load: Callable[[], Engine]) -> None:
     """Load an engine, then render the jobs that arrive on standard input until it ends."""
     say = _speaker()
@@ -105,7 +109,7 @@ def serve(load: Callable[[], Engine]) -> None:
     try:
         loaded.append(load())
     except DiceTalkError as error:
-        say({"job": 0, **_failure(error)})
+        say({"job": 0, "event": "failed", **clean_error(error)})
         return
     is_loaded.set()
     say({"job": 0, "event": "ready"})
@@ -135,7 +139,7 @@ def _render(engine: Engine, job: RenderJob, number: int, cancels: dict[int, thre
     def report(progress: Progress) -> None:
         if cancel.is_set():
             raise Cancelled
-        say({"job": number, "event": "progress", **asdict(clean_progress(progress))})
+        say({"job": number, **encode_progress(progress)})
 
     try:
         outcome = _outcome(engine, job, report)
@@ -157,9 +161,9 @@ def _outcome(engine: Engine, job: RenderJob, report: Report) -> Message:
     try:
         result = engine.render(job, report)
         finish(job, result, engine.name)
-        return _done(result)
+        return {"event": "done", **clean_result(result)}
     except DiceTalkError as error:
-        return _failure(error)
+        return {"event": "failed", **clean_error(error)}
     except Cancelled:
         return {"event": "cancelled"}
 
@@ -188,8 +192,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     priority.lower_priority(priority.ENGINE)
     name, checkpoints, *flags = sys.argv[1:]
-    tuning = Tuning(**{FLAGS[flag]: True for flag in flags})
-    serve(lambda: load_engine(name, Path(checkpoints), tuning))
+    serve(lambda: load_engine(name, Path(checkpoints), tuning_of(flags)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
     "macOS x86-64": "x86_64-apple-darwin",
 }
-LOCKS = ("api", "c2pa", "dev", "diffusion")
+LOCKS = ("api", "c2pa", "dev", "diffusion", "objects", "postgres")
 FETCHED = f"pocketsphinx=={sphinx.RELEASE}"
 ABSENT = {("macOS x86-64", "diffusion"): "torch", ("macOS x86-64", "c2pa"): "cryptography"}
 """Packages that no longer publish wheels for a platform."""

@@ -17,9 +17,12 @@ from api.app import create_app
 from api.server import http_server
 from api.service.synthesis import Synthesis
 from api.settings import Settings
+from benchmarks.postgres import Postgres, postgres, programs
+from tests.s3 import S3Server, s3_server
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
+NO_OBSTORE = "the package for object stores is not installed: ./start_server.sh install objects"
 NO_TORCH = "the diffusion engine's packages are not installed: ./start_server.sh install diffusion"
 
 
@@ -29,6 +32,7 @@ LONGEST = (
     "test_acceptance.py",
     "diffusion/test_peers.py",
     "diffusion/test_compiled.py",
+    "faults/test_servers.py",
     "faults/test_engines.py",
     "faults/test_resume.py",
     "page/test_path.py",
@@ -49,6 +53,9 @@ LONGEST = (
     "deploy/test_page.py",
     "faults/test_shutdown.py",
     "test_engine_example.py",
+    "faults/test_store_away.py",
+    "features/test_object_store.py",
+    "deploy/test_cluster.py",
 )
 """Files whose tests take half a minute or more together."""
 
@@ -62,6 +69,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in ranks:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests; each makes a database of its own in it."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: ./start_server.sh install postgres")
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -191,3 +208,20 @@ def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=folder / "data", log_dir=folder / "logs", shutdown_seconds=0.1)
     with running(settings, None, folder / "gate") as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator[S3Server]:
+    """One S3 server for all tests that need one."""
+    pytest.importorskip("obstore", reason=NO_OBSTORE)
+    pytest.importorskip("moto", reason="moto has no wheels for this machine")
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 server to which the environment leads."""
+    for name, value in s3_process.variables.items():
+        monkeypatch.setenv(name, value)
+    return s3_process

@@ -19,6 +19,7 @@ from dice_talk.audio import load_speech
 from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, NoFaceFound
+from dice_talk.preview import encode_preview
 from dice_talk.video import VideoWriter, frame_count
 from dice_talk.worker import serve
 
@@ -65,10 +66,21 @@ class FakeEngine:
             while not self.gate.exists():
                 time.sleep(0.02)
                 report(Progress("render", "Generating video...", 0.2))
+        elif self.kind == "shows":
+            self.show(job, report)
         else:
             self.misbehave(job, report)
         report(Progress("render", "Generating video...", 0.5, step=1, steps=2))
         return self.make_video(job)
+
+    def show(self, job: RenderJob, report: Report) -> None:
+        """Send a preview with each step until the gate opens."""
+        step = 0
+        while not self.gate.exists():
+            time.sleep(0.02)
+            step += 1
+            picture = encode_preview(np.full((16, 16, 3), step % 256, np.uint8), job.labels)
+            report(Progress("denoise", "Generating video...", 0.2, step, 1000, picture))
 
     def misbehave(self, job: RenderJob, report: Report) -> None:
         tried = job.output.parent / "tried"

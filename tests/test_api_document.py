@@ -82,6 +82,50 @@ def test_every_field_with_type_bounds_and_default(openapi: Any) -> None:
         assert [cell if asked != "?" else "?" for cell, asked in zip(there, row, strict=False)] == list(row)
 
 
+CALLS = {
+    "start": "POST /api/v1/synthesis/start",
+    "get_status": "GET /api/v1/synthesis/{task_id}/status",
+    "download": "GET /api/v1/synthesis/{task_id}/download",
+    "preflight": "POST /api/v1/preflight",
+    "get_receipt": "GET /api/v1/synthesis/{task_id}/receipt",
+    "get_poster": "GET /api/v1/synthesis/{task_id}/poster",
+    "list_tasks": "GET /api/v1/synthesis",
+    "follow": "GET /api/v1/synthesis/{task_id}/events",
+    "cancel": "POST /api/v1/synthesis/{task_id}/cancel",
+    "remove": "DELETE /api/v1/synthesis/{task_id}",
+    "retry": "POST /api/v1/synthesis/{task_id}/retry",
+    "verify": "POST /api/v1/verify",
+    "get_health": "GET /api/health",
+    "live": "GET /api/live",
+    "ready": "GET /api/ready",
+    "get_engines": "GET /api/v1/engines",
+    "get_metrics": "GET /metrics",
+}
+"""In the order of the documents. Clients are generated from the names, so they never change; new ones may be added."""
+
+
+def test_names_and_order_of_calls(openapi: Any) -> None:
+    found = {operation["operationId"]: call for call, operation in operations(openapi)}
+    assert list(found.items()) == list(CALLS.items())
+    (webhook,) = openapi["webhooks"].values()
+    assert webhook["post"]["operationId"] == "tell_end"
+
+
+def test_every_tag_is_described(openapi: Any) -> None:
+    used = {tag for _, operation in operations(openapi) for tag in operation["tags"]}
+    assert [tag["name"] for tag in openapi["tags"]] == ["Synthesis", "Service"]
+    assert used == {tag["name"] for tag in openapi["tags"] if tag["description"]}
+
+
+def test_calls_with_files_have_the_errors_of_uploads(openapi: Any) -> None:
+    for name in ("start", "preflight", "verify"):
+        (responses,) = [each["responses"] for _, each in operations(openapi) if each["operationId"] == name]
+        content = {status: responses[status]["content"]["application/json"] for status in ("408", "422", "503")}
+        shown = {status: set(each["examples"]) for status, each in content.items()}
+        assert shown["408"] == {"too slow"} and shown["422"] == {"malformed form"}
+        assert shown["503"] >= {"too many uploads", "shutting down"}
+
+
 def test_every_parameter_is_named(openapi: Any) -> None:
     names = {parameter["name"] for _, operation in operations(openapi) for parameter in operation.get("parameters", [])}
     assert not {name for name in names if f"`{name}`".lower() not in DOCUMENT.lower() and f"{{{name}}}" not in DOCUMENT}

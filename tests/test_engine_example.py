@@ -107,7 +107,7 @@ def test_names_that_no_engine_has_are_refused_as_ever(service: Service, portrait
     answer = service.start(portrait, speech, engine="nobody")
     assert answer.status_code == 422
     assert answer.json()["error"] == "engine is not one of the known values"
-    assert answer.json()["detail"] == "Allowed: engine: 'auto', 'diffusion', 'lite' or 'waveform'"
+    assert answer.json()["detail"] == "Allowed for engine: auto, diffusion, lite or waveform"
 
 
 def test_the_command_line_renders_with_it(packages: Path, portrait: Path, speech: Path, tmp_path: Path) -> None:

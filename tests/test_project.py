@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from api.settings import OTHER_VARIABLES, Settings
 from dice_talk import __version__
 from tests.conftest import ROOT
 
@@ -64,3 +65,27 @@ def anchors(document: Path) -> set[str]:
     """Headings as GitHub makes addresses of them."""
     heads = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("suffix", ["", ".zh-CN"])
+def test_the_readme_is_short_and_the_index_names_every_page(suffix: str) -> None:
+    assert len((ROOT / f"README{suffix}.md").read_text().splitlines()) < 120
+    index = ROOT / "docs" / f"README{suffix}.md"
+    named = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", index.read_text())}
+    pages = {path for path in index.parent.glob("*.md") if ".zh-CN" not in path.name}
+    ours = {path.with_suffix(f"{suffix}.md") if path.with_suffix(f"{suffix}.md").exists() else path for path in pages}
+    assert {path.name for path in ours - {index} - named} == set()
+
+
+@pytest.mark.parametrize("page", ["settings.md", "settings.zh-CN.md"])
+def test_the_table_of_settings_names_settings(page: str) -> None:
+    """With their defaults, where these are values."""
+    rows = re.findall(r"^\| (`DICE_TALK_\w+`.*?) \| (.*?) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    for names, default in rows:
+        for name in re.findall(r"`DICE_TALK_(\w+)`", names):
+            if f"DICE_TALK_{name}" in OTHER_VARIABLES:
+                continue
+            value = Settings.model_fields[name.lower()].default
+            wanted = str(value).lower() if isinstance(value, bool) else str(value)
+            assert not value or default in (wanted, wanted.removesuffix(".0")), f"{name}: {default}, not {wanted}"

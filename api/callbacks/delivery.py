@@ -55,10 +55,14 @@ class Webhooks:
         seconds: float,
         clock: Callable[[], datetime],
         metrics: Metrics,
+        leading: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`state_of`: returns a task's state by id and owner. `networks`: allowed, though private."""
+        """`state_of`: returns a task's state by id and owner. `networks`: allowed, though private.
+
+        `leading`: whether this server delivers; of several, only one does.
+        """
         self._store, self._state_of, self._secret = store, state_of, secret
-        self._seconds, self._clock, self._metrics = seconds, clock, metrics
+        self._seconds, self._clock, self._metrics, self._leading = seconds, clock, metrics, leading
         self._sending: set[str] = set()
         self._connections = httpcore2.AsyncConnectionPool(
             ssl_context=httpcore2.default_ssl_context(),  # made once, because it reads all certificates
@@ -79,6 +83,8 @@ class Webhooks:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _due(self) -> list[Callback]:
+        if not self._leading():
+            return []
         try:
             return await asyncio.to_thread(self._store.callbacks_due, self._clock(), 2 * PARALLEL)
         except StoreFailure as error:

@@ -3,16 +3,26 @@
 import hashlib
 import os
 import re
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import BinaryIO
+from typing import Any
 
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from api.errors import TaskNotFound
+from api.http.middleware import ELSEWHERE, WAS_HEAD
+from api.storage.files import OpenVideo
 
 MAX_RANGES = 100
+REDIRECT_S = 300.0
+"""How long an address that the storage gives out is valid: a download has to begin within that time."""
 RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 
 
@@ -60,32 +70,79 @@ def _range_of(part: str, size: int) -> tuple[int, int]:
 
 
 class OpenedFile(RangedFile):
-    """Sends an open file and closes it. Removing the file meanwhile does not cut the download off."""
+    """Sends an open video and closes it. Removing it meanwhile does not cut the download off."""
 
-    def __init__(self, file: BinaryIO, *, media_type: str, filename: str, name: str, modified: datetime) -> None:
+    chunk_size = 256 * 1024
+
+    def __init__(self, video: OpenVideo, *, media_type: str, filename: str, name: str, modified: datetime) -> None:
         """`name`: something that never changes; the ETag is derived from it. `modified`: naive UTC."""
-        self._file = file
-        descriptor = file.fileno()
-        stat = os.fstat(descriptor)
-        tag = hashlib.sha256(f"{name} {stat.st_size}".encode()).hexdigest()[:32]
+        self._video = video
+        tag = hashlib.sha256(f"{name} {video.size}".encode()).hexdigest()[:32]
         super().__init__(
-            f"/dev/fd/{descriptor}",
+            "",  # never opened: see `_open_file`
             media_type=media_type,
             filename=filename,
             headers={
                 "etag": f'"{tag}"',
                 "last-modified": format_datetime(modified.replace(microsecond=0, tzinfo=UTC), usegmt=True),
             },
-            stat_result=stat,
+            stat_result=os.stat_result((stat.S_IFREG, 0, 0, 1, 0, 0, video.size, 0, 0, 0)),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `FileResponse`."""
+        """See `FileResponse`. Raises `TaskNotFound` if the video was removed before its first byte was read."""
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, _with_first_bytes(send))
+        except FileNotFoundError as error:
+            raise TaskNotFound from error
         finally:
             self.close()
 
+    @asynccontextmanager
+    async def _open_file(self) -> AsyncIterator[Any]:
+        yield self._video
+
     def close(self) -> None:
-        """Close the file of a response that is not sent."""
-        self._file.close()
+        """Close the video of a response that is not sent."""
+        self._video.close()
+
+
+class SentOn(RedirectResponse):
+    """A redirect to where the storage gives out a video itself."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, headers={"Cache-Control": "no-store"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `RedirectResponse`."""
+
+        async def send_elsewhere(message: Message) -> None:
+            await send({**message, ELSEWHERE: True})
+
+        await super().__call__(scope, receive, send_elsewhere)
+
+
+def may_redirect(request: Request) -> bool:
+    """Whether a client can follow a redirect to another host.
+
+    A page's script or player could do so only if the bucket and the page were set up for each other, so browsers get
+    the video from here, except where somebody opens or saves it. An address is signed for GET, not for HEAD.
+    """
+    return request.headers.get("sec-fetch-mode", "navigate") == "navigate" and not request.scope.get(WAS_HEAD)
+
+
+def _with_first_bytes(send: Send) -> Send:
+    """Hold the head of a response back until its first bytes are there: until then, an error can be answered."""
+    head: Message | None = None
+
+    async def send_late(message: Message) -> None:
+        nonlocal head
+        if message["type"] == "http.response.start":
+            head = message
+            return
+        if head is not None:
+            await send(head)
+            head = None
+        await send(message)
+
+    return send_late

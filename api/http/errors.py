@@ -12,8 +12,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.errors import ApiError, InvalidValue, MalformedForm, Unavailable
+from api.storage.files import StorageFailure
 from api.tasks.store import StoreFailure
 from dice_talk.emotions import Emotion
+from dice_talk.engines import in_words
 from dice_talk.error_codes import ErrorCode, Params
 from dice_talk.errors import DiceTalkError, no_room
 
@@ -45,6 +47,8 @@ EXPECTED = {
     "finite_number": ("finite", "a number, not infinity or NaN"),
 }
 """Types of fields by pydantic's names of errors: for programs, and in words."""
+QUOTE = "'"
+"""Pydantic's, around values; none of ours has one."""
 OUT_OF_RANGE = "{field} must be between {low:g} and {high:.10g}, got {got}"
 
 
@@ -97,12 +101,14 @@ def _explain_field(error: Mapping[str, Any]) -> ApiError:
 def _hint(errors: list[Any]) -> str | None:
     """Return the allowed values of choices and what is missing."""
     choices = [
-        f"{_name_of(error)}: {error['ctx']['expected']}" for error in errors if error.get("ctx", {}).get("expected")
+        f"for {_name_of(error)}: {error['ctx']['expected'].replace(QUOTE, '')}"
+        for error in errors
+        if error.get("ctx", {}).get("expected")
     ]
     missing = [_name_of(error) for error in errors if error["type"] == "missing"]
     if "emotion" in missing:
-        choices.append(f"emotion: {', '.join(repr(str(emotion)) for emotion in Emotion)}")
-    hints = ["Allowed: " + "; ".join(choices)] if choices else []
+        choices.append(f"for emotion: {in_words([*Emotion])}")
+    hints = ["Allowed " + "; ".join(choices)] if choices else []
     if missing:
         hints.append(f"Send {', '.join(missing)}; /docs lists all fields.")
     return ". ".join(hints) or None
@@ -198,9 +204,15 @@ def install(app: FastAPI, bounds: Mapping[str, tuple[float, float]]) -> None:
         words = "The server's database does not answer"
         return respond_to(Unavailable(ErrorCode.DATABASE_UNAVAILABLE, words, "Try again later.", LATER))
 
+    async def on_storage_failure(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s: the storage failed", request.method, request.url.path)
+        words = "The server's storage of files does not answer"
+        return respond_to(Unavailable(ErrorCode.STORAGE_UNAVAILABLE, words, "Try again later.", LATER))
+
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(DiceTalkError, on_bad_input)
     app.add_exception_handler(RequestValidationError, on_invalid_form)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(OSError, on_os_error)
+    app.add_exception_handler(StorageFailure, on_storage_failure)
     app.add_exception_handler(StoreFailure, on_store_failure)

@@ -121,6 +121,10 @@ def _as_documented(start: Message, text: str) -> JSONResponse:
     return respond(start["status"], code, text or name_of(start["status"]), detail, kept)
 
 
+WAS_HEAD = "dice_talk.was_head"
+"""The name in a scope that says that the method was HEAD."""
+
+
 class HeadAsGet:
     """Answers HEAD like GET, without a body. A stream ends after its head.
 
@@ -135,7 +139,7 @@ class HeadAsGet:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             return await self._app(scope, receive, send)
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        inner: Scope = {**scope, "method": "GET", "headers": headers}
+        inner: Scope = {**scope, "method": "GET", "headers": headers, WAS_HEAD: True}
         answered = False
 
         async def receive_until_answered() -> Message:
@@ -152,6 +156,10 @@ class HeadAsGet:
         return await self._app(inner, receive_until_answered, send_head)
 
 
+ELSEWHERE = "dice_talk.elsewhere"
+"""The name in the head of a response that says that it redirects to another host, on purpose."""
+
+
 class RelativeRedirects:
     """Makes redirects within this server relative: the framework would repeat the client's Host header."""
 
@@ -162,7 +170,8 @@ class RelativeRedirects:
         """See `ASGIApp`."""
 
         async def send_relative(message: Message) -> None:
-            if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
+            elsewhere = message.pop(ELSEWHERE, False)
+            if message["type"] == "http.response.start" and 300 <= message["status"] < 400 and not elsewhere:
                 headers = MutableHeaders(scope=message)
                 _, _, behind_scheme = headers.get("location", "").partition("://")
                 if behind_scheme:

@@ -18,9 +18,13 @@ TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
+    ".json": "application/json",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
     ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".txt": "text/plain",
 }
 """Set explicitly: the system's table may lack some types, and browsers refuse modules of a wrong type."""
 
@@ -28,7 +32,7 @@ router = APIRouter(include_in_schema=False)
 
 
 class WebFiles(StaticFiles):
-    """Serves the page's files. Those of the sample are links to `examples/`, hence `follow_symlink`."""
+    """Serves the page's files. One of the samples is a link to `examples/`, hence `follow_symlink`."""
 
     def __init__(self) -> None:
         super().__init__(directory=WEB, follow_symlink=True)

@@ -56,7 +56,7 @@ class Receipts:
                 raise TaskNotFound from None
         hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
         result = dict(render.result)
-        versions = result.pop("versions", {})
+        versions, notes = result.pop("versions", {}), result.pop("notes", [])
         return Receipt(
             task_id=task.id,
             inputs=ReceiptInputs(image=found["image"], audio=found["audio"]),
@@ -64,6 +64,7 @@ class Receipts:
             engine=render.engine,
             weights=ReceiptWeights(label=weights_of(render.engine, checkpoints), sha256=hashes),
             versions=versions,
+            notes=notes,
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
             measured=found.get("measured"),

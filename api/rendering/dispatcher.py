@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,15 +14,17 @@ import anyio
 
 from api.logs import working_on
 from api.metrics import Metrics
+from api.rendering.previews import Previews
 from api.rendering.progress import ProgressLog
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
-from api.storage.files import Attempt, RenderFiles
+from api.storage.files import Attempt, RenderFiles, StorageFailure
 from api.tasks.forecast import Timing, Workload
+from api.tasks.leadership import SlotReport, Superseded
 from api.tasks.model import FINAL, Render, TaskStatus
 from api.tasks.store import StoreFailure, TaskStore
 from api.threads import run_to_the_end
 from dice_talk.engine import RenderResult
-from dice_talk.engines import spec_of
+from dice_talk.engines import ENGINES, spec_of
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, no_room
 from dice_talk.labels import Labels
@@ -54,6 +56,17 @@ RESTARTED = "Waiting in queue again after a restart"
 QUEUED: dict[str, Any] = {"stage": "queued", "step": 0, "steps": 0}
 
 
+@contextmanager
+def _needing_room() -> Iterator[None]:
+    """Raises `NoRoom` where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if no_room(error):
+            raise NoRoom from error
+        raise
+
+
 @dataclass
 class Hold:
     """A slot's hold on a render: from when it leaves the queue until the slot no longer uses its files."""
@@ -73,14 +86,15 @@ class Dispatcher:
         files: RenderFiles,
         pool: SlotPool,
         *,
-        queue_size: int,
         attempts: int,
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
         self.slots, self._pool = pool.slots, pool
+        self.previews = Previews()
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
-        self._queue_size, self._attempts = queue_size, attempts
+        self._attempts = attempts
+        self.leading, self.stopped = store.leadership is None, False  # of several servers, one leads
         self._queue: asyncio.PriorityQueue[tuple[int, str]] = asyncio.PriorityQueue()
         self._waiting: set[str] = set()  # the queue also holds renders that were cancelled since
         self._held: dict[str, Hold] = {}
@@ -96,14 +110,10 @@ class Dispatcher:
         """Renders in the queue."""
         return len(self._waiting)
 
-    @property
-    def full(self) -> bool:
-        """Whether no more renders may be queued."""
-        return self.waiting >= self._queue_size
-
-    def enqueue(self, render: Render) -> None:
-        """Queue a stored render. Callers that accept new ones check `full` first."""
-        self._put(render.number, render.id)
+    def enqueue(self, number: int, render_id: str) -> None:
+        """Queue a stored render, if this server dispatches and has not got it yet. `number`: its place in the order."""
+        if self.leading and render_id not in self._waiting and render_id not in self._held:
+            self._put(number, render_id)
 
     def _put(self, number: int, render_id: str) -> None:
         self._waiting.add(render_id)
@@ -126,15 +136,39 @@ class Dispatcher:
         if hold := self._held.get(render_id):
             await hold.released.wait()
 
+    def report(self) -> SlotReport:
+        """Return what the slots do. Blocking."""
+        ready = [engine for engine in list(ENGINES) if any(slot.ready(engine) for slot in self.slots)]
+        broken = None
+        if self.slots and all(slot.broken for slot in self.slots):
+            broken = f"No engine process can be started: {self.slots[0].broken}"
+        return SlotReport(len(self.slots), sum(slot.busy for slot in self.slots), ready, broken)
+
     async def start(self, engine: str) -> None:
         """Queue what an earlier run of the service left unfinished, and start the slots. `engine` is loaded ahead."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self.leading = asyncio.get_running_loop(), True
         for render in await asyncio.to_thread(self._store.unfinished):
             if render.status is TaskStatus.PROCESSING:  # the service was killed; the attempt counts, or it could
                 with suppress(StoreFailure):  # happen for ever. If the disk is full, it is rendered all the same.
                     await self._update(render, TaskStatus.PENDING, message=RESTARTED, **QUEUED)
-            self.enqueue(render)
+            self.enqueue(render.number, render.id)
         self._workers = [asyncio.create_task(self._serve(slot, engine)) for slot in self.slots]
+
+    async def look_for_work(self) -> None:
+        """Queue what was accepted by other servers, in case that their word was missed."""
+        for render in await asyncio.to_thread(self._store.unfinished):
+            if render.status is TaskStatus.PENDING:
+                self.enqueue(render.number, render.id)
+
+    async def resign(self) -> None:
+        """End all that runs without storing anything: another server does it now."""
+        self.leading = False
+        self._files.stop_waiting()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._workers, self._queue = [], asyncio.PriorityQueue()
+        self._waiting.clear()
 
     def start_draining(self) -> None:
         """Take nothing more from the queue. Safe in a signal handler."""
@@ -143,7 +177,7 @@ class Dispatcher:
     async def stop(self, grace_seconds: float) -> None:
         """Give running renders some time to end, return the rest to the queue for the next start, close the slots."""
         self.start_draining()
-        for worker, slot in zip(self._workers, self.slots, strict=True):
+        for worker, slot in zip(self._workers, self.slots, strict=False):  # no workers if another server leads
             if slot not in self._occupied:
                 worker.cancel()
         if self._workers:
@@ -151,10 +185,12 @@ class Dispatcher:
             ended = asyncio.gather(*self._workers, return_exceptions=True)
             await asyncio.wait((impatient, ended), timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
             impatient.cancel()
+        self._files.stop_waiting()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._pool.close()
+        self.leading, self.stopped = False, True
 
     def end_grace(self) -> None:
         """End the time that `stop` gives. Safe in a signal handler, which does not wake the event loop."""
@@ -194,6 +230,8 @@ class Dispatcher:
         hold = self._held[render_id] = Hold()
         try:
             await self._take_on(slot, render_id, hold)
+        except Superseded:
+            log.warning("%s: render %s is left to another server", slot.name, render_id)
         except Exception as error:
             # The store failed, perhaps because the disk is full. The render is still in it and must not be forgotten.
             reason = None if isinstance(error, StoreFailure) else error
@@ -242,11 +280,11 @@ class Dispatcher:
         except EngineLost as error:
             self._metrics.note_failure(render.engine, "engine")
             hold.again = await self._retry(render, error)
-        except NoRoom as error:
+        except (NoRoom, StorageFailure) as error:
             hold.again = await self._wait_for_room(render, error)
         except asyncio.CancelledError:
             # The server stops, which is not the render's fault: the attempt does not count.
-            if await self._requeue(render, RESTARTED, attempts=render.attempts):
+            if self.leading and await self._requeue(render, RESTARTED, attempts=render.attempts):
                 log.info("render %s goes on at the next start", render.id)
             raise
         else:
@@ -259,14 +297,15 @@ class Dispatcher:
             if render.attempts == 0:  # a later attempt may have resumed where the first was cut off
                 await self._learn(render, started)
         finally:
+            self.previews.forget(render.id)
             await run_to_the_end(partial(self._files.abandon, attempt))
 
     async def _render(self, slot: Slot, render: Render, attempt: Attempt, hold: Hold) -> RenderResult | None:
         """Return None if the render was cancelled."""
         labels = Labels.of(render.labels, render.id, spec_of(render.engine).source_type)
         job = SlotJob(render.engine, render.options, labels, self._files, attempt)
-        with hold.rendering:
-            return await slot.render(job, ProgressLog(self._store, render.id, self._clock))
+        with hold.rendering, _needing_room():
+            return await slot.render(job, ProgressLog(self._store, render.id, self._clock, self.previews))
         return None
 
     async def _learn(self, render: Render, started: datetime) -> None:
@@ -275,12 +314,8 @@ class Dispatcher:
             await asyncio.to_thread(self._store.add_timing, timing)
 
     async def _commit(self, attempt: Attempt) -> str:
-        try:
+        with _needing_room():
             return await asyncio.to_thread(self._files.commit, attempt)
-        except OSError as error:
-            if no_room(error):
-                raise NoRoom from error
-            raise
 
     async def _retry(self, render: Render, reason: EngineLost) -> bool:
         """Whether the render is to be queued again."""
@@ -292,10 +327,10 @@ class Dispatcher:
             return False
         return await self._requeue(render, f"Waiting for another attempt: {reason}")
 
-    async def _wait_for_room(self, render: Render, error: NoRoom) -> bool:
+    async def _wait_for_room(self, render: Render, error: NoRoom | StorageFailure) -> bool:
         """Slow down. Returns whether the render is to be queued again, as an attempt that does not count."""
         self._room_pause = min(max(WARM_CHECK_S, 2 * self._room_pause), MAX_PAUSE_S)
-        self._metrics.note_failure(render.engine, "disk")
+        self._metrics.note_failure(render.engine, "disk" if isinstance(error, NoRoom) else "storage")
         log.error("render %s waits for room: %s", render.id, error)
         return await self._requeue(render, f"Waiting for another attempt: {error}", attempts=render.attempts)
 

@@ -15,9 +15,9 @@ import anyio
 
 from api import processes
 from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
-from dice_talk.cleaning import clean_failure, clean_progress
+from dice_talk.cleaning import clean_failure
 from dice_talk.engine import Progress, RenderJob, RenderResult
-from dice_talk.worker import decode_event, encode_cancel, encode_job
+from dice_talk.worker import decode_event, decode_progress, encode_cancel, encode_job
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class EngineProcess:
             if kind == "done":
                 return RenderResult(**event)
             if kind == "progress":
-                await on_progress(clean_progress(Progress(**event)))
+                await on_progress(decode_progress(event))
             elif kind == "no_room":
                 raise NoRoom
             elif kind == "crashed":

@@ -8,7 +8,7 @@ from pydantic import Field, HttpUrl, ValidationError
 
 from api.tasks.model import Render
 from dice_talk.engines import EngineChoice, describe_choice
-from dice_talk.options import LEFT_EMPTY, Flag, RenderOptions
+from dice_talk.options import LEFT_EMPTY, PRESETS, Flag, Preset, RenderOptions, preset_values
 
 MAX_PAGE = 100
 
@@ -23,6 +23,11 @@ class TaskOptions(RenderOptions):
         description="Public http or https address that receives a signed POST (Standard Webhooks) when the task ends.",
     )
 
+    preset: Preset | None = Field(
+        None,
+        json_schema_extra={**LEFT_EMPTY, "x-presets": {name.value: dict(values) for name, values in PRESETS.items()}},
+        description="Several options at once: published is what DICE-Talk's authors use. Options given beside it win.",
+    )
     visible_label: Flag = Field(True, description="false: without the visible label, if the operator allows that.")
 
     def options(self) -> RenderOptions:
@@ -36,8 +41,9 @@ class TaskOptions(RenderOptions):
         Raises `RequestValidationError`.
         """
         kept = {**render.options.model_dump(), "engine": render.engine}
-        if render.cache_key is None:
+        if render.cache_key is None or changes.get("preset"):
             kept["seed"] = None
+        kept |= preset_values(changes.get("preset"), changes)
         try:
             return cls.model_validate({**kept, **changes})
         except ValidationError as error:

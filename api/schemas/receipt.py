@@ -99,6 +99,9 @@ class Receipt(BaseModel):
         description="Versions of this software, the engine, Python and the packages that the result depends on.",
         examples=[{"dice-talk-server": __version__, "lite-engine": "1", "python": "3.11.9"}],
     )
+    notes: list[str] = Field(
+        description="What the engine says about how the video was made.", examples=[["Computed in float16."]]
+    )
     timings: ReceiptTimings
     result: ReceiptResult
     labels: FoundLabels | None = Field(description="Labels read from the file; null in receipts of an earlier release.")

@@ -34,3 +34,23 @@ class Health(BaseModel):
     slots: int = Field(description="Tasks that can be rendered at the same time.")
     slots_busy: int = Field(description="Tasks being rendered.")
     detail: str | None = Field(None, description="What is wrong with an unhealthy service.")
+
+
+class EngineFound(BaseModel):
+    """An engine that requests may name."""
+
+    name: str = Field(examples=["lite"])
+    summary: str = Field(description="One sentence about it.", examples=["Animates any portrait on any CPU."])
+    available: bool = Field(description="Whether it can render on this server.")
+    missing: str | None = Field(description="What it lacks here; null if nothing.", examples=[None])
+    remedy: str | None = Field(description="What to do about that.", examples=[None])
+    ignores: list[str] = Field(
+        description="Options that mean nothing to it.", examples=[["inference_steps", "quality"]]
+    )
+
+
+class Engines(BaseModel):
+    """The engines."""
+
+    auto: str | None = Field(description="What engine=auto stands for; null if none can run.", examples=["lite"])
+    engines: list[EngineFound]

@@ -98,6 +98,14 @@ class TaskState(BaseModel):
         return self.status in FINAL
 
 
+class PreviewShown(BaseModel):
+    """The data of an event `preview`."""
+
+    step: int = Field(description="Finished steps.", examples=[9])
+    steps: int = Field(examples=[25])
+    image: str = Field(description="A small JPEG as a data URL.", examples=["data:image/jpeg;base64,/9j/4AAQ..."])
+
+
 class TaskPage(BaseModel):
     """Some tasks, newest first."""
 

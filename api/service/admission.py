@@ -6,7 +6,8 @@ import secrets
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from api import logs
@@ -30,7 +31,7 @@ from api.service.lookup import TaskLookup
 from api.settings import Settings
 from api.storage.files import RenderFiles, Upload
 from api.tasks.model import Render, Task, TaskStatus, cache_key, request_hash
-from api.tasks.store import KeyTaken, TaskStore
+from api.tasks.store import KeyTaken, NoPlace, NoPlaceForOwner, Outdated, Places, StoreFailure, TaskStore
 from api.threads import entered
 from dice_talk.engines import ENGINES, choose_engine, fingerprint
 from dice_talk.error_codes import ErrorCode
@@ -41,6 +42,18 @@ from dice_talk.options import MAX_SEED, RenderOptions
 log = logging.getLogger(__name__)
 
 RETRY_LATER = {"Retry-After": "30"}
+LOOKS = 5
+"""How often a request looks for a render to share. It looks again if an equal one was admitted at the same moment."""
+
+
+@dataclass
+class OwnRender:
+    """What a request needs unless it shares a render."""
+
+    render: Render
+    upload: Upload
+    accepted: bool = False  # whether its files are in place, or may be
+    stored: bool = False
 
 
 class Admission:
@@ -57,43 +70,46 @@ class Admission:
         clock: Callable[[], datetime],
     ) -> None:
         self.closed = False  # set when the server begins to stop
-        # Held from looking for a shared render until the task is stored, and while renders are cancelled or removed:
-        # nobody can join a render that goes away, and the queue is never longer than allowed.
-        self.lock = asyncio.Lock()
         self.uploads = 0
         self._settings, self._store, self._files, self._clock = settings, store, files, clock
         self._dispatcher, self._inspector, self._lookup = dispatcher, inspector, TaskLookup(store)
         self._uploads_by_client = Counter[str]()
+        self._places = Places(settings.queue_size, settings.key_queue_size)
 
     def refuse_when_closed(self) -> None:
         """Raises `Unavailable`. Blocking."""
         if self.closed:
             raise Unavailable(ErrorCode.SHUTTING_DOWN, "The server is shutting down", "Try again soon.", RETRY_LATER)
         if problem := self._files.problem():
-            raise Unavailable(ErrorCode.DISK_FULL, problem, "Try again later.", RETRY_LATER)
+            raise Unavailable(problem.code, problem.words, "Try again later.", RETRY_LATER)
 
     def refuse_when_full(self) -> None:
-        """Raises `QueueFull`."""
-        if self._dispatcher.full:
-            raise QueueFull(
-                ErrorCode.QUEUE_FULL,
-                "Too many tasks are waiting",
-                "At most {most} may wait. Try again later.",
-                RETRY_LATER,
-                most=self._settings.queue_size,
-            )
+        """Raises `QueueFull`. Blocking."""
+        if self._store.waiting() >= self._places.queue:
+            raise self._queue_full()
 
-    async def refuse_when_owner_waits(self, owner: str | None) -> None:
-        """Raises `TooManyRequests` if as many tasks of that key wait as are allowed."""
-        limit = self._settings.key_queue_size
-        if owner is not None and await asyncio.to_thread(self._store.waiting_of, owner) >= limit:
-            raise TooManyRequests(
-                ErrorCode.KEY_QUEUE_FULL,
-                "Too many of your tasks are waiting",
-                "At most {most} of one key may wait.",
-                RETRY_LATER,
-                most=limit,
-            )
+    def _queue_full(self) -> QueueFull:
+        return QueueFull(
+            ErrorCode.QUEUE_FULL,
+            "Too many tasks are waiting",
+            "At most {most} may wait. Try again later.",
+            RETRY_LATER,
+            most=self._places.queue,
+        )
+
+    def refuse_when_owner_waits(self, owner: str | None) -> None:
+        """Raises `TooManyRequests` if as many tasks of that key wait as are allowed. Blocking."""
+        if owner is not None and self._store.waiting_of(owner) >= self._places.of_owner:
+            raise self._owner_waits()
+
+    def _owner_waits(self) -> TooManyRequests:
+        return TooManyRequests(
+            ErrorCode.KEY_QUEUE_FULL,
+            "Too many of your tasks are waiting",
+            "At most {most} of one key may wait.",
+            RETRY_LATER,
+            most=self._places.of_owner,
+        )
 
     async def refuse_before_upload(self, owner: str | None, idempotency_key: str | None) -> None:
         """Refuse a request that cannot become a task whatever it uploads.
@@ -107,8 +123,8 @@ class Admission:
             if made:
                 return  # a request that was accepted before needs no place
         try:
-            await self.refuse_when_owner_waits(owner)
-            self.refuse_when_full()
+            await asyncio.to_thread(self.refuse_when_owner_waits, owner)
+            await asyncio.to_thread(self.refuse_when_full)
         except (QueueFull, TooManyRequests):
             if not await asyncio.to_thread(self._store.any_shareable):
                 raise
@@ -152,7 +168,7 @@ class Admission:
         """Accept a request. Once this returns, the task survives any crash. `owner`: name of the API key, if any."""
         body = None
         if idempotency_key:
-            fields = asked.model_dump(mode="json", include=set(TaskOptions.model_fields))
+            fields = asked.model_dump(mode="json", include=set(TaskOptions.model_fields) - {"preset"})
             body = request_hash(upload.image_hash, upload.audio_hash, fields)
             if made := await self._find_repeated(owner, idempotency_key, body):
                 logs.about(made.id)
@@ -224,23 +240,58 @@ class Admission:
 
     async def _admit(self, task: Task, upload: Upload) -> Task:
         """Let the task share a render, or queue one of its own. Returns the earlier task of a repeated request."""
-        async with self.lock:
+        own = OwnRender(task.render, upload)
+        try:
+            admitted = await self._look_until_admitted(task, own)
+        except (QueueFull, TooManyRequests):
+            if made := await self._made_by(task):  # the same request has taken the last place
+                return made
+            raise
+        finally:
+            if own.accepted and not own.stored:
+                await self._take_back(own.render.id)
+        if admitted.id == task.id:
+            whose, how = f" of {task.owner}" if task.owner else "", "" if own.stored else ", shared"
+            log.info("task %s%s: %s, %.1f s%s", task.id, whose, task.render.engine, task.render.seconds, how)
+        return admitted
+
+    async def _look_until_admitted(self, task: Task, own: "OwnRender") -> Task:
+        """Other requests are admitted meanwhile, here and elsewhere: what was seen must still hold when it counts."""
+        for _ in range(LOOKS):
             if made := await self._made_by(task):
                 return made
-            shared = await self._find_place(task.render.cache_key, task.owner)
+            shared = await self._find_place(own.render.cache_key, task.owner)
             try:
                 if shared:
-                    task = task.joining(shared)
-                    await asyncio.to_thread(self._store.join, task)
-                else:
-                    await self._accept(task, upload)
-            except KeyTaken:  # by another server on the same database
-                if made := await self._made_by(task):
-                    return made
-                raise
-        whose, how = f" of {task.owner}" if task.owner else "", ", shared" if shared else ""
-        log.info("task %s%s: %s, %.1f s%s", task.id, whose, task.render.engine, task.render.seconds, how)
-        return task
+                    return await asyncio.to_thread(self._store.join, replace(task, render=shared), self._places)
+                return await self._accept(task, own)
+            except NoPlace as error:
+                raise self._queue_full() from error
+            except NoPlaceForOwner as error:
+                raise self._owner_waits() from error
+            except (KeyTaken, Outdated):
+                continue
+        raise Unavailable(ErrorCode.NOT_READY, "Too many requests like this one", "Try again.", RETRY_LATER)
+
+    async def _accept(self, task: Task, own: "OwnRender") -> Task:
+        """Files first, then the row: a row without files never exists."""
+        if not own.accepted:
+            own.accepted = True
+            await asyncio.to_thread(self._files.send, own.upload, own.render.id)
+            await asyncio.to_thread(self._files.accept, own.upload, own.render.id)
+        render = await asyncio.to_thread(self._store.add, task, self._places)
+        own.stored = True
+        self._dispatcher.enqueue(render.number, render.id)
+        return replace(task, render=render)
+
+    async def _take_back(self, render_id: str) -> None:
+        """Remove the files of a render that was not stored.
+
+        If the connection broke at the end, it may have been. Files that are left for that reason go with a later start.
+        """
+        with suppress(StoreFailure):
+            if await asyncio.to_thread(self._store.render, render_id) is None:
+                await asyncio.to_thread(self._files.remove, render_id)
 
     async def _made_by(self, task: Task) -> Task | None:
         """Return the task that the same request made before. Raises `Conflict`."""
@@ -251,14 +302,16 @@ class Admission:
     async def _find_place(self, shared_key: str | None, owner: str | None) -> Render | None:
         """Return a render to share, or None if the request needs one of its own and there is room for it.
 
-        Raises `QueueFull`, `Unavailable` or `TooManyRequests`. Only under `lock` is the answer final.
+        Raises `QueueFull`, `Unavailable` or `TooManyRequests`. The answer may be outdated at once.
         """
+        waiting = await asyncio.to_thread(self._store.waiting)  # before the look: an equal one may take the last place
         shared = await self._find_shared(shared_key)
         if shared is None or shared.status is TaskStatus.PENDING:
-            await self.refuse_when_owner_waits(owner)
+            await asyncio.to_thread(self.refuse_when_owner_waits, owner)
         if shared is None:
             await asyncio.to_thread(self.refuse_when_closed)
-            self.refuse_when_full()
+            if waiting >= self._places.queue:
+                raise self._queue_full()
         return shared
 
     async def _find_shared(self, key: str | None) -> Render | None:
@@ -269,16 +322,6 @@ class Admission:
         if render is None or render.status is not TaskStatus.COMPLETED:
             return render
         return render if await asyncio.to_thread(self._files.has_video, render.id) else None
-
-    async def _accept(self, task: Task, upload: Upload) -> None:
-        """Files first, then the row: a row without files never exists."""
-        try:
-            await asyncio.to_thread(self._files.accept, upload, task.render.id)
-            stored = await asyncio.to_thread(self._store.add, task)
-        except Exception:
-            await asyncio.to_thread(self._files.remove, task.render.id)
-            raise
-        self._dispatcher.enqueue(stored)
 
     def _labels(self, asked: TaskOptions) -> LabelOptions:
         """Raises `InvalidValue` if a video without the visible label is asked for and not allowed."""
@@ -297,7 +340,7 @@ class Admission:
         """Return None without a seed. Blocking."""
         if options.seed is None:
             return None
-        weights = fingerprint(engine, self._settings.checkpoints_dir)
+        weights = fingerprint(engine, self._settings.checkpoints_dir, self._settings.precision)
         return cache_key(upload.image_hash, upload.audio_hash, options, engine, weights, labels)
 
     def _plan(

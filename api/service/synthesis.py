@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import anyio
 
 from api.errors import Conflict, TaskNotCompleted, Unavailable
 from api.metrics import Load
 from api.rendering.dispatcher import Dispatcher
+from api.rendering.previews import Preview
 from api.schemas.service import Health
 from api.schemas.tasks import SecondsRange, TaskPage, TaskState
 from api.service.admission import RETRY_LATER, Admission
@@ -23,7 +25,9 @@ from api.storage.files import RenderFiles
 from api.tasks.cache import TaskSnapshot
 from api.tasks.cursor import decode_cursor, encode_cursor
 from api.tasks.forecast import Forecast, Workload
+from api.tasks.leadership import SlotReport
 from api.tasks.model import FINAL, Task, TaskStatus
+from api.tasks.notices import Change
 from api.tasks.store import StoreFailure, TaskStore
 from dice_talk import __version__
 from dice_talk.engines import choose_engine, weights_of
@@ -36,6 +40,12 @@ UNLABELLED_KEPT = timedelta(days=184)
 """At least six months: how long requests for a video without the visible label are kept."""
 RELEASE_S = 10.0
 """How long removing a running task waits for its engine. After that, the files go with the next sweep."""
+STORE_AGAIN_S = 2.0
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("what another server has written could not be followed: %s", error)
 
 
 class Synthesis:
@@ -56,6 +66,8 @@ class Synthesis:
         self._dispatcher, self._admission, self._lookup = dispatcher, admission, TaskLookup(store)
         self._forecast = Forecast()
         self._events = Events(self._look)
+        self._sweeping = asyncio.Lock()
+        self._at_work: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Accept nothing from now on. A second call ends the time that running tasks are given."""
@@ -76,9 +88,12 @@ class Synthesis:
         """Return a task's state. Raises `TaskNotFound`."""
         return self._describe(visible(await self._lookup.snapshot(task_id), owner))
 
-    async def _look(self, task_id: str) -> TaskState | None:
-        snapshot = await self._lookup.snapshot(task_id)
-        return self._describe(replace(snapshot, task=snapshot.task.as_seen_by_client())) if snapshot else None
+    async def _look(self, task_id: str) -> tuple[TaskState, Preview | None] | None:
+        snapshot = await self._lookup.recent(task_id)
+        if snapshot is None:
+            return None
+        preview = self._dispatcher.previews.latest(snapshot.task.render.id)
+        return self._describe(replace(snapshot, task=snapshot.task.as_seen_by_client())), preview
 
     def _describe(self, snapshot: TaskSnapshot) -> TaskState:
         return describe_task(snapshot, self._forecast, self._clock(), self._settings.checkpoints_dir)
@@ -108,34 +123,65 @@ class Synthesis:
                 if generation != (generation := self._store.generation()):
                     await asyncio.to_thread(self._foresee)
                 await self._events.update()
+            except StoreFailure as error:
+                log.error("tasks cannot be looked at: %s", error)
+                await asyncio.sleep(STORE_AGAIN_S)
             except Exception:
                 log.exception("Tasks could not be looked at")
             await asyncio.sleep(CHECK_EVERY_S)
 
     def _foresee(self) -> None:
-        self._forecast.renew(self._store.unfinished(), self._store.timings(), self._settings.workers, self._clock())
+        slots = max(1, self._slots().slots)
+        self._forecast.renew(self._store.unfinished(), self._store.timings(), slots, self._clock())
+
+    def _slots(self) -> SlotReport:
+        """Return what the slots do, if need be those of the server that dispatches. Blocking."""
+        one = self._dispatcher.leading or self._store.leadership is None
+        return self._dispatcher.report() if one else self._store.slot_report()
 
     async def cancel(self, task_id: str, owner: str | None) -> TaskState:
         """End a task. Its render goes on if other tasks share it. Raises `TaskNotFound` or `Conflict`."""
-        async with self._admission.lock:
-            task = await self._lookup.find(task_id, owner)
-            if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
-                raise Conflict(ErrorCode.TASK_ENDED, "The task has ended already")
-            await self._cancel_unwanted(task.render.id)
+        task = await self._lookup.find(task_id, owner)
+        if not await asyncio.to_thread(self._store.cancel, task, self._clock()):
+            raise Conflict(ErrorCode.TASK_ENDED, "The task has ended already")
+        await self._cancel_unwanted(task.render.id)
         log.info("task %s cancelled", task_id)
         return await self.status(task_id, owner)
 
     async def remove(self, task_id: str, owner: str | None) -> None:
         """Forget a task at once, and remove its files unless other tasks share them. Raises `TaskNotFound`."""
-        async with self._admission.lock:
-            task = await self._lookup.find(task_id, owner)
-            await asyncio.to_thread(self._store.remove, task, self._clock())
-            unwanted = await self._cancel_unwanted(task.render.id)
+        task = await self._lookup.find(task_id, owner)
+        await asyncio.to_thread(self._store.remove, task, self._clock())
+        unwanted = await self._cancel_unwanted(task.render.id)
         log.info("task %s removed by its client", task_id)
-        if unwanted:
+        await self._sweep_after(task.render.id if unwanted else None)
+
+    async def _sweep_after(self, render_id: str | None) -> None:
+        """Sweep once no slot uses that render's files, which may take a moment."""
+        if render_id:
             with anyio.move_on_after(RELEASE_S):
-                await self._dispatcher.wait_released(task.render.id)
+                await self._dispatcher.wait_released(render_id)
         await self.sweep()
+
+    def hear(self, change: Change | None) -> None:
+        """Take notice of what another server has written; None: perhaps of much. Called in the event loop."""
+        if not self._dispatcher.leading:
+            return
+        if change is None:
+            self._begin(self._dispatcher.look_for_work())
+        elif change.number is not None:
+            self._dispatcher.enqueue(change.number, change.render_id)
+        elif change.unwanted:
+            self._begin(self._dispatcher.cancel(change.render_id))
+        if change and change.removed:
+            self._begin(self._sweep_after(change.render_id if change.unwanted else None))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background. If it fails, the next sweep or look for work does the same."""
+        task = asyncio.create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        task.add_done_callback(_log_failure)
 
     async def _cancel_unwanted(self, render_id: str) -> bool:
         """Cancel a render if the store ended it with its last task. Returns whether it did."""
@@ -155,12 +201,15 @@ class Synthesis:
         return task
 
     def load(self) -> Load:
-        """Return how busy the service is."""
+        """Return how busy the service is. Blocking."""
+        slots, waiting = self._dispatcher.report(), self._dispatcher.waiting
+        with suppress(StoreFailure):
+            slots, waiting = self._slots(), self._store.waiting()
         return Load(
-            queue_length=self._dispatcher.waiting,
+            queue_length=waiting,
             queue_size=self._settings.queue_size,
-            slots=len(self._dispatcher.slots),
-            slots_busy=sum(slot.busy for slot in self._dispatcher.slots),
+            slots=slots.slots,
+            slots_busy=slots.busy,
             uploads=self._admission.uploads,
         )
 
@@ -174,45 +223,47 @@ class Synthesis:
 
     def health(self) -> Health:
         """Return whether the service can accept and render tasks. Blocking."""
-        slots, engine, problem = self._dispatcher.slots, None, None
+        slots, waiting, engine, problem = self._dispatcher.report(), self._dispatcher.waiting, None, None
         try:
             engine = choose_engine(self._settings.engine, self._settings.checkpoints_dir)
         except EngineUnavailable as error:
             problem = f"{error}. {error.detail}"
-        if not self._store.ping():
+        try:
+            slots, waiting = self._slots(), self._store.waiting()
+            problem = "The server is shutting down" if self._admission.closed else problem or slots.broken
+        except StoreFailure:
             problem = "The database does not answer"
-        elif problem is None and all(slot.broken for slot in slots):
-            problem = f"No engine process can be started: {slots[0].broken}"
-        elif self._admission.closed:
-            problem = "The server is shutting down"
-        else:
-            problem = problem or self._files.problem()
+        if problem is None and (found := self._files.problem()):
+            problem = found.words
         return Health(
             status="unhealthy" if problem else "healthy",
             gpu_available=self._gpu,
-            model_loaded=engine is not None and any(slot.ready(engine) for slot in slots),
+            model_loaded=engine in slots.ready,
             version=__version__,
             engine=engine,
             weights=weights_of(engine, self._settings.checkpoints_dir) if engine else None,
-            queue_length=self._dispatcher.waiting,
+            queue_length=waiting,
             queue_size=self._settings.queue_size,
-            slots=len(slots),
-            slots_busy=sum(slot.busy for slot in slots),
+            slots=slots.slots,
+            slots_busy=slots.busy,
             detail=problem,
         )
 
     async def sweep(self) -> int:
         """Remove tasks that ended longer ago than the retention time, and renders without a task, with their files.
 
-        Returns the number of renders.
+        Of several servers, only the one that dispatches does: it knows whose files are in use. Returns the number of
+        renders.
         """
+        if not self._dispatcher.leading:
+            return 0
         cutoff = self._clock() - timedelta(hours=self._settings.retention_hours)
-        async with self._admission.lock:
+        async with self._sweeping:
             expired = await asyncio.to_thread(self._store.expired, cutoff)
             gone = [render_id for render_id in expired if not self._dispatcher.is_held(render_id)]
             # Before the rows: on a full disk, the database has no room to forget them. A folder that is still written
             # to may survive this; its row then stays for the next sweep.
-            removed = [one for one in gone if await asyncio.to_thread(self._files.remove, one)]
+            removed = await asyncio.to_thread(self._files.remove, *gone)
             await asyncio.to_thread(self._store.purge, cutoff, removed)
         await asyncio.to_thread(
             self._store.forget_labels,

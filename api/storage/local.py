@@ -5,28 +5,36 @@ import logging
 import os
 import secrets
 import shutil
+import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
+import anyio
+
 from api.settings import MEGABYTE, Settings, StartError
-from api.storage.files import Attempt, Kept, RenderPaths, Staging, Upload, Workspace
+from api.storage.files import Attempt, Kept, Problem, RenderPaths, Staging, Upload, Workspace
 from api.storage.hashing import sha256_of
 from dice_talk.atomic import atomic_write, commit
+from dice_talk.error_codes import ErrorCode
 
 log = logging.getLogger(__name__)
 
 IMAGE, AUDIO, VIDEO, STATE, PART = "image", "audio", "result.mp4", "state", ".part"
+CLEANED_AT_ONCE = 200
+"""Renders' folders, for one query of the database."""
+PEERS_SPARED_S = 3600
+"""How old leftovers have to be where other servers use the folder too."""
 KEPT: dict[Kept, str] = {"poster": "poster.jpg", "receipt": "measured.json"}
 
 
-def lock_data_folder(data_dir: Path) -> IO[str]:
+def lock_data_folder(data_dir: Path, *, shared: bool = False) -> IO[str]:
     """Create and lock the data folder until the file is closed: two servers would remove each other's files.
 
-    Raises `StartError`.
+    `shared`: whether others may lock it as well if they say the same. Raises `StartError`.
     """
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +43,7 @@ def lock_data_folder(data_dir: Path) -> IO[str]:
     except OSError as error:
         raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
         raise StartError(f"another server uses the data folder {data_dir}; set DICE_TALK_DATA_DIR") from error
@@ -57,6 +65,58 @@ class LocalStaging:
         return Upload(self.path(IMAGE), self.path(AUDIO), image_hash, audio_hash)
 
 
+def _untouched(folder: Path, before: int) -> bool:
+    """Whether nothing was added to a folder since that time in nanoseconds, nor taken out."""
+    try:
+        return folder.stat().st_mtime_ns <= before
+    except FileNotFoundError:
+        return False
+
+
+class LocalVideo:
+    """Implements `OpenVideo`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._reader = file, anyio.wrap_file(file)
+        self.size = os.fstat(file.fileno()).st_size
+
+    async def seek(self, offset: int) -> object:
+        """See `OpenVideo.seek`."""
+        return await self._reader.seek(offset)
+
+    async def read(self, size: int) -> bytes:
+        """See `OpenVideo.read`."""
+        return await self._reader.read(size)
+
+    def close(self) -> None:
+        """See `OpenVideo.close`."""
+        self._file.close()
+
+    def address(self, seconds: float) -> str | None:
+        """See `OpenVideo.address`."""
+        return None
+
+
+def disk_problem(folder: Path, min_free: float) -> Problem | None:
+    """Return why the server can store nothing more in a folder of its own, or None. `min_free`: bytes."""
+    if not os.access(folder, os.W_OK):
+        return Problem("The server cannot write to its data folder", ErrorCode.DISK_FULL)
+    if shutil.disk_usage(folder).free < min_free:
+        return Problem("The server has too little room on its disk", ErrorCode.DISK_FULL)
+    return None
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make a new folder below `parent`, and remove it at the end if it is still there."""
+    folder = parent / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class LocalFiles:
     """Implements `RenderFiles` below the data folder: a folder per render in `tasks`, one per upload in `incoming`.
 
@@ -69,6 +129,8 @@ class LocalFiles:
         self._renders, self._incoming = settings.data_dir / "tasks", settings.data_dir / "incoming"
         # A new database, perhaps by a mistyped URL, is no reason to remove anybody's videos.
         self._keep_unknown = settings.database_url is not None
+        # What was changed since the start is of this run. Other servers may be in the middle of an upload.
+        self._spared_ns = int((PEERS_SPARED_S + settings.upload_seconds) * 1e9) if settings.several_servers else 0
         try:
             self._renders.mkdir(exist_ok=True)
         except OSError as error:
@@ -77,44 +139,59 @@ class LocalFiles:
     def _folder(self, render_id: str) -> Path:
         return self._renders / render_id
 
-    def problem(self) -> str | None:
+    def problem(self) -> Problem | None:
         """See `RenderFiles.problem`."""
-        if not os.access(self._data, os.W_OK):
-            return "The server cannot write to its data folder"
-        if shutil.disk_usage(self._data).free < self._min_free:
-            return "The server has too little room on its disk"
-        return None
+        return disk_problem(self._data, self._min_free)
 
-    def clean_up(self, known: Collection[str], unfinished: Collection[str]) -> None:
+    def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         """See `RenderFiles.clean_up`."""
-        shutil.rmtree(self._incoming, ignore_errors=True)
+        os.utime(self._renders)  # by the clock of the file system, which may be another machine's
+        before = self._renders.stat().st_mtime_ns - self._spared_ns
+        for folder in self._incoming.glob("*"):
+            if _untouched(folder, before):
+                shutil.rmtree(folder, ignore_errors=True)
         if not known and self._keep_unknown:
             return
-        for folder in self._renders.iterdir():
-            if folder.name not in known:
-                log.warning("removing %s: no task refers to it", folder.name)
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            for part in folder.glob(f"*{PART}"):
-                part.unlink(missing_ok=True)
-            if folder.name not in unfinished:
-                (folder / STATE).unlink(missing_ok=True)
+        names = [entry.name for entry in os.scandir(self._renders)]
+        names.sort(key=lambda name: name not in unfinished)  # these first, before they go on
+        busy_s = 0.0
+        for start in range(0, len(names), CLEANED_AT_ONCE):
+            time.sleep(busy_s)  # half of the time is left to clients, who may wait for the interpreter's lock
+            began, some = time.monotonic(), names[start : start + CLEANED_AT_ONCE]
+            known_ones = set(some) & known
+            for name in some:
+                self._clean_folder(name, before, known=name in known_ones, ended=name not in unfinished)
+            busy_s = time.monotonic() - began
+
+    def _clean_folder(self, name: str, before: int, *, known: bool, ended: bool) -> None:
+        folder = self._folder(name)
+        parts = list(folder.glob(f"*{PART}"))  # before the look at the folder's age, which grows with a new part
+        if not _untouched(folder, before):
+            return
+        if not known:
+            log.warning("removing %s: no task refers to it", name)
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for leftover in (*parts, *([folder / STATE] if ended else [])):
+            leftover.unlink(missing_ok=True)
+
+    def stop_waiting(self) -> None:
+        """See `RenderFiles.stop_waiting`. A disk is never waited for."""
 
     @contextmanager
     def staging(self) -> Iterator["LocalStaging"]:
         """See `RenderFiles.staging`."""
-        folder = self._incoming / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        try:
+        with scratch_folder(self._incoming) as folder:
             yield LocalStaging(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def stage_again(self, render_id: str, staging: Staging) -> Upload:
         """See `RenderFiles.stage_again`. The files get a second name: no bytes are copied."""
         for name in (IMAGE, AUDIO):
             staging.path(name).hardlink_to(self._folder(render_id) / name)
         return staging.upload(sha256_of(staging.path(IMAGE)), sha256_of(staging.path(AUDIO)))
+
+    def send(self, upload: Upload, render_id: str) -> None:
+        """See `RenderFiles.send`. The upload is in the right place already."""
 
     def accept(self, upload: Upload, render_id: str) -> None:
         """See `RenderFiles.accept`. The staging folder becomes the render's."""
@@ -155,9 +232,9 @@ class LocalFiles:
         """See `RenderFiles.has_video`."""
         return (self._folder(render_id) / VIDEO).exists()
 
-    def open_video(self, render_id: str) -> BinaryIO:
+    def open_video(self, render_id: str) -> LocalVideo:
         """See `RenderFiles.open_video`."""
-        return (self._folder(render_id) / VIDEO).open("rb")
+        return LocalVideo((self._folder(render_id) / VIDEO).open("rb"))
 
     @contextmanager
     def paths(self, render_id: str) -> Iterator[RenderPaths]:
@@ -176,7 +253,8 @@ class LocalFiles:
         """See `RenderFiles.keep`."""
         atomic_write(self._folder(render_id) / KEPT[kept], data)
 
-    def remove(self, render_id: str) -> bool:
+    def remove(self, *render_ids: str) -> list[str]:
         """See `RenderFiles.remove`."""
-        shutil.rmtree(self._folder(render_id), ignore_errors=True)
-        return not self._folder(render_id).exists()
+        for one in render_ids:
+            shutil.rmtree(self._folder(one), ignore_errors=True)
+        return [one for one in render_ids if not self._folder(one).exists()]

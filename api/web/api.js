@@ -57,10 +57,10 @@ export function setKey(value, remember) {
 
 const authorization = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
-async function call(path, { method = "GET", body, headers, signal } = {}) {
+async function call(path, { method = "GET", body, headers, signal, keepalive } = {}) {
   let response;
   try {
-    response = await fetch(path, { method, body, signal, headers: { ...authorization(), ...headers } });
+    response = await fetch(path, { method, body, signal, keepalive, headers: { ...authorization(), ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0);
@@ -99,10 +99,11 @@ export function formFields() {
   return Object.entries(form.properties).map(([name, field]) => ({ name, ...resolve(field) }));
 }
 
+export const engines = () => json("api/v1/engines");
 export const health = () => json("api/health");
 export const status = (id, signal) => json(`${BASE}/${id}/status`, { signal });
 export const receipt = (id, signal) => json(`${BASE}/${id}/receipt`, { signal });
-export const remove = (id) => call(`${BASE}/${id}`, { method: "DELETE" });
+export const remove = (id, last = false) => call(`${BASE}/${id}`, { method: "DELETE", keepalive: last });
 export const cancel = (id) => json(`${BASE}/${id}/cancel`, { method: "POST" });
 export const preflight = (body, signal) => json("api/v1/preflight", { method: "POST", body, signal });
 export const verify = (body, signal) => json("api/v1/verify", { method: "POST", body, signal });
@@ -146,8 +147,9 @@ export const pause = (ms, signal) =>
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });
 
-// Calls `onState` with each state until the task has ended; `onLost` while the server can't be reached.
-export async function follow(id, { signal, onState, onLost }) {
+// Calls `onState` with each state until the task has ended, `onPreview` with pictures of the unfinished video, and
+// `onLost` while the server can't be reached.
+export async function follow(id, { signal, onState, onLost, onPreview }) {
   let last = null;
   const see = (state) => {
     last = state;
@@ -159,10 +161,12 @@ export async function follow(id, { signal, onState, onLost }) {
     try {
       if (events) {
         const headers = { Accept: "text/event-stream", ...(lastEvent ? { "Last-Event-ID": lastEvent } : {}) };
-        const response = await call(`${BASE}/${id}/events`, { headers, signal });
+        const response = await call(`${BASE}/${id}/events?previews=true`, { headers, signal });
         for await (const event of serverSentEvents(response.body)) {
           lastEvent = event.id ?? lastEvent;
-          if (event.data) see(JSON.parse(event.data));
+          if (!event.data || signal.aborted) continue;
+          if (event.event === "preview") onPreview(JSON.parse(event.data));
+          else see(JSON.parse(event.data));
         }
         // A stream that ends before the task has is opened again, but not in a tight loop.
         if (!(last && hasEnded(last))) await pause(POLL_MS, signal);

@@ -1,8 +1,12 @@
 // Puts the parts of the page together: what is chosen, what is sent, what is shown on the stage.
 
+import * as address from "./address.js";
 import * as api from "./api.js";
+import * as eight from "./eight.js";
+import * as emotions from "./emotions.js";
+import { emotion } from "./emotions.js";
 import { face } from "./faces.js";
-import { acceptDrops, useSample } from "./files.js";
+import { acceptDrops } from "./files.js";
 import * as health from "./health.js";
 import * as history from "./history.js";
 import * as keys from "./keys.js";
@@ -12,36 +16,26 @@ import { announce, bringIntoView, byId, complain, element, show } from "./page.j
 import * as portraits from "./portrait.js";
 import { portrait } from "./portrait.js";
 import * as shelf from "./shelf.js";
+import * as samples from "./samples.js";
+import * as sizes from "./sizes.js";
 import * as speeches from "./speech.js";
 import { speech } from "./speech.js";
+import * as stage from "./stage.js";
 import * as tasks from "./task.js";
 import { task } from "./task.js";
+import * as uploads from "./uploads.js";
+import { mine } from "./uploads.js";
 import * as verification from "./verification.js";
-import { currentLanguage, durationRange, emotionName, errorOf, fileOf, fromServer, original, sentences, switchLanguage, t, translate } from "./texts.js";
+import { durationRange, emotionName, errorOf, fileOf, fromServer, languageNames, languageTag, loadLanguages, original, sentences, setLanguage, switchLanguage, t, translate } from "./texts.js";
 
-const FIRST_EMOTION = "happy";
-let emotions = [];
-let view = "portrait";
 let sending = false;
-let uploaded = null; // which files the server has, and as which task
-let submission = null; // the same key goes with the same form, so that a repeated one is not rendered twice
+let restoring = false;
 
 // --- What is chosen
 
-const emotion = () => document.querySelector('input[name="emotion"]:checked')?.value ?? FIRST_EMOTION;
-
-function buildEmotions() {
-  const chosen = emotion();
-  byId("emotions").replaceChildren(
-    ...emotions.map((name) => {
-      const input = element("input", { type: "radio", name: "emotion", value: name, id: `emotion-${name}`, className: "hidden-input", checked: name === chosen });
-      const label = element("label", { htmlFor: input.id }, face(name), element("span", { textContent: emotionName(name) }));
-      label.dataset.emotion = name;
-      return element("div", { className: "emotion" }, input, label);
-    }),
-  );
+function buildAgain() {
   byId("again-faces").replaceChildren(
-    ...emotions.map((name) => {
+    ...emotions.emotions.map((name) => {
       const button = element("button", { type: "button", title: emotionName(name) }, face(name));
       button.dataset.emotion = name;
       button.setAttribute("aria-label", t("result.again.one", { emotion: emotionName(name) }));
@@ -49,12 +43,6 @@ function buildEmotions() {
       return button;
     }),
   );
-  drawEmotion();
-}
-
-function drawEmotion() {
-  document.body.dataset.emotion = emotion();
-  byId("empty-face").replaceChildren(face(emotion()));
 }
 
 // Within the bounds that the form has for it; null while nobody knows.
@@ -69,57 +57,47 @@ function form() {
   return values;
 }
 
-const encode = (values, files = {}) => {
-  const body = new FormData();
-  for (const [name, value] of Object.entries({ ...values, ...files })) body.set(name, value);
-  return body;
-};
+// Whether the server has found that it could not make a video of the picture.
+const blocked = () => Boolean(portrait.file && portrait.found?.warnings?.some(({ blocking }) => blocking));
 
 // --- What is sent
 
-async function submit(event) {
-  event.preventDefault();
-  if (sending) return;
+// Whether everything is there to make a video; if not, it is said what is missing.
+function complete() {
   clearErrors();
   if (!portrait.file) return missing("portrait-error", t("submit.portrait"), byId("image-file"));
   if (!speech.file) return missing("speech-error", t("submit.speech"), byId("audio-file"));
-  if (!options.allValid()) return;
+  if (!options.allValid()) return false;
+  return blocked() ? missing("portrait-findings", null, byId("image-file")) : true;
+}
+
+async function submit(event) {
+  event.preventDefault();
+  if (sending || !complete()) return;
   await send(async () => {
     const values = form();
-    const before = reusable(values);
-    if (before) {
-      try {
-        return [await api.retry(before, encode(values)), values];
-      } catch (error) {
-        if (![400, 404, 405, 409].includes(error.status)) throw error;
-        uploaded = null; // it is not there any more: send the files again
-      }
-    }
-    return [await upload(values), values];
+    return [await uploads.make(values, drawUpload), values];
   });
 }
 
-async function upload(values) {
-  const files = { image: portrait.file, audio: speech.file };
-  const content = JSON.stringify([values, portrait.url, speech.url]);
-  if (submission?.content !== content) submission = { content, key: randomKey() };
-  const answer = await api.start(encode(values, files), submission.key, (share) => {
-    byId("submit").style.setProperty("--share", share);
-    byId("submit-text").textContent = share < 1 ? t("submit.uploading", { percent: Math.floor(share * 100) }) : t("submit.checking");
-  });
-  submission = null;
-  uploaded = { id: answer.task_id, image: portrait.file, audio: speech.file, values };
-  return answer;
+async function submitAll() {
+  if (sending || !complete()) return;
+  sending = true;
+  drawSubmit();
+  try {
+    await eight.make(form(), drawUpload);
+  } catch (error) {
+    explain(error, byId("eight").hidden ? "submit-error" : "eight-error");
+  } finally {
+    sending = false;
+    drawSubmit();
+    shelf.draw();
+  }
 }
 
-// crypto.randomUUID is missing on plain http.
-const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-
-// The task whose files are those that are chosen now. What was set then and is not now could not be unset by a retry.
-function reusable(values) {
-  if (!uploaded || !api.offers("synthesis/{task_id}/retry", "post")) return null;
-  const same = uploaded.image === portrait.file && uploaded.audio === speech.file;
-  return same && Object.keys(uploaded.values).every((name) => name in values) ? uploaded.id : null;
+function drawUpload(share) {
+  byId("submit").style.setProperty("--share", share);
+  byId("submit-text").textContent = share < 1 ? t("submit.uploading", { percent: Math.floor(share * 100) }) : t("submit.checking");
 }
 
 // Does `work`, which gives the server's answer and the values sent; then shows the new task.
@@ -135,9 +113,9 @@ async function send(work, errorPlace = "submit-error") {
       emotion: values.emotion,
       title: own ? portrait.name : (known?.title ?? ""),
       thumbnail: own ? portrait.thumbnail : known?.thumbnail,
-      files: own ? uploaded?.id : null,
+      files: own ? uploads.uploadId() : known?.files,
     });
-    openTask(answer.task_id, true);
+    stage.openTask(answer.task_id, true);
     bringIntoView(byId("frame"));
   } catch (error) {
     explain(error, errorPlace);
@@ -147,23 +125,38 @@ async function send(work, errorPlace = "submit-error") {
   }
 }
 
-// Whether the task was made from the files that are chosen now.
-const mine = (id) => Boolean(uploaded) && history.find(id)?.files === uploaded.id && uploaded.image === portrait.file && uploaded.audio === speech.file;
-
 function again(name) {
   if (sending) return;
   clearErrors();
   const from = task.id;
   // Where files and fields are still here, the choice of the face is shown there too.
   if (mine(from)) {
-    byId(`emotion-${name}`).checked = true;
-    drawEmotion();
+    emotions.choose(name);
   }
   send(async () => {
-    if (api.offers("synthesis/{task_id}/retry", "post")) return [await api.retry(from, encode({ emotion: name })), { emotion: name }];
+    if (uploads.canRetry()) return [await uploads.retry(from, { emotion: name }), { emotion: name }];
     const values = { ...form(), emotion: name };
-    return [await upload(values), values];
+    return [await uploads.upload(values, drawUpload), values];
   }, "again-error");
+}
+
+// Chooses again what the task on the stage was made of.
+async function reuse() {
+  if (!(await withFiles(history.find(task.id)))) return stage.draw();
+  stage.showView("portrait");
+  bringIntoView(byId("frame"));
+  byId("image-file").focus({ preventScroll: true });
+}
+
+async function withFiles(entry) {
+  restoring = true;
+  try {
+    return await uploads.restore(entry);
+  } finally {
+    restoring = false;
+    stage.draw();
+    drawSubmit();
+  }
 }
 
 // --- What went wrong, beside what caused it
@@ -174,11 +167,13 @@ function clearErrors() {
   complain("speech-error", null, byId("audio-file"));
 }
 
+// `words`: null where they stand there already.
 function missing(id, words, field, original = "") {
-  complain(id, words, field, original);
-  if (id === "portrait-error") showView("portrait");
+  if (words !== null) complain(id, words, field, original);
+  if (id.startsWith("portrait")) stage.showView("portrait");
   bringIntoView(byId(id));
   field.focus({ preventScroll: true });
+  return false;
 }
 
 function explain(error, place = "submit-error") {
@@ -200,47 +195,11 @@ function onFailed(state, words) {
   else if (file === "audio") complain("speech-error", words, byId("audio-file"), original(error));
 }
 
-// --- What is shown
-
-function openTask(id, play) {
-  tasks.open(id, { url: mine(id) ? portrait.url : null, play });
-  showView("task");
-}
-
-function showView(wanted) {
-  view = wanted === "task" && task.id ? "task" : "portrait";
-  if (view === "portrait") byId("video").pause();
-  drawStage();
-}
-
-function drawStage() {
-  const onTask = view === "task";
-  const has = Boolean(portrait.file);
-  show(byId("views"), Boolean(task.id));
-  for (const button of byId("views").children) button.setAttribute("aria-pressed", button.dataset.view === view);
-  byId("frame").dataset.view = onTask ? "task" : has ? "picture" : "empty";
-  show(byId("empty"), !onTask && !has);
-  show(byId("picture"), !onTask && has);
-  show(byId("portrait-tools"), !onTask);
-  show(byId("portrait-findings"), !onTask);
-  show(byId("task-findings"), onTask);
-  show(byId("image-remove"), has);
-  show(byId("sample"), !has || !speech.file);
-  byId("image-label").textContent = t(has ? "portrait.change" : "portrait.choose");
-  byId("image-label").classList.toggle("primary", !has);
-  if (onTask) tasks.redraw();
-  else for (const id of ["running", "video", "failed", "result"]) show(byId(id), false);
-  const status = task.state ? tasks.statusOf(task.state) : null;
-  const possible = api.offers("synthesis/{task_id}/retry", "post") || mine(task.id);
-  show(byId("again"), onTask && possible && (status === "COMPLETED" || status === "CANCELLED"));
-  const made = history.find(task.id)?.emotion;
-  for (const button of byId("again-faces").children) button.classList.toggle("made", button.dataset.emotion === made);
-  if (byId("portrait-error").textContent) show(byId("portrait-error"), !onTask);
-}
+// --- The button that sends it
 
 function drawSubmit() {
   const button = byId("submit");
-  button.setAttribute("aria-disabled", sending);
+  button.setAttribute("aria-disabled", sending || blocked());
   button.classList.toggle("busy", sending);
   if (!sending) {
     button.style.removeProperty("--share");
@@ -250,18 +209,19 @@ function drawSubmit() {
 }
 
 function note() {
+  if (blocked()) return t("submit.blocked");
   const estimate = portrait.found?.eta_seconds;
   const parts = [];
   if (estimate && portrait.file && speech.file) parts.push(t("submit.estimate", { time: durationRange(estimate) }));
-  if (reusable(form())) parts.push(t("submit.again"));
+  if (uploads.reusable(form())) parts.push(t("submit.again"));
   return sentences(...parts);
 }
 
 function onInput(answer, error) {
   if (error) explain(error);
-  if (!answer) showView("portrait");
+  if (!answer && !restoring) stage.showView("portrait");
   if (!error) portraits.lookAgain(); // else it would be asked, and refused, without end
-  drawStage();
+  stage.draw();
   drawSubmit();
 }
 
@@ -270,12 +230,15 @@ function onInput(answer, error) {
 async function connect() {
   await api.discover();
   const fields = api.formFields();
-  emotions = fields.find(({ name }) => name === "emotion").enum;
-  buildEmotions();
+  emotions.build(fields.find(({ name }) => name === "emotion").enum);
+  buildAgain();
   options.build(fields, () => {
     portraits.lookAgain();
+    sizes.draw();
     drawSubmit();
   });
+  sizes.build();
+  if (api.offers("engines", "get")) await options.learnEngines(api.engines);
   show(byId("key-button"), api.takesKeys());
   show(byId("verify"), api.offers("verify", "post"));
   if (api.takesKeys() && !api.hasKey()) keys.ask();
@@ -283,71 +246,106 @@ async function connect() {
 
 async function resume() {
   shelf.draw();
-  const running = history.all().find(({ status }) => status === "PENDING" || status === "PROCESSING");
-  if (running) openTask(running.id, false);
+  const id = address.addressed() ?? history.all().find(history.isRunning)?.id;
+  if (id) {
+    stage.openTask(id, false, false);
+    const entry = history.find(id);
+    if (entry && history.isRunning(entry)) await withFiles(entry);
+  }
+  await shelf.finishRemovals();
   await shelf.refresh();
 }
 
 // --- Words
 
-function speak() {
-  document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
+function label() {
+  document.documentElement.lang = languageTag();
   document.title = t("page.title");
   translate(document);
-  byId("language").lang = currentLanguage() === "zh" ? "en" : "zh-CN";
-  buildEmotions();
+  byId("language").lang = languageTag() === "zh-CN" ? "en" : "zh-CN";
+  byId("languages").replaceChildren(...languageNames().map(({ code, name, tag }) => element("option", { value: code, lang: tag, textContent: name, selected: tag === languageTag() })));
+  const several = languageNames().length > 2; // of two, a button shows the other
+  show(byId("languages"), several);
+  show(byId("language"), !several);
+}
+
+function speak() {
+  label();
+  emotions.build();
+  buildAgain();
   options.relabel();
+  sizes.build();
+  samples.build(explain);
   portraits.draw();
   speeches.draw();
   shelf.draw();
+  eight.draw();
   verification.draw();
-  drawStage();
+  stage.draw();
   drawSubmit();
   health.draw();
 }
 
 async function main() {
-  translate(document);
-  document.title = t("page.title");
-  document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
+  label();
+  const languages = loadLanguages();
   byId("language").addEventListener("click", switchLanguage);
+  byId("languages").addEventListener("change", (event) => setLanguage(event.target.value));
   document.addEventListener("language", speak);
   byId("studio").addEventListener("submit", submit);
-  byId("emotions").addEventListener("change", () => (drawEmotion(), drawSubmit()));
-  byId("views").addEventListener("click", (event) => event.target.dataset.view && showView(event.target.dataset.view));
+  byId("emotions").addEventListener("change", () => (emotions.draw(), drawSubmit()));
+  byId("views").addEventListener("click", (event) => event.target.dataset.view && stage.showView(event.target.dataset.view));
   byId("failed-back").addEventListener("click", () => {
-    showView("portrait");
+    stage.showView("portrait");
     byId("image-file").focus();
   });
-  byId("sample").addEventListener("click", () => useSample().catch((error) => explain(error)));
+  byId("reuse").addEventListener("click", reuse);
+  byId("all-eight").addEventListener("click", submitAll);
+  byId("eight-show").addEventListener("click", () => eight.open(eight.setOf(task.id)));
+  eight.setUp({
+    open(id) {
+      stage.openTask(id, true);
+      bringIntoView(byId("frame"));
+    },
+  });
+  samples.setUp();
+  address.setUp(stage.move);
   portraits.setUp(onInput, videoSeconds);
   speeches.setUp(onInput);
   tasks.setUp({
-    onChange: () => (drawStage(), shelf.draw()),
+    onChange: () => {
+      stage.draw();
+      shelf.draw();
+      shelf.usePoster(history.find(task.id));
+    },
     onError: (error) => explain(error),
     onFailed,
+    hasFiles: () => mine(task.id),
   });
   shelf.setUp(
     (entry) => {
-      openTask(entry.id, true);
+      stage.openTask(entry.id, true);
       bringIntoView(byId("frame"));
     },
     (entry) => {
       if (entry.id !== task.id) return;
       tasks.close();
-      showView("portrait");
+      address.name(null, false);
+      stage.showView("portrait");
     },
     () => task.id,
   );
   keys.setUp(async () => {
     complain("submit-error", null);
+    if (task.id && !task.state) stage.openTask(task.id, false, false); // it was refused without the key
+    if (api.offers("engines", "get")) options.learnEngines(api.engines);
     portraits.lookAgain(0);
     speeches.lookAgain();
     await shelf.refresh();
   });
   verification.setUp();
   acceptDrops();
-  drawEmotion();
+  emotions.draw();
   health.watch();
   while (true) {
     try {
@@ -358,6 +356,7 @@ async function main() {
       await new Promise((resolve) => setTimeout(resolve, 3000));
     }
   }
+  await languages;
   speak();
   await resume();
   if (!history.kept) announce(t("error.storage"));

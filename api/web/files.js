@@ -1,11 +1,8 @@
-// Files that are dropped or pasted anywhere on the page, and the sample.
+// Files that are dropped or pasted anywhere on the page.
 
-import * as api from "./api.js";
-import { byId, complain } from "./page.js";
+import { complain } from "./page.js";
 import * as portraits from "./portrait.js";
-import { portrait } from "./portrait.js";
 import * as speeches from "./speech.js";
-import { speech } from "./speech.js";
 import { t } from "./texts.js";
 import * as verification from "./verification.js";
 
@@ -46,11 +43,4 @@ export function acceptDrops() {
     event.preventDefault();
     takeFiles(files);
   });
-}
-
-// Fills in only what is missing, so that your own portrait can be tried with the sample's speech.
-export async function useSample() {
-  const fetched = async (name, type) => new File([await api.blob(`web/sample/${name}`)], name, { type });
-  if (!portrait.file) await portraits.take(await fetched("portrait.jpg", "image/jpeg"));
-  if (!speech.file) await speeches.take(await fetched("speech.wav", "audio/wav"));
 }

@@ -25,6 +25,9 @@ function save() {
 }
 
 export const all = () => entries;
+export const isRunning = ({ status, removing }) => !removing && (status === "PENDING" || status === "PROCESSING");
+// The uploads that tasks of the list were made of.
+export const uploads = () => new Set(entries.filter(({ status }) => status !== "GONE").map(({ files }) => files).filter(Boolean));
 export const find = (id) => entries.find((entry) => entry.id === id);
 
 export function add(entry) {

@@ -39,6 +39,13 @@ export function bringIntoView(target) {
   target.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "nearest" });
 }
 
+// A click or tap anywhere in `area` opens the chooser of `input`. For the keyboard, the input itself is there.
+export function openOnClick(area, input) {
+  area.addEventListener("click", (event) => {
+    if (!event.target.closest("button, a, label, input")) input.click();
+  });
+}
+
 // Labels that look like buttons also react to Enter, which browsers leave to the form.
 export function openOnEnter(input) {
   input.addEventListener("keydown", (event) => {

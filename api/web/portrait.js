@@ -2,16 +2,17 @@
 
 import * as api from "./api.js";
 import * as capture from "./capture.js";
+import * as framing from "./framing.js";
 import { preparePicture, thumbnail, UnreadableFile } from "./media.js";
 import * as options from "./options.js";
-import { byId, complain, element, openOnEnter } from "./page.js";
+import { byId, complain, element, openOnClick, openOnEnter } from "./page.js";
 import { advice, fileOf, t } from "./texts.js";
 
 const LOOK_AGAIN_MS = 400;
 // Options that change what is found, or how long rendering takes.
 const PREFLIGHT_OPTIONS = ["crop", "expand_ratio", "min_resolution", "engine", "fps", "inference_steps", "quality"];
 
-export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null };
+export const portrait = { file: null, thumbnail: null, url: null, name: "", faceIndex: 0, found: null, decided: false };
 let onChange = () => {};
 let secondsOf = () => null;
 let refusal = ""; // the preflight's last
@@ -23,6 +24,7 @@ let asked = "";
 export function setUp(changed, seconds) {
   [onChange, secondsOf] = [changed, seconds];
   openOnEnter(byId("image-file"));
+  openOnClick(byId("empty"), byId("image-file"));
   byId("image-file").addEventListener("change", (event) => {
     if (event.target.files[0]) take(event.target.files[0]);
     event.target.value = ""; // so that the same file can be chosen once more
@@ -34,23 +36,23 @@ export function setUp(changed, seconds) {
   byId("camera").addEventListener("click", useCamera);
 }
 
-export async function take(file) {
+// `decided`: whether the person has said if the face is to be framed; see framing.js.
+export async function take(file, { faceIndex = 0, decided = false } = {}) {
   complain("portrait-error", null);
   let made;
   try {
     made = await preparePicture(file);
   } catch (error) {
     if (!(error instanceof UnreadableFile)) throw error;
-    complain("portrait-error", t("error.image.read"), byId("image-file"));
+    const words = t(portrait.file ? "error.image.read.kept" : "error.image.read", { name: file.name });
+    complain("portrait-error", words, byId("image-file"));
     return;
   }
   if (portrait.url) URL.revokeObjectURL(portrait.url);
-  Object.assign(portrait, made, { url: URL.createObjectURL(made.file), name: file.name, faceIndex: 0, found: null });
+  Object.assign(portrait, made, { url: URL.createObjectURL(made.file), name: file.name, faceIndex, decided, found: null });
   complain("portrait-error", null, byId("image-file"));
   byId("picture-image").src = portrait.url;
-  const picture = byId("picture");
-  picture.style.aspectRatio = `${made.width} / ${made.height}`;
-  picture.classList.toggle("tall", made.height > made.width);
+  byId("picture").style.setProperty("--ratio", made.width / made.height);
   asked = "";
   onChange();
   lookAgain(0);
@@ -114,6 +116,7 @@ async function look() {
     if (chosen) portrait.thumbnail = thumbnail(byId("picture-image"), [width, height], chosen);
     // What a task has said of the picture stays.
     if (byId("portrait-error").textContent === refusal) complain("portrait-error", null, byId("image-file"));
+    framing.consider();
     onChange(answer);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -155,9 +158,10 @@ export function draw() {
   const count = faces.length;
   const summary = count === 0 ? t("portrait.found.none") : count === 1 ? t("portrait.found.one") : t("portrait.found.many", { count });
   const size = output ? ` · ${t("portrait.output", output)}` : "";
-  findings.append(element("p", { className: count ? "fine" : "warning", textContent: summary + size }));
+  // The server says at more length that there is none.
+  if (count || !warnings(portrait.found).length) findings.append(element("p", { className: count ? "fine" : "warning", textContent: summary + size }));
   if (selectable) findings.append(element("p", { className: "hint", textContent: t("portrait.pick") }));
-  findings.append(...warnings(portrait.found));
+  findings.append(...warnings(portrait.found), ...framing.proposal());
 }
 
 // The picture itself shows that there are several faces; the warning is worded for programs.

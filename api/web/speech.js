@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import * as capture from "./capture.js";
 import { FileTooLarge, MAX_SECONDS, prepareSpeech, UnreadableFile } from "./media.js";
-import { byId, complain, element, openOnEnter, show } from "./page.js";
+import { byId, complain, element, openOnClick, openOnEnter, show } from "./page.js";
 import { warnings } from "./portrait.js";
 import { clock, fileOf, t } from "./texts.js";
 
@@ -16,6 +16,7 @@ export function setUp(changed) {
   onChange = changed;
   const audio = byId("audio");
   openOnEnter(byId("audio-file"));
+  openOnClick(byId("speech-empty"), byId("audio-file"));
   byId("audio-file").addEventListener("change", (event) => {
     if (event.target.files[0]) take(event.target.files[0]);
     event.target.value = "";
@@ -45,7 +46,7 @@ export async function take(file) {
     draw();
     const text = error instanceof FileTooLarge ? "error.audio.large" : error instanceof UnreadableFile ? "error.audio.read" : null;
     if (!text) throw error;
-    complain("speech-error", t(text), byId("audio-file"));
+    complain("speech-error", t(speech.file ? `${text}.kept` : text, { name: file.name }), byId("audio-file"));
     return;
   }
   if (speech.url) URL.revokeObjectURL(speech.url);

@@ -16,7 +16,7 @@ let blobUrl = null;
 let receipt = null;
 let asking = null;
 let lastStage = "";
-let callbacks = { onChange() {}, onError() {}, onFailed() {} };
+let callbacks = { onChange() {}, onError() {}, onFailed() {}, hasFiles: () => false };
 
 export function setUp(given) {
   callbacks = { ...callbacks, ...given };
@@ -38,6 +38,7 @@ export function open(id, { url = null, play = false } = {}) {
   const image = byId("running-image");
   image.src = url ?? entry?.thumbnail ?? "";
   image.classList.toggle("small", !url);
+  image.classList.remove("preview");
   draw({ status: "PENDING", stage: "queued", progress: 0 });
   follower = new AbortController();
   const { signal } = follower;
@@ -45,6 +46,10 @@ export function open(id, { url = null, play = false } = {}) {
     .follow(id, {
       signal,
       onState: (state) => see(state, play),
+      onPreview: ({ image: picture }) => {
+        image.src = picture;
+        image.classList.add("preview");
+      },
       onLost: () => (byId("stage-more").textContent = t("task.reconnecting")),
     })
     .catch((error) => {
@@ -138,13 +143,14 @@ function counted(state) {
 function left(state) {
   if (state.eta_seconds) return t("task.left", { time: durationRange(state.eta_seconds) });
   if (state.status !== "PROCESSING" || state.progress < 0.1 || !(state.elapsed_seconds > 2)) return "";
-  return t("task.left", { time: duration((state.elapsed_seconds * (1 - state.progress)) / state.progress) });
+  const seconds = (state.elapsed_seconds * (1 - state.progress)) / state.progress;
+  return t("task.left", { time: durationRange({ low: seconds, high: seconds }) });
 }
 
 function drawFailure(state, status) {
   const titles = { CANCELLED: t("task.cancelled"), GONE: t("history.state.GONE") };
   byId("failed-title").textContent = titles[status] ?? t("task.failed");
-  const words = { CANCELLED: t("task.cancelled.detail"), GONE: t("task.gone") }[status];
+  const words = { CANCELLED: t(callbacks.hasFiles() ? "task.cancelled.detail" : "task.cancelled.again"), GONE: t(api.takesKeys() ? "task.gone.keys" : "task.gone") }[status];
   const error = errorOf(state);
   say(byId("failed-words"), words ?? fromServer(error), words ? "" : original(error));
   byId("failed-face").replaceChildren(face(status === "CANCELLED" ? "neutral" : "sad"));

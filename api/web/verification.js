@@ -1,7 +1,7 @@
 // Which labels a video carries, and whether this server made it.
 
 import * as api from "./api.js";
-import { byId, complain, element, openOnEnter } from "./page.js";
+import { byId, complain, element, openOnClick, openOnEnter } from "./page.js";
 import { t } from "./texts.js";
 
 let found = null;
@@ -10,6 +10,7 @@ let asking = null;
 export function setUp() {
   const input = byId("verify-file");
   openOnEnter(input);
+  openOnClick(byId("verify").querySelector(".dropline"), input);
   input.addEventListener("change", () => {
     take(input.files[0]);
     input.value = ""; // so that the same file can be chosen again

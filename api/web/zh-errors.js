@@ -73,6 +73,7 @@ export const zhErrors = {
   shutting_down: ["服务器正在关闭。", "请稍后重试。"],
   not_ready: ["服务尚未就绪。"],
   disk_full: ["服务器的存储空间不足。", "请稍后重试。"],
+  storage_unavailable: ["存放文件的对象存储没有响应。", "请稍后重试。"],
   database_unavailable: ["服务器的数据库没有响应。", "请稍后重试。"],
   internal_error: ["服务器内部错误。", "详情见服务器日志。"],
 

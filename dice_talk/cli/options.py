@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from pydantic import BaseModel, ValidationError
 
+from dice_talk.client import SERVER as LOCAL_SERVER
+from dice_talk.client import SERVER_VARIABLE
+from dice_talk.emotions import Emotion
 from dice_talk.engines import ENGINES, describe_choice
-from dice_talk.options import RenderOptions
+from dice_talk.options import Preset, RenderOptions, preset_values
 
 Model = TypeVar("Model", bound=BaseModel)
 Command = TypeVar("Command", bound=Callable[..., Any])
+ALL = "all"
 _SHORT = {"emotion": "-e"}
 _NUMBERS: dict[str, type[click.IntRange] | type[click.FloatRange]] = {
     "integer": click.IntRange,
@@ -25,6 +30,11 @@ ENGINE = click.option(
     show_default=True,
     help=describe_choice(),
 )
+PRESET = click.option(
+    "--preset",
+    type=click.Choice([preset.value for preset in Preset]),
+    help="Several options at once: published is what DICE-Talk's authors use. Options given beside it win.",
+)
 CHECKPOINTS = click.option(
     "--checkpoints",
     type=click.Path(path_type=Path, file_okay=False),
@@ -33,6 +43,24 @@ CHECKPOINTS = click.option(
     show_default=True,
     show_envvar=True,
     help="Folder of the diffusion engine's weights.",
+)
+
+
+def _each_once(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Emotion, ...]:
+    return tuple(Emotion) if ALL in given else tuple(dict.fromkeys(map(Emotion, given)))
+
+
+EMOTIONS = click.option(
+    "-e",
+    "--emotion",
+    type=click.Choice([*(emotion.value for emotion in Emotion), ALL]),
+    required=True,
+    multiple=True,
+    callback=_each_once,
+    help="Emotion of the face, or all. May be given several times, for a video of each.",
+)
+SERVER = click.option(
+    "--server", envvar=SERVER_VARIABLE, default=LOCAL_SERVER, show_default=True, show_envvar=True, metavar="URL"
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 
@@ -71,8 +99,11 @@ def _kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]
 
 
 def render_options(given: Mapping[str, object]) -> RenderOptions:
-    """Return the options that were typed, checked by the model itself."""
-    return checked(RenderOptions, given)
+    """Return the options that were typed, and those of a preset, checked by the model itself."""
+    values = dict(given)
+    preset, source = values.pop("preset", None), click.get_current_context().get_parameter_source
+    typed = [name for name in values if source(name) is not ParameterSource.DEFAULT]
+    return checked(RenderOptions, {**values, **preset_values(preset, typed)})
 
 
 def checked(model: type[Model], given: Mapping[str, object]) -> Model:

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 
 import click
 from tqdm import tqdm
+
+from dice_talk.cli.words import for_people
 
 _BAR = "{desc} |{bar}| {percentage:3.0f}% {elapsed}{postfix}"
 
@@ -19,10 +21,16 @@ def tell(text: str) -> None:
         click.echo(text)
 
 
-def complain(text: str) -> None:
-    """Print a line on standard error."""
+def complain(text: str, colour: str = "red") -> None:
+    """Print a line on standard error, in colour on a terminal."""
     with tqdm.external_write_mode(file=sys.stderr):
-        click.echo(" ".join(text.split()), err=True)
+        click.echo(paint(" ".join(text.split()), colour, sys.stderr), err=True)
+
+
+def paint(text: str, colour: str, stream: TextIO) -> str:
+    """Colour a text if its stream is a terminal that shows colours. `NO_COLOR` forbids it (no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain else click.style(text, fg=colour)
 
 
 def explain(error: Exception) -> str:
@@ -30,7 +38,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     detail = getattr(error, "detail", None)
-    return f"{error}. {detail}" if detail else str(error)
+    return for_people(f"{error}. {detail}" if detail else str(error))
 
 
 class Bars:

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from dice_talk.cli import codes
+from dice_talk.cli.batch import facts_of
 from dice_talk.cli.options import JSON
 from dice_talk.cli.screen import quiet, silence_libraries, tell
-from dice_talk.errors import DiceTalkError, file_facts
+from dice_talk.errors import DiceTalkError
 
 
 @click.command
@@ -37,10 +38,8 @@ def _found(file: Path) -> dict[str, Any]:
     with quiet():
         try:
             return asdict(importlib.import_module("dice_talk.labels.reading").read(file))
-        except DiceTalkError as error:
-            return error.facts()
-        except OSError as error:
-            return file_facts(error)
+        except (DiceTalkError, OSError) as error:
+            return facts_of(error)
 
 
 def _in_words(file: Path, found: dict[str, Any]) -> str:

@@ -3,8 +3,9 @@
 Three guidance branches go through the UNet together: unconditional; image; image, audio and emotion.
 """
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,8 +18,10 @@ from dice_talk.diffusion.denoise import BRANCHES
 from dice_talk.diffusion.layers import TokenProjector
 from dice_talk.diffusion.memory import retry_on_oom
 from dice_talk.diffusion.preprocess import OnWindow, Picture, encode_speech
+from dice_talk.diffusion.repeat import in_float32
 from dice_talk.emotions import Emotion
 
+logger = logging.getLogger(__name__)
 MODEL_FPS = 12.5
 """Frames per second that the UNet generates: one for two of Whisper's 25."""
 MOTION_BUCKET = 8.0
@@ -51,6 +54,32 @@ class Conditioning:
     masks: dict[int, Tensor]
     time_ids: Tensor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the UNet that this is for."""
+        return self.pose.dtype
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers are. Audio and emotion tokens were normalised before they were cast."""
+        return all(bool(part.isfinite().all()) for part in (self.image.rows, self.pose))
+
+    def to(self, dtype: torch.dtype) -> "Conditioning":
+        """Return the same for a UNet of another precision."""
+
+        def audio(frames: Tensor) -> tuple[Bank, Tensor]:
+            bank, rows = self.audio(frames)
+            return Bank(bank.rows.to(dtype)), rows
+
+        return replace(
+            self,
+            image=Bank(self.image.rows.to(dtype), cache=True),
+            emotion=Bank(self.emotion.rows.to(dtype), cache=True),
+            audio=audio,
+            pose=self.pose.to(dtype),
+            masks={positions: mask.to(dtype) for positions, mask in self.masks.items()},
+        )
+
     def at(self, frames: Tensor) -> Conditions:
         """Return the conditions of all branches for a window `frames` (W,). Padding has no audio and no emotion."""
         real = (frames < self.frames).long().to(self.pose.device)
@@ -72,12 +101,12 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
     """Return the audio tokens of a sequence: cached if there are few, computed on demand if there are many.
 
     `heard` (F, 10, L, D'): Whisper's hidden states for each model frame, on any device. `silence` (1, T, D):
-    unconditional tokens, on the device and in the precision to compute in.
+    unconditional tokens, on the UNet's device and in its precision. `net` computes in its own.
     """
     count = len(heard)
 
     def tokens(frames: Tensor) -> Tensor:
-        return torch.cat((silence, net(heard[frames].flatten(1).to(silence))))
+        return torch.cat((silence, net(heard[frames].flatten(1).to(net.proj1.weight)).to(silence)))
 
     if count <= KEPT_AUDIO_FRAMES:
         kept = Bank(tokens(torch.arange(count)), cache=True)
@@ -94,9 +123,22 @@ def audio_rows(net: TokenProjector, heard: Tensor, silence: Tensor) -> AudioRows
 def prepare_conditioning(
     models: Models, picture: Picture, samples: Samples, emotion: Emotion, dynamic_scale: float, on_window: OnWindow
 ) -> Conditioning:
-    """Run every network except the UNet once. `samples`: mono at 16 kHz, at least one model frame."""
+    """Run every network except the UNet once. `samples`: mono at 16 kHz, at least one model frame.
+
+    If the result does not fit into the models' precision, it is in float32.
+    """
     heard = encode_speech(models.whisper, models.mel, samples, on_window)
-    return retry_on_oom(partial(_conditioning, models, picture, heard, emotion, dynamic_scale))
+    found = retry_on_oom(partial(_conditioning, models, picture, heard, emotion, dynamic_scale))
+    if found.finite or models.dtype == torch.float32:
+        return found
+    logger.warning("The conditioning overflowed in %s and is computed in float32", models.dtype)
+    precise = replace(
+        models,
+        dtype=torch.float32,
+        image_encoder=in_float32(models.image_encoder),
+        pose_guider=in_float32(models.pose_guider),
+    )
+    return retry_on_oom(partial(_conditioning, precise, picture, heard, emotion, dynamic_scale))
 
 
 def _conditioning(
@@ -105,14 +147,14 @@ def _conditioning(
     device, dtype = models.device, models.dtype
     reference: Tensor = models.vae.encode(picture.reference.to(device)).latent_dist.mode()
     image: Tensor = models.image_encoder(picture.clip.to(device, dtype)).image_embeds[:, None]
-    prior = models.priors[emotion].to(device, dtype)
-    silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device, dtype))
+    prior = models.priors[emotion].to(device)
+    silence = models.audio_linear(torch.zeros_like(heard[:1]).flatten(1).to(device)).to(dtype)
     masks = face_mask_levels(picture.mask[:, :1].to(device), *reference.shape[2:])
     return Conditioning(
         frames=len(heard),
         reference=reference,
         image=Bank(torch.cat((torch.zeros_like(image), image)), cache=True),
-        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))), cache=True),
+        emotion=Bank(models.emo_model(torch.cat((torch.zeros_like(prior), prior))).to(dtype), cache=True),
         audio=audio_rows(models.audio_linear, heard, silence),
         pose=models.pose_guider(picture.mask.to(device, dtype)),
         masks={positions: mask.to(dtype) for positions, mask in masks.items()},

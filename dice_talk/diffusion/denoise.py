@@ -15,6 +15,7 @@ SHIFT = 7
 """Frames by which all windows move after each step, so that seams do not stay in one place."""
 BRANCHES = 3
 """Guidance branches: unconditional; image; image, audio and emotion."""
+LATENT_CHANNELS = 4
 LATENT_SCALE = 0.18215
 """Scaling factor of SVD's VAE."""
 

@@ -114,16 +114,16 @@ def distinct(boxes: Tensor, scores: Tensor) -> list[Box]:
 
 
 def _network_image(picture: Pixels) -> Tensor:
-    """Return (1, 3, H, W) in [0, 1]. The short side is about 416, and both sides are rounded up to multiples of 32."""
+    """Return (1, 3, H, W) in [0, 1]. The short side is 416, and the other is rounded up to a multiple of 32."""
     size = _network_size(*picture.shape[:2])
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
     return functional.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def _network_size(height: int, width: int) -> tuple[int, int]:
-    """Compute in integers, because a product of floats may slightly exceed a multiple."""
+    """Sides are rounded down to whole pixels first, as in the published code: 1024 x 1025 gives 416 x 416."""
     short, step = min(height, width), _SIDE_STEP
-    high, wide = (-(-side * _SHORT_SIDE // (short * step)) * step for side in (height, width))
+    high, wide = ((side * _SHORT_SIDE // short + step - 1) // step * step for side in (height, width))
     return high, wide
 
 

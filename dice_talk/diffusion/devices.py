@@ -4,6 +4,11 @@ import os
 
 import torch
 
+from dice_talk.device import nvidia_available
+from dice_talk.engine import Precision
+
+DTYPES = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16, Precision.FP32: torch.float32}
+
 
 def best_device() -> torch.device:
     """Return the fastest device: an NVIDIA card, Apple's GPU or the CPU."""
@@ -12,9 +17,33 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def precision(device: torch.device) -> torch.dtype:
-    """Return half precision for GPUs, as published, and float32 for the CPU, where half precision is slower."""
-    return torch.float32 if device.type == "cpu" else torch.float16
+def refused_nvidia() -> str | None:
+    """Say why torch can't use an NVIDIA card that the driver finds, and what to do; None if all is well."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    if hidden or torch.cuda.is_available() or not nvidia_available():
+        return None
+    try:
+        torch.cuda.init()
+        reason = "torch finds none"
+    except (RuntimeError, AssertionError) as error:  # too old a driver; a torch without CUDA
+        reason = str(error).partition(". ")[0].partition("\n")[0]
+    built_for = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    return (
+        f"torch {torch.__version__}, built {built_for}, can't use this machine's NVIDIA card: {reason}. "
+        "Update NVIDIA's driver, or install a torch that fits it (https://pytorch.org/get-started)"
+    )
+
+
+def precision(device: torch.device, wanted: Precision = Precision.AUTO) -> torch.dtype:
+    """Return the precision to compute in.
+
+    Auto is half precision on NVIDIA's cards, as published. It is float32 on the CPU, where half precision is slower,
+    and on the GPUs of Apple and AMD, where it is known to give black frames.
+    """
+    if wanted is Precision.AUTO:
+        nvidia = device.type == "cuda" and torch.version.hip is None
+        wanted = Precision.FP16 if nvidia else Precision.FP32
+    return DTYPES[wanted]
 
 
 def name(device: torch.device) -> str:

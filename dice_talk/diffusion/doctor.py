@@ -23,7 +23,7 @@ from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import EngineUnavailable
 
 _GIB = 2**30
-_WEIGHTS, _EACH = 4.7, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
+_WEIGHTS, _EACH = 5.0, ((0.7, 256), (2.0, 512), (4.5, 768), (8.0, 1024))
 """GiB in half precision for all networks, and for each running task in the smaller portions that are tried when memory
 runs out, with the `min_resolution` of a square video. Counted by `benchmarks.live_memory`.
 """
@@ -34,6 +34,9 @@ _HALF_BYTES = 2
 
 def examine(checkpoints: Path) -> Iterator[Finding]:
     """Return everything worth knowing about the engine, line by line."""
+    if not any(map(find_spec, SPEC.packages)) and not any((checkpoints / path).exists() for path in NEEDED_FILES):
+        yield Finding(NOTE, SPEC.name, "not installed (./start_server.sh install diffusion)")
+        return
     yield from _files(checkpoints)
     yield from _weights(checkpoints)
     yield _detector(checkpoints)
@@ -52,9 +55,9 @@ def _files(checkpoints: Path) -> Iterator[Finding]:
         elif not file.is_file() or not os.access(file, os.R_OK):
             yield Finding(BAD, subject, "can't be read")
         elif path in noted and checksum_of(file) != noted[path]:
-            yield Finding(BAD, subject, "is not what was downloaded: delete it and run: dice-talk download")
+            yield Finding(BAD, subject, "is not what was downloaded; run dice-talk download, which fetches it alone")
         else:
-            checked = "checksum right" if path in noted else "no checksum recorded"
+            checked = "checksum right" if path in noted else "no checksum recorded; dice-talk download compares it"
             yield Finding(GOOD, subject, f"{_size(file.stat().st_size)}, {checked}")
 
 
@@ -66,14 +69,16 @@ def _weights(checkpoints: Path) -> Iterator[Finding]:
     yield Finding(GOOD if label == PUBLISHED else NOTE, "weights", label)
     if not all(find_spec(package) for package in SPEC.packages):
         return
+    notes: list[str] = []
     try:
-        errors = _import("dice_talk.diffusion.checkpoints").check(checkpoints)
+        errors = _import("dice_talk.diffusion.checkpoints").check(checkpoints, notes.append)
     except EngineUnavailable as absent:
         errors = [absent]
     for error in errors:
         yield Finding(BAD, "loading", ". ".join(filter(None, (str(error), error.detail))), fatal=True)
+    yield from (Finding(NOTE, "loading", words) for words in notes)
     if not errors and not SPEC.missing(checkpoints):
-        yield Finding(GOOD, "loading", "every key is there, none too many")
+        yield Finding(GOOD, "loading", "every key is there" + ", none too many" * (not notes))
 
 
 def _detector(checkpoints: Path) -> Finding:
@@ -100,6 +105,8 @@ def _device() -> Iterator[Finding]:
     except EngineUnavailable as error:
         yield Finding(BAD, "device", str(error))
         return
+    if refused := devices.refused_nvidia():
+        yield Finding(BAD, "device", refused)
     device = devices.best_device()
     gib = devices.memory_bytes(device) / _GIB
     scale = devices.precision(device).itemsize / _HALF_BYTES

@@ -1,5 +1,6 @@
 """Downloads the published checkpoints: sizes first, resumable, checked, with recorded checksums. Runs without torch."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -9,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from tqdm import tqdm
 
 from dice_talk.atomic import commit
-from dice_talk.diffusion.checksums import checksum_of, note
-from dice_talk.diffusion.files import DICE_LICENCE, HUB_FILES, PRIORS, Source
+from dice_talk.diffusion.checksums import Checksum, checksum_of, checksums, note
+from dice_talk.diffusion.files import DICE_LICENCE, HUB_FILES, PRIORS
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError
 
@@ -32,6 +33,9 @@ _TIMEOUTS_S = 15, 60
 """Seconds for the first byte of a response, and for each block."""
 _ASKED_AT_ONCE = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+LATEST = "main"
+_SMALL_BYTES = 1 << 20
+"""The hub knows no SHA-256 of small files. To compare one, its content is read."""
 
 
 class DownloadFailed(DiceTalkError):
@@ -48,36 +52,101 @@ class HostUnreachable(DownloadFailed):
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to download. `token`: access to the hub. The other fields are what the server reports.
+    """A file to download. `token`: access to the hub. `pinned`: of a revision that was asked for.
 
-    `size` in bytes. A changed `etag` means another revision. `sha256`: the hub knows it for all large files.
+    The other fields are what the server reports. `size` in bytes. A changed `etag` means another revision. `sha256`:
+    the hub knows it for all large files. `commit`: the revision of the whole repository.
     """
 
     path: str
     url: str
     licence: str
+    repo: str | None = None
     token: str | None = field(default=None, repr=False)
+    pinned: bool = False
     size: int | None = None
     etag: str | None = None
     sha256: str | None = None
+    commit: str | None = None
 
 
-def remotes(environment: Mapping[str, str] = os.environ) -> list[Remote]:
-    """Return where every file lies: on the hub, or on the mirrors that the environment names."""
+Descriptions = tuple[list[Remote], dict[str, DownloadFailed]]
+"""Files as the servers describe them, and by path, why others cannot be had."""
+
+
+def remotes(revisions: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> list[Remote]:
+    """Return where every file lies: on the hub, or on the mirrors that the environment names.
+
+    `revisions`: branch, tag or commit by repository; the latest of all others.
+    """
     hub = environment.get(HUB_VARIABLE, HUB).rstrip("/")
     priors = environment.get(PRIORS_VARIABLE, PRIORS_URL).rstrip("/")
-    token = environment.get(TOKEN_VARIABLE)
-    found = [Remote(source.path, _hub_url(hub, source), source.licence, token) for source in HUB_FILES]
+    token = hub_token(environment)
+    found = [
+        Remote(
+            source.path,
+            f"{hub}/{source.repo}/resolve/{quote(revisions.get(source.repo, LATEST), safe='')}/{source.name}",
+            source.licence,
+            source.repo,
+            token,
+            source.repo in revisions,
+        )
+        for source in HUB_FILES
+    ]
     return found + [Remote(path, f"{priors}/{Path(path).name}", DICE_LICENCE) for path in PRIORS]
 
 
-def missing(folder: Path, wanted: list[Remote]) -> tuple[list[Remote], dict[str, DownloadFailed]]:
-    """Return the missing files as the servers describe them, and by path, why others cannot be had."""
+def hub_token(environment: Mapping[str, str]) -> str | None:
+    """Return the access token: from the environment, or from the file in which the hub's own login keeps it."""
+    if token := environment.get(TOKEN_VARIABLE, "").strip():
+        return token
+    caches = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
+    home = Path(environment.get("HF_HOME") or caches / "huggingface")
+    try:
+        return Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser().read_text().strip() or None
+    except (OSError, ValueError, RuntimeError):  # there is none; no text; no home
+        return None
+
+
+def needed(folder: Path, wanted: list[Remote]) -> tuple[list[Remote], list[Remote]]:
+    """Return the files that are not there, and those that are no longer what was downloaded. Reads all that is."""
+    noted = checksums(folder)
     absent = [remote for remote in wanted if not (folder / remote.path).exists()]
+    there = [remote for remote in wanted if (folder / remote.path).is_file() and remote.path in noted]
+    return absent, [remote for remote in there if not _is_as_noted(folder / remote.path, noted[remote.path])]
+
+
+def unverified(folder: Path, wanted: list[Remote]) -> list[Remote]:
+    """Return the files that did not come through `fetch`, and those of which a certain revision is wanted."""
+    noted = checksums(folder)
+    return [
+        remote for remote in wanted if (folder / remote.path).is_file() and (remote.pinned or remote.path not in noted)
+    ]
+
+
+def describe_all(asked: list[Remote]) -> Descriptions:
+    """Ask for all of them, several at a time."""
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        asked = [(remote.path, pool.submit(describe, remote)) for remote in absent]
-    refused = {path: error for path, answer in asked if isinstance(error := answer.exception(), DownloadFailed)}
-    return [answer.result() for path, answer in asked if path not in refused], refused
+        answers = [(remote.path, pool.submit(describe, remote)) for remote in asked]
+    refused = {path: error for path, answer in answers if isinstance(error := answer.exception(), DownloadFailed)}
+    return [answer.result() for path, answer in answers if path not in refused], refused
+
+
+def is_published(folder: Path, remote: Remote) -> bool | None:
+    """Whether a file is the one that the server has, whose checksum is then noted; None if that can't be found out.
+
+    `remote`: as the server describes it. Raises `DownloadFailed`.
+    """
+    there = checksum_of(folder / remote.path)
+    wanted = remote.sha256
+    if wanted is None and remote.size is not None and remote.size <= _SMALL_BYTES:
+        with _explained(remote), _ask(remote) as answer:
+            wanted = hashlib.sha256(answer.content).hexdigest()
+    if wanted is None:
+        return None
+    if there.sha256 == wanted:
+        note(folder, remote.path, there)
+    return there.sha256 == wanted
 
 
 def describe(remote: Remote) -> Remote:
@@ -87,9 +156,11 @@ def describe(remote: Remote) -> Remote:
     """
     with _explained(remote), _ask(remote) as answer:
         length, etag = answer.headers.get("Content-Length"), answer.headers.get("ETag")
-        linked = [hop.headers.get("X-Linked-Etag", "").strip('"') for hop in (*answer.history, answer)]
+        hops = [hop.headers for hop in (*answer.history, answer)]
+    linked = [headers.get("X-Linked-Etag", "").strip('"') for headers in hops]
     sha256 = next((name for name in linked if _SHA256.fullmatch(name)), None)
-    return replace(remote, size=int(length) if length else None, etag=etag, sha256=sha256)
+    commit = next((headers["X-Repo-Commit"] for headers in hops if "X-Repo-Commit" in headers), None)
+    return replace(remote, size=int(length) if length else None, etag=etag, sha256=sha256, commit=commit)
 
 
 def fetch(folder: Path, remote: Remote) -> None:
@@ -121,8 +192,8 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _hub_url(hub: str, source: Source) -> str:
-    return f"{hub}/{source.repo}/resolve/main/{source.name}"
+def _is_as_noted(file: Path, noted: Checksum) -> bool:
+    return file.stat().st_size == noted.size and checksum_of(file) == noted
 
 
 def _revision(remote: Remote) -> str:
@@ -210,5 +281,8 @@ def _explained(remote: Remote) -> Iterator[None]:
 
 def _advice(code: int) -> str:
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return f"Accept the model's licence on its page while logged in, and set {TOKEN_VARIABLE} to your access token."
+        return (
+            f"Accept the model's licence on its page while logged in, and set {TOKEN_VARIABLE} to your access token "
+            "or log in with: hf auth login"
+        )
     return f"Check {HUB_VARIABLE} and {PRIORS_VARIABLE}, or put the file into the checkpoints folder yourself."

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from dice_talk.diffusion.condition import Conditioning, prepare_conditioning
 from dice_talk.diffusion.decode import CHUNK, TIGHT_CHUNK, decode
 from dice_talk.diffusion.denoise import (
     BRANCHES,
+    LATENT_CHANNELS,
     SINGLE_PROCESS,
+    VAE_STRIDE,
     WINDOW,
     Guidance,
     Peers,
@@ -38,8 +40,10 @@ from dice_talk.diffusion.guide import GuidedPredictor
 from dice_talk.diffusion.interpolate import resample
 from dice_talk.diffusion.memory import BatchSize, is_out_of_memory, retry_on_oom
 from dice_talk.diffusion.peers import PeerProcesses, ProcessGroup, gpus_of_the_same_model
-from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, prepare_picture
+from dice_talk.diffusion.preprocess import MODEL_FRAME_SAMPLES, Picture, model_frames, prepare_picture
+from dice_talk.diffusion.preview import fit_colours, showing
 from dice_talk.diffusion.progress import DENOISED, PREPARED, SEEN, DenoisingProgress
+from dice_talk.diffusion.repeat import Repeated, in_float32, overflow
 from dice_talk.diffusion.reuse import REUSE
 from dice_talk.diffusion.schedule import Schedule, karras_schedule
 from dice_talk.diffusion.state import state_of
@@ -50,6 +54,7 @@ from dice_talk.errors import Cancelled, EngineUnavailable, NoFaceFound, RenderFa
 from dice_talk.face import SIZE_STEP, Box, Detector, choose, crop_square, largest
 from dice_talk.image import Pixels, load_portrait
 from dice_talk.options import MAX_DURATION_S, MIN_RESOLUTION, RenderOptions
+from dice_talk.preview import encode_preview
 from dice_talk.video import VideoWriter, frame_count
 
 logger = logging.getLogger(__name__)
@@ -58,10 +63,10 @@ _HALF_THE_PIXELS = 0.5**0.5  # applies to both sides
 
 def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
     """Load the weights from a folder onto the best device. Raises `EngineUnavailable`."""
-    compiled, others = tuning.compiled, gpus_of_the_same_model() if tuning.all_gpus else []
-    peers = PeerProcesses(checkpoints, compiled, others) if others else None
+    others = gpus_of_the_same_model() if tuning.all_gpus else []
+    peers = PeerProcesses(checkpoints, tuning, others) if others else None
     try:
-        engine = load_on_one_device(checkpoints, compiled)
+        engine = load_on_one_device(checkpoints, tuning)
     except BaseException:
         if peers:
             peers.close()
@@ -75,11 +80,11 @@ def load(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine
     return replace(engine, peers=peers)
 
 
-def load_on_one_device(checkpoints: Path, compiled: bool = False) -> "DiffusionEngine":
+def load_on_one_device(checkpoints: Path, tuning: Tuning = DEFAULT_TUNING) -> "DiffusionEngine":
     """Load the engine on one device."""
-    device = best_device()
+    device, compiled = best_device(), tuning.compiled
     try:
-        models = load_models(checkpoints, device, precision(device))
+        models = load_models(checkpoints, device, precision(device, tuning.precision))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -126,9 +131,12 @@ class DiffusionEngine:
             picture = self._picture(job)
             speech = load_speech(job.audio, options.duration or MAX_DURATION_S)
             # The speech features are as large as the video is long, and are freed once the latents are complete.
-            latents = self._sample(self._conditioning(picture, speech, options, report), picture, job, report)
-            frames = decode(self.models.vae, latents, latents.shape[1] - WINDOW, BatchSize(CHUNK, TIGHT_CHUNK))
-            return self._write(frames, speech, job, report)
+            repeated = Repeated(self.models.dtype)
+            latents = self._sample(self._conditioning(picture, speech, options, report), picture, job, report, repeated)
+            count = latents.shape[1] - WINDOW
+            frames = decode(self.models.vae, latents, count, BatchSize(CHUNK, TIGHT_CHUNK), repeated)
+            result = self._write(frames, speech, job, report)
+            return replace(result, notes=repeated.notes)
 
     def _picture(self, job: RenderJob) -> Picture:
         portrait = load_portrait(job.image)
@@ -158,22 +166,38 @@ class DiffusionEngine:
         with torch.inference_mode():
             picture = self._picture(job)
             speech = load_speech(job.audio, job.options.duration or MAX_DURATION_S)
-            conditioning = self._conditioning(picture, speech, job.options, lambda progress: None)
-            latents = torch.empty(1, conditioning.frames + WINDOW, *conditioning.reference.shape[1:])
+            height, width = (side // VAE_STRIDE for side in picture.reference.shape[2:])
+            latents = torch.empty(1, model_frames(len(_pad_speech(speech))) + WINDOW, LATENT_CHANNELS, height, width)
             first_step = group.broadcast_start(latents, 0)
-            predict, schedule, windows = self._sampling(conditioning, job.options)
-            denoise(predict, latents, schedule, windows, lambda step, latents: None, first_step, group)
-            group.barrier()
+            with group.giving_up_together():
+                conditioning = self._conditioning(picture, speech, job.options, lambda progress: None)
+                repeated = Repeated(self.models.dtype)
+                predict, schedule, windows = self._sampling(conditioning, job.options, repeated)
+                denoise(predict, latents, schedule, windows, lambda step, latents: None, first_step, group)
+                group.barrier()
 
-    def _sampling(self, conditioning: Conditioning, options: RenderOptions) -> tuple[Predict, Schedule, Windows]:
+    def _sampling(
+        self, conditioning: Conditioning, options: RenderOptions, repeated: Repeated
+    ) -> tuple[Predict, Schedule, Windows]:
         schedule, reuse = karras_schedule(options.inference_steps), REUSE[options.quality]
         guidance = Guidance(options.ref_scale, options.emo_scale)
-        predict = GuidedPredictor(self.models.unet, conditioning, guidance, schedule, BatchSize(BRANCHES), reuse)
-        return predict, schedule, Windows(steps=reuse.steps)
+        precise = cache(lambda: in_float32(self.models.unet))
+        repeated.conditioning = conditioning.dtype != self.models.dtype
+        unet = precise() if repeated.conditioning else self.models.unet
+        predict = GuidedPredictor(unet, conditioning, guidance, schedule, BatchSize(BRANCHES), reuse)
 
-    def _sample(self, conditioning: Conditioning, picture: Picture, job: RenderJob, report: Report) -> Tensor:
+        def predict_precisely() -> Predict:
+            given = conditioning.to(torch.float32)
+            return GuidedPredictor(precise(), given, guidance, schedule, BatchSize(BRANCHES))
+
+        return repeated.predict(predict, predict_precisely), schedule, Windows(steps=reuse.steps)
+
+    def _sample(
+        self, conditioning: Conditioning, picture: Picture, job: RenderJob, report: Report, repeated: Repeated
+    ) -> Tensor:
         """Return the latents (1, T, 4, h, w) on the CPU, resuming from `job.state`. T includes the padding."""
-        total, (predict, schedule, windows) = conditioning.frames + WINDOW, self._sampling(conditioning, job.options)
+        total = conditioning.frames + WINDOW
+        predict, schedule, windows = self._sampling(conditioning, job.options, repeated)
         state = state_of(job, self.identity)
         first_step, latents = state.load() or (
             0,
@@ -186,19 +210,22 @@ class DiffusionEngine:
             state.update(step, latents)
             progress.on_step(step)
 
+        def show(pixels: Pixels) -> None:
+            progress.report_now(encode_preview(pixels, job.labels))
+
+        # With peers, the window of frame 0 is always this process's own.
+        frame = 0 if self.peers else conditioning.frames // 2
+        colours = fit_colours(conditioning.reference, picture.reference)
+        predict = progress.counting(showing(predict, schedule, frame, colours, show))
         progress.on_step(first_step)
         try:
             with self._denoising(job, latents, first_step, progress) as peers:
-                latents = denoise(progress.counting(predict), latents, schedule, windows, on_step, first_step, peers)
+                latents = denoise(predict, latents, schedule, windows, on_step, first_step, peers)
         except Cancelled:
             state.save()
             raise
         if not all(part.isfinite().all() for part in latents.split(WINDOW, 1)):  # a single mask would be as large
-            raise RenderFailed(
-                ErrorCode.OVERFLOW,
-                "The model's numbers overflowed",
-                "Lower ref_scale and emo_scale, or try another seed.",
-            )
+            raise overflow()
         return latents
 
     def _denoising(

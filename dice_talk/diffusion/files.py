@@ -70,6 +70,7 @@ HUB_FILES = (
     _whisper(WHISPER_ENCODER),
 )
 """SVD's own UNet weights are not included: `unet.pth` holds the whole UNet."""
+REPOSITORIES = tuple(dict.fromkeys(source.repo for source in HUB_FILES))
 OPTIONAL_FILES = (YOLOFACE,)
 """Without the published face detector, another one is used."""
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from dice_talk.child import exit_with_parent
 from dice_talk.diffusion.engine import load_on_one_device
-from dice_talk.diffusion.peers import COMPILE, READY, Aborted, ProcessGroup
-from dice_talk.worker import claim_stdout, decode_job
+from dice_talk.diffusion.peers import READY, Aborted, ProcessGroup
+from dice_talk.errors import DiceTalkError
+from dice_talk.worker import claim_stdout, decode_job, tuning_of
 
 
 def main() -> None:
@@ -22,7 +23,10 @@ def main() -> None:
     exit_with_parent()
     rank, count, rendezvous, checkpoints, *flags = sys.argv[1:]
     with claim_stdout() as messages:
-        engine = load_on_one_device(Path(checkpoints), flags == [COMPILE])
+        try:
+            engine = load_on_one_device(Path(checkpoints), tuning_of(flags))
+        except DiceTalkError as error:
+            sys.exit(f"{error}. {error.detail}")
         messages.write(READY.decode())
     group = ProcessGroup(Path(rendezvous), int(rank), int(count))
     group.barrier()

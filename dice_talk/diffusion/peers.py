@@ -14,25 +14,32 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
 
-from dice_talk.engine import RenderJob
-from dice_talk.errors import Cancelled
-from dice_talk.worker import encode_job
+from dice_talk.diffusion.memory import is_out_of_memory
+from dice_talk.diffusion.repeat import overflow
+from dice_talk.engine import RenderJob, Tuning
+from dice_talk.errors import Cancelled, DiceTalkError
+from dice_talk.worker import encode_job, flags_of
 
 TIMEOUT = timedelta(minutes=10)
 """No window takes this long: a process that keeps the others waiting longer is considered dead."""
-READY, COMPILE = b"ready\n", "--compile"
+READY = b"ready\n"
 LOCK_WAIT_S = 1.0
 """How often a render that waits for the GPUs calls its callback, and so learns that it has been cancelled."""
 
 
 class Aborted(Exception):
-    """Another process has given up this video."""
+    """Another process has given up this video. `memory`: because its memory ran out."""
+
+    def __init__(self, *, memory: bool = False) -> None:
+        super().__init__("out of memory" if memory else "given up")
+        self.memory = memory
 
 
 class ProcessGroup:
@@ -64,18 +71,33 @@ class ProcessGroup:
         self.barrier()
         distributed.all_reduce(latents)
 
-    def barrier(self, *, aborting: bool = False) -> None:
-        """Wait for all other processes. Raises `Aborted` when one of them is `aborting`."""
-        aborted = torch.tensor([float(aborting)])
+    def barrier(self, *, aborting: bool = False, memory: bool = False) -> None:
+        """Wait for all other processes. Raises `Aborted` when one of them is `aborting`. `memory`: it has run out."""
+        aborted = torch.tensor([float(aborting), float(memory)])
         distributed.all_reduce(aborted)
-        if aborted > 0 and not aborting:
-            raise Aborted
+        if aborted[0] > 0 and not aborting:
+            raise Aborted(memory=bool(aborted[1] > 0))
+
+    @contextmanager
+    def giving_up_together(self) -> Iterator[None]:
+        """If the block fails for a reason that belongs to this video, tell the other processes. Raises `Aborted`.
+
+        This process then waits for the next video. After any other error it must end.
+        """
+        try:
+            yield
+        except (DiceTalkError, RuntimeError, MemoryError) as error:
+            memory = is_out_of_memory(error)
+            if not memory and not isinstance(error, DiceTalkError):
+                raise
+            self.barrier(aborting=True, memory=memory)
+            raise Aborted(memory=memory) from error
 
 
 class PeerProcesses:
     """Rank 0's view of the other processes. They denoise one video at a time, because it keeps all GPUs busy."""
 
-    def __init__(self, checkpoints: Path, compiled: bool, environments: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, checkpoints: Path, tuning: Tuning, environments: Sequence[Mapping[str, str]]) -> None:
         """Start one process for each of `environments`, which are the environment variables it differs by.
 
         `connect` waits for them.
@@ -86,7 +108,7 @@ class PeerProcesses:
         self._lock = threading.Lock()
         self._group: ProcessGroup | None = None
         module = [sys.executable, "-m", "dice_talk.diffusion.peer"]
-        shared = [str(self.count), str(self._rendezvous), str(checkpoints), *([COMPILE] if compiled else [])]
+        shared = [str(self.count), str(self._rendezvous), str(checkpoints), *flags_of(replace(tuning, all_gpus=False))]
         self._processes = [
             subprocess.Popen(  # noqa: S603 - our own module, and paths from the settings
                 [*module, str(rank), *shared],
@@ -118,9 +140,10 @@ class PeerProcesses:
     ) -> Iterator[ProcessGroup]:
         """Have the other processes take part in denoising `job` within the block.
 
-        Calls `on_wait` repeatedly while another video is being denoised. When the block raises `Cancelled`, the other
-        processes drop the job too and stay available. After any other error they have ended, and this process must be
-        restarted.
+        Calls `on_wait` repeatedly while another video is being denoised. When the block raises `Cancelled`, or an error
+        that belongs to this video, the other processes drop the job too and stay available. If one of them has given up
+        the job, this raises what the engine would have raised. After any other error they have ended, and this process
+        must be restarted.
         """
         while not self._lock.acquire(timeout=LOCK_WAIT_S):
             on_wait()
@@ -128,7 +151,7 @@ class PeerProcesses:
             if self._group is None:
                 raise RuntimeError("the processes of the other GPUs have ended")
             yield from self._with_group(self._group, job, latents, first_step)
-        except Cancelled:
+        except (Cancelled, DiceTalkError, MemoryError):
             raise
         except BaseException:
             self.close()
@@ -145,11 +168,18 @@ class PeerProcesses:
                 process.stdin.flush()
         group.broadcast_start(latents, first_step)
         try:
-            yield group
+            with group.giving_up_together():
+                yield group
+                group.barrier()
         except Cancelled:
             group.barrier(aborting=True)
             raise
-        group.barrier()
+        except Aborted as error:
+            if isinstance(error.__cause__, DiceTalkError):
+                raise error.__cause__ from None
+            if error.memory:
+                raise MemoryError from error
+            raise overflow() from error
 
     def close(self) -> None:
         """End the other processes."""

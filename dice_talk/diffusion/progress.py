@@ -38,7 +38,7 @@ class DenoisingProgress:
         self.step, self._done = step, 0
         self.report_now()
 
-    def report_now(self) -> None:
+    def report_now(self, preview: bytes | None = None) -> None:
         """Report the progress. Ends the render if it has been cancelled."""
         fraction = PREPARED + (DENOISED - PREPARED) * (self.step + self._done / self.windows) / self.steps
-        self.report(Progress("denoise", self.message, fraction, self.step, self.steps))
+        self.report(Progress("denoise", self.message, fraction, self.step, self.steps, preview))

@@ -1,5 +1,6 @@
 """Renders, tasks and uploads as the tests of the service's parts need them."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from api.storage.files import Attempt, RenderFiles, Upload
+from api.storage.files import Attempt, OpenVideo, RenderFiles, Upload
 from api.tasks.model import Render, Task
 from api.tasks.store import TaskStore
 from dice_talk.options import RenderOptions
@@ -62,6 +63,18 @@ def has_output(files: RenderFiles, attempt: Attempt) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def video_of(files: RenderFiles, render_id: str) -> bytes:
+    """What a download gives."""
+    return asyncio.run(read_all(files.open_video(render_id)))
+
+
+async def read_all(video: OpenVideo) -> bytes:
+    try:
+        return await video.read(video.size)
+    finally:
+        video.close()
 
 
 def upload(files: RenderFiles, render_id: str, image: bytes = IMAGE, audio: bytes = AUDIO) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.http import errors, routes
-from api.http.access import Access
+from api.http.access import Access, OwnRate
 from api.http.services import Services
 from api.inspection.children import Children
 from api.inspection.intake import Inspector
@@ -47,7 +47,7 @@ class Parts:
     def wait(self, task_id: str, owner: str | None = None, **changes: Any) -> Render:
         """Accept a task that waits in the queue."""
         render = accept(self.store, self.files, task_id, owner, **changes)
-        self.dispatcher.enqueue(render)
+        self.dispatcher.enqueue(render.number, render.id)
         return render
 
     def finish(self, task_id: str, video: bytes = b"0123456789") -> None:
@@ -77,15 +77,14 @@ def make_parts(
     times = [NOW]
     clock: Callable[[], datetime] = lambda: times[0]  # noqa: E731
     metrics, children = Metrics(lambda: []), Children()
-    limits = {"queue_size": settings.queue_size, "attempts": settings.attempts}
-    dispatcher = Dispatcher(store, files, MemorySlots(*slots), **limits, clock=clock, metrics=metrics)
+    dispatcher = Dispatcher(store, files, MemorySlots(*slots), attempts=settings.attempts, clock=clock, metrics=metrics)
     admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
     synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=False)
     services = Services(
         settings=settings,
         files=files,
         metrics=metrics,
-        access=Access(keys, settings.key_requests_per_minute),
+        access=Access(keys, OwnRate(settings.key_requests_per_minute)),
         admission=admission,
         synthesis=synthesis,
         preflight=Preflight(settings, children, synthesis.foresee),

@@ -50,7 +50,7 @@ def test_a_service_from_start_to_end(settings: Settings) -> None:
         health = (await get(app, "/api/health")).json()
         assert (health["status"], health["engine"], health["slots"]) == ("healthy", "lite", 2)
         assert names(settings.data_dir / "tasks") == []
-        assert not (settings.data_dir / "incoming").exists()
+        assert names(settings.data_dir / "incoming") == []
         with pytest.raises(StartError, match="another server uses the data folder"):
             create_app(settings)
         async with asyncio.timeout(20):

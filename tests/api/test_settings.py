@@ -99,6 +99,31 @@ def test_the_shipped_file_names_every_setting_with_its_default() -> None:
             assert value == (spelt.lower() if isinstance(default, bool) else spelt)
 
 
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://my.bucket/a/b/", "gs://b/p", "az://c/p", "file:///srv/files"])
+def test_addresses_of_object_stores(url: str) -> None:
+    assert Settings(storage_url=url).storage_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "bucket",
+        "/srv",
+        "s3:/b",
+        "s3://",
+        "http://b/p",
+        "s3://id:secret@b/p",
+        "s3://b/p?key=1",
+        "s3://b/../p",
+        "file://x",
+    ],
+)
+def test_what_is_no_address_of_an_object_store_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="credentials and endpoint belong in environment variables"):
+        Settings(storage_url=url)
+
+
 def test_networks_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
         Settings(webhook_networks="127.0.0.0/8, localhost")

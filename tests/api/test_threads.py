@@ -96,6 +96,51 @@ def test_a_context_is_left_after_an_error() -> None:
     assert notes == ALL
 
 
+def test_a_context_learns_how_it_ends() -> None:
+    seen: list[BaseException] = []
+
+    @contextmanager
+    def curious() -> Iterator[None]:
+        try:
+            yield
+        except ZeroDivisionError as error:
+            seen.append(error)
+
+    async def use() -> None:
+        async with entered(curious()):
+            raise ZeroDivisionError
+
+    asyncio.run(use())
+    assert len(seen) == 1, "and may be content with it"
+
+
+def test_a_caller_that_is_cancelled_while_it_enters_leaves_again() -> None:
+    notes: list[tuple[str, bool]] = []
+    may_enter = threading.Event()
+
+    @contextmanager
+    def slow() -> Iterator[int]:
+        may_enter.wait(20)
+        with noted(notes) as value:
+            yield value
+
+    async def use() -> None:
+        async with entered(slow()):
+            raise AssertionError("it was cancelled before")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(use())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        may_enter.set()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(scenario())
+    assert notes == ALL
+
+
 def test_a_context_is_left_when_the_caller_is_cancelled() -> None:
     notes: list[tuple[str, bool]] = []
 

@@ -10,6 +10,7 @@ from dice_talk import doctor as examiner
 from dice_talk.__main__ import main
 from dice_talk.diffusion import download as published
 from dice_talk.diffusion import files
+from dice_talk.diffusion.checksums import checksum_of, note
 from dice_talk.doctor import BAD, GOOD, NOTE, Finding
 
 
@@ -52,7 +53,7 @@ def test_a_download_that_does_not_fit_is_not_begun(
     """Nothing is fetched: the address leads nowhere."""
     known = [published.Remote(files.VAE, "http://127.0.0.1:9/", "free", size=2_000_000)]
     known.append(published.Remote(files.UNET, "http://127.0.0.1:9/", "not free", size=None))
-    monkeypatch.setattr(published, "missing", lambda folder, wanted: (known, {}))
+    monkeypatch.setattr(published, "describe_all", lambda asked: (known if asked else [], {}))
     monkeypatch.setattr(published, "free_bytes", lambda folder: 1_999_999)
     assert main(["download", "--yes", "--checkpoints", str(tmp_path)]) == 1
     output = capsys.readouterr()
@@ -68,5 +69,6 @@ def test_a_complete_folder_needs_no_network(tmp_path: Path, capsys: pytest.Captu
     for path in (*(source.path for source in files.HUB_FILES), *files.PRIORS):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
+        note(tmp_path, path, checksum_of(tmp_path / path))
     assert main(["download", "--checkpoints", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"Everything is there: {tmp_path}\n"

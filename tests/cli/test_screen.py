@@ -1,11 +1,12 @@
 """What people see: one line for each error, bars on a terminal only, and nothing from libraries."""
 
+import io
 import subprocess
 import sys
 
 import pytest
 
-from dice_talk.cli.screen import Bars, complain, explain, quiet, tell
+from dice_talk.cli.screen import Bars, complain, explain, paint, quiet, tell
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
 from tests.conftest import ROOT
@@ -31,6 +32,36 @@ def test_results_and_complaints_have_streams_of_their_own(capsys: Capture) -> No
 )
 def test_errors_in_one_line(error: Exception, words: str) -> None:
     assert explain(error) == words
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "variables", "coloured"),
+    [
+        (Terminal(), {}, True),
+        (io.StringIO(), {}, False),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"NO_COLOR": ""}, True),
+        (Terminal(), {"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(
+    stream: io.StringIO, variables: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert paint("words", "red", stream) == ("\x1b[31mwords\x1b[0m" if coloured else "words")
+
+
+def test_errors_name_flags() -> None:
+    error = InvalidImage(ErrorCode.IMAGE_DAMAGED, "It is small", "Lower min_resolution, or use crop=true.")
+    assert explain(error) == "It is small. Lower --min-resolution, or use --crop."
 
 
 def test_bars_show_nothing_without_a_terminal(capsys: Capture) -> None:

@@ -42,7 +42,7 @@ def test_one_video(way: list[str], tmp_path: Path) -> None:
 def test_a_batch_goes_on_after_a_failure(way: list[str], tmp_path: Path, faceless: Path) -> None:
     done = typed(tmp_path, *way, faceless, PORTRAIT, SPEECH, *SHORT, "--json", "-o", "videos")
     assert done.returncode == 1
-    assert [line.partition(".")[0] for line in said(done)] == ["wall"]
+    assert [line.partition(":")[0] for line in said(done)] == ["wall.png"]
     assert "No face was found" in said(done)[0]
     results = {result["portrait"]: result for result in map(json.loads, done.stdout.splitlines())}
     assert results[str(faceless)]["error"].startswith("No face was found")
@@ -52,6 +52,39 @@ def test_a_batch_goes_on_after_a_failure(way: list[str], tmp_path: Path, faceles
     assert [path.name for path in (tmp_path / "videos").iterdir()] == ["portrait-speech-happy.mp4"]
     assert probe(tmp_path / good["output"]).frames == 3
     assert f'"seed": {good["seed"]}' in probe(tmp_path / good["output"]).metadata["comment"]
+
+
+def test_several_emotions_and_sheets(way: list[str], tmp_path: Path) -> None:
+    options = ["-e", "sad", *SHORT, "--sheet", "all.png", "--sheet", "all.mp4", "-o", "videos"]
+    done = typed(tmp_path, *way, PORTRAIT, SPEECH, *options)
+    assert (done.returncode, done.stderr) == (0, b"")
+    named = ["videos/portrait-speech-sad.mp4", "videos/portrait-speech-happy.mp4"]
+    assert sorted(done.stdout.decode().splitlines()[:2]) == sorted(named)
+    assert done.stdout.decode().splitlines()[2:] == ["all.png", "all.mp4"]
+    assert '"emotion": "sad"' in probe(tmp_path / named[0]).metadata["comment"]
+    assert '"emotion": "happy"' in probe(tmp_path / named[1]).metadata["comment"]
+    clip = probe(tmp_path / "all.mp4")
+    assert (clip.width, clip.height, clip.frames) == (512, 256, 3)
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sheet", "all.gif"], "--sheet all.gif must end in .jpg, .jpeg, .png or .mp4"),
+        (["--sheet", "gone/all.png"], "There is no folder gone"),
+        (["--sheet", "there.png"], "There already: there.png"),
+        (["--sheet", "all.png", "-o", "-"], "--sheet is for the emotions of one portrait and one recording"),
+        ([PORTRAIT.with_name("other.png"), "--sheet", "all.png"], "--sheet is for the emotions of one portrait"),
+    ],
+)
+def test_sheets_that_cannot_be(options: list[object], words: str, tmp_path: Path) -> None:
+    (tmp_path / "there.png").touch()
+    (tmp_path / "other.png").write_bytes(PORTRAIT.read_bytes())
+    options = [tmp_path / "other.png" if isinstance(option, Path) else option for option in options]
+    done = typed(tmp_path, "render", PORTRAIT, SPEECH, *SHORT, *options)
+    assert (done.returncode, done.stdout, len(said(done))) == (2, b"", 1)
+    assert words in said(done)[0]
 
 
 def test_streams(way: list[str], tmp_path: Path) -> None:
@@ -100,6 +133,8 @@ def test_no_engine_and_no_server(tmp_path: Path) -> None:
     assert (done.returncode, len(said(done)), "Missing: " in said(done)[0]) == (3, 1, True)
     done = typed(tmp_path, "submit", "--server", "http://127.0.0.1:9", PORTRAIT, SPEECH, *SHORT)
     assert (done.returncode, said(done)[-1].partition(".")[0]) == (3, "No server answers at http://127")
+    assert said(done)[0] == "Waiting for the server at http://127.0.0.1:9, which does not answer..."
+    assert len(said(done)) == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dice_talk.engine import RenderJob
+from dice_talk.cleaning import MOST_IN_PREVIEW, clean_progress
+from dice_talk.engine import Progress, RenderJob
 from dice_talk.error_codes import ErrorCode
 from dice_talk.options import RenderOptions
 from dice_talk.worker import Message, decode_event, encode_job
@@ -93,3 +94,10 @@ def test_a_result_and_progress_are_cleaned(worker: Worker) -> None:
 def test_other_lines_are_no_events(line: str) -> None:
     with pytest.raises(ValueError):
         decode_event(line.encode())
+
+
+@pytest.mark.parametrize("preview", [b"PNG", "text", 3, b"\xff\xd8\xff" + bytes(MOST_IN_PREVIEW), None])
+def test_a_preview_is_a_small_jpeg_or_none(preview: Any) -> None:
+    assert clean_progress(Progress("denoise", "...", 0.5, preview=preview)).preview is None
+    picture = b"\xff\xd8\xff small"
+    assert clean_progress(Progress("denoise", "...", 0.5, preview=picture)).preview == picture

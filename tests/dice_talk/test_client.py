@@ -198,7 +198,7 @@ def test_errors_have_the_words_of_the_server(real_service: Service, portrait: Pa
         assert refused.value.params == {"field": "fps", "low": 8, "high": 60, "got": "100"}
         with pytest.raises(Refused, match="emotion is not one of the known values") as refused:
             client.submit(portrait, speech, "bored")
-        assert "'happy'" in str(refused.value.detail)
+        assert "sad, happy, " in str(refused.value.detail)
         with pytest.raises(TaskNotFound, match="Task not found"):
             client.status("no-such-task")
         with pytest.raises(Refused, match="Unknown form field: dance"):
@@ -306,3 +306,30 @@ def test_cancels(serve: Any, portrait: Path, speech: Path) -> None:
     with Client(service.url) as client:
         task = client.submit(portrait, speech)
         assert client.cancel(task.task_id).cancelled
+
+
+def test_a_server_without_a_scheme(real_service: Service) -> None:
+    with Client(real_service.url.removeprefix("http://") + "/") as client:
+        assert client.health().status == "healthy"
+        assert client.server == real_service.url
+    with Client("https://talk.example.org") as client:
+        assert client.server == "https://talk.example.org"
+
+
+def test_it_says_what_it_waits_for() -> None:
+    said: list[str] = []
+    with (
+        Client("127.0.0.1:9", retries=2, backoff=0, waiting=said.append) as client,
+        pytest.raises(ServerUnreachable),
+    ):
+        client.health()
+    assert said == ["Waiting for the server at http://127.0.0.1:9, which does not answer..."] * 2
+    server = answering(503, b"{}")
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with Client(url, retries=1, backoff=0, waiting=said.append) as client, pytest.raises(ServerBusy):
+            client.health()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert said[2:] == [f"Waiting for the server at {url}, which is busy..."]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dice_talk.device import gpu_available
+from dice_talk.device import gpu_available, nvidia_available
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 )
 def test_nvidias_tool_is_asked(tool: Callable[[str], None], script: str, available: bool) -> None:
     tool(script)
-    assert gpu_available() is available
+    assert gpu_available() is nvidia_available() is available
 
 
 @pytest.mark.usefixtures("tool")

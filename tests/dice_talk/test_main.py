@@ -84,3 +84,20 @@ def test_a_closed_terminal_ends_the_command_unless_that_is_ignored(disposition: 
         preexec_fn=lambda: signal.signal(signal.SIGHUP, disposition),
     )
     assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dice-talk ver", ["plain,verify"]),
+        ("dice-talk render -e a", ["plain,angry", "plain,all"]),
+        ("dice-talk submit face", ["file,face"]),
+        ("dice-talk preflight --eng", ["plain,--engine"]),
+    ],
+)
+def test_shells_complete_words(typed: str, offered: list[str]) -> None:
+    """With what `docs/cli.md` has people put into their shell's start-up file."""
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_DICE_TALK_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-m", "dice_talk"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **words}, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == offered

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.schemas.options import BOUNDS
-from dice_talk.options import RenderOptions
+from dice_talk.options import PRESETS, Preset, RenderOptions, preset_values
 
 DOCUMENTED = {
     # name: lowest, highest, default (API document, "启动数字人合成任务")
@@ -52,3 +52,28 @@ def test_booleans(text: str, value: bool) -> None:
 def test_other_words_are_no_booleans(text: str) -> None:
     with pytest.raises(ValidationError):
         RenderOptions.model_validate({"emotion": "sad", "crop": text})
+
+
+def test_presets_name_the_same_options_with_values_that_are_allowed() -> None:
+    assert len({frozenset(values) for values in PRESETS.values()}) == 1
+    for preset in PRESETS:
+        RenderOptions(emotion="sad", **preset_values(preset, ()))
+    assert RenderOptions(emotion="sad", **preset_values("standard", ())) == RenderOptions(emotion="sad")
+
+
+def test_what_the_authors_use() -> None:
+    wanted = {"min_resolution": 512, "inference_steps": 25, "fps": 25, "seed": 72589, "ref_scale": 3, "emo_scale": 6}
+    found = RenderOptions(emotion="sad", **preset_values("published", ())).model_dump()
+    assert {name: found[name] for name in wanted} == wanted and found["quality"] == "exact"
+
+
+def test_options_beside_a_preset_win() -> None:
+    assert preset_values("published", ["seed", "fps", "crop"]).keys() == PRESETS[Preset.PUBLISHED].keys() - {
+        "seed",
+        "fps",
+    }
+
+
+@pytest.mark.parametrize("word", [None, "", "best", ["published"], 3])
+def test_what_is_no_preset_adds_nothing(word: object) -> None:
+    assert preset_values(word, ()) == {}

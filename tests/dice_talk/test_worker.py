@@ -1,22 +1,37 @@
 """The engines' own process: its messages, and how it reports every outcome."""
 
+import base64
 import errno
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dice_talk.engine import Engine, Progress, RenderJob, RenderResult, Report, Tuning
+from dice_talk.cleaning import MOST_IN_PREVIEW
+from dice_talk.engine import Engine, Precision, Progress, RenderJob, RenderResult, Report, Tuning
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, InvalidAudio
-from dice_talk.labels import Labels
+from dice_talk.labels import UNNAMED, Labels
 from dice_talk.options import RenderOptions
-from dice_talk.worker import Message, _render, decode_job, encode_cancel, encode_job, flags_of
+from dice_talk.preview import encode_preview
+from dice_talk.worker import (
+    Message,
+    _render,
+    decode_job,
+    decode_progress,
+    encode_cancel,
+    encode_job,
+    encode_progress,
+    flags_of,
+    tuning_of,
+)
 from tests.conftest import ROOT
 from tests.fake_worker import FakeEngine
 
@@ -89,10 +104,39 @@ def test_a_cancellation_is_no_job() -> None:
         (Tuning(compiled=True), ["--compile"]),
         (Tuning(all_gpus=True), ["--all-gpus"]),
         (Tuning(compiled=True, all_gpus=True), ["--compile", "--all-gpus"]),
+        (Tuning(precision=Precision.BF16), ["--precision=bf16"]),
+        (Tuning(compiled=True, precision=Precision.FP32), ["--compile", "--precision=fp32"]),
     ],
 )
 def test_flags(tuning: Tuning, flags: list[str]) -> None:
     assert flags_of(tuning) == flags
+    assert tuning_of(flags) == tuning
+
+
+@pytest.mark.parametrize("flag", ["--fast", "--precision=fp8", "--precision"])
+def test_a_flag_that_there_is_not(flag: str) -> None:
+    with pytest.raises((LookupError, ValueError)):
+        tuning_of([flag])
+
+
+def test_a_preview_survives_its_encoding() -> None:
+    preview = encode_preview(np.zeros((40, 60, 3), np.uint8), UNNAMED)
+    progress = Progress("denoise", "Generating video...", 0.5, 3, 8, preview)
+    message = json.loads(json.dumps(encode_progress(progress)))
+    assert message["event"] == "progress" and decode_progress(message) == progress
+    assert "preview" not in encode_progress(replace(progress, preview=None))
+    for wrong in ("no base64", base64.b64encode(b"no JPEG").decode(), 3):
+        with suppress(TypeError, ValueError):
+            assert decode_progress({**message, "preview": wrong}).preview is None
+
+
+def test_the_longest_message_with_a_preview_is_a_line_that_is_read() -> None:
+    """asyncio's readers take lines of 64 KiB."""
+    preview = b"\xff\xd8\xff".ljust(MOST_IN_PREVIEW, b"x")
+    progress = Progress("x" * 99, "\U0001f600" * 2000, 1.0, 2**40, 2**40, preview)
+    line = json.dumps({"job": 2**31, **encode_progress(progress)}, ensure_ascii=False).encode()
+    assert decode_progress(json.loads(line)).preview == preview
+    assert len(line) < 2**16
 
 
 def test_a_video_that_was_made(job: RenderJob, tmp_path: Path) -> None:

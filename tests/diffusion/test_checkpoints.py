@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from dice_talk.diffusion import checkpoints, files
 from dice_talk.diffusion.checkpoints import load_models
-from dice_talk.diffusion.checksums import checksums
+from dice_talk.diffusion.checksums import Checksum, checksum_of, checksums, note
 from dice_talk.errors import EngineUnavailable
 
 MANIFEST = json.loads(lzma.decompress((COMMITTED / "manifest.json.xz").read_bytes()))
@@ -63,10 +63,19 @@ def test_a_missing_key_is_named(part: str) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_an_unexpected_key_is_named(part: str) -> None:
+def test_an_unexpected_key_is_named_and_not_used(part: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        module = build(part, {**published(part), "intruder.weight": torch.empty(1, device="meta")})
+    assert "intruder.weight" in caplog.text and "intruder.weight" not in module.state_dict()
+    unexpected = [record for record in caplog.records if "not expected" in record.message]
+    assert len(unexpected) == (part != "rife_flownet"), "where keys without module. are nothing unusual"
+
+
+def test_a_flownet_without_its_prefix_lacks_everything() -> None:
+    state = {key.removeprefix("module."): value for key, value in published("rife_flownet").items()}
     with pytest.raises(EngineUnavailable) as caught:
-        build(part, {**published(part), "intruder.weight": torch.empty(1, device="meta")})
-    assert "1 unexpected: intruder.weight" in str(caught.value.detail)
+        build("rife_flownet", state)
+    assert "missing: block0" in str(caught.value.detail)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +140,30 @@ def test_a_pickle_is_never_run(tiny_checkpoints: Path, tmp_path: Path, name: str
     with pytest.raises(EngineUnavailable, match="can't be read"):
         load_models(folder, torch.device("cpu"), torch.float32)
     assert not (tmp_path / "touched").exists()
+
+
+def refusal(folder: Path, name: str) -> str:
+    """What the operator is told of a file."""
+    with pytest.raises(EngineUnavailable, match=re.escape(name)) as caught:
+        load_models(folder, torch.device("cpu"), torch.float32)
+    assert str(folder) not in f"{caught.value} {caught.value.detail}"
+    return str(caught.value.detail)
+
+
+def test_what_to_do_about_a_file_that_torch_refuses(tiny_checkpoints: Path, tmp_path: Path) -> None:
+    """Without a checksum: fetch that file again. With a wrong one too. With the right one that would not help."""
+    folder = copied(tiny_checkpoints, tmp_path / "checkpoints")
+    (folder / files.UNET).unlink()
+    torch.save({"weight": Intruder(tmp_path / "touched")}, folder / files.UNET)
+    assert f"Delete {files.UNET} and run dice-talk download" in refusal(folder, files.UNET)
+    note(folder, files.UNET, Checksum(1, "aa"))
+    assert "not what was downloaded" in refusal(folder, files.UNET)
+    note(folder, files.UNET, checksum_of(folder / files.UNET))
+    said = refusal(folder, files.UNET)
+    assert "fetching it again does not help" in said and "Unsupported" in said and torch.__version__ in said
+    assert "elete" not in said and "weights_only" not in said
+    (folder / files.UNET).unlink()
+    assert refusal(folder, files.UNET) == "It is missing. Run: dice-talk download"
 
 
 def test_old_style_files_load_too(tiny_checkpoints: Path, tmp_path: Path) -> None:
@@ -213,3 +246,5 @@ def test_half_precision_keeps_what_needs_float32(tiny_checkpoints: Path) -> None
     assert models.unet.dtype == models.vae.decoder.conv_in.weight.dtype == torch.bfloat16
     assert models.vae.encoder.conv_in.weight.dtype == models.vae.quant_conv.weight.dtype == torch.float32
     assert models.whisper.dtype == models.ifnet.block0.conv1[0].weight.dtype == torch.float32
+    assert models.audio_linear.norm.weight.dtype == models.emo_model.emo_linear.norm.weight.dtype == torch.float32
+    assert models.pose_guider.conv_in.weight.dtype == models.image_encoder.dtype == torch.bfloat16

@@ -48,6 +48,17 @@ def test_audio_of_long_and_short_recordings(monkeypatch: pytest.MonkeyPatch) -> 
         assert torch.equal(bank.rows[rows][padding], silence.expand(int(padding.sum()), -1, -1))
 
 
+def test_tokens_are_made_in_float32_and_then_cast() -> None:
+    """Numbers beyond the range of half precision may occur on the way, because the last layer scales them again."""
+    net, heard = listener(), random(FRAMES, 10, 5, 8)
+    net.proj1.weight.mul_(1e6)
+    wanted = net(heard.flatten(1))
+    assert torch.relu(net.proj1(heard.flatten(1))).half().isinf().any()
+    bank, rows = audio_rows(net, heard, random(1, 2, 16).half())(torch.arange(FRAMES))
+    assert bank.rows.dtype == torch.float16
+    assert torch.equal(bank.rows[rows], wanted.half())
+
+
 def test_every_frame_hears_its_own_sound() -> None:
     net, heard = listener(), random(FRAMES, 10, 5, 8)
     bank, rows = audio_rows(net, heard, random(1, 2, 16))(torch.tensor([4, 2]))

@@ -50,6 +50,13 @@ def test_a_side_that_fits_is_not_rounded_up() -> None:
     assert detectors._network_size(13, 14) == (416, 448)
 
 
+def test_parts_of_a_pixel_do_not_count() -> None:
+    """416.4 is 416 pixels, which fit; 417 do not."""
+    assert detectors._network_size(1024, 1025) == detectors._network_size(1025, 1024)[::-1] == (416, 416)
+    assert detectors._network_size(1024, 1026) == (416, 416)
+    assert detectors._network_size(1024, 1027) == (416, 448)
+
+
 def test_grids_count_x_then_y() -> None:
     grid = grids(64, 96)[0]
     assert grid[0, 0, 2, 5].tolist() == [5, 2]

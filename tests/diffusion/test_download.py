@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -33,6 +33,8 @@ class Hub(BaseHTTPRequestHandler):
     ranges = True
     knows_if_range = True
     absent: frozenset[str] = frozenset()
+    commits: ClassVar[dict[str, str]] = {}
+    """By repository. Other revisions of it are not there."""
 
     @classmethod
     def content(cls, path: str) -> bytes:
@@ -41,10 +43,14 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
         name = next((name for name in NAMES if self.path.endswith("/" + Path(name).name)), None)
-        if name is None or name in self.absent:
+        repository, _, rest = self.path[1:].partition("/resolve/")
+        revision = rest.partition("/")[0]
+        if name is None or name in self.absent or revision not in ("", "main", self.commits.get(repository)):
             self.send_error(404)
         elif "/resolve/" in self.path and not name.endswith(".json"):
             self.send_response(302)
+            if repository in self.commits:
+                self.send_header("X-Repo-Commit", self.commits[repository])
             self.send_header("X-Linked-Etag", f'"{hashlib.sha256(self.content(name)).hexdigest()}"')
             self.send_header("Location", f"http://localhost:{self.server.server_port}/stored/{name}")  # type: ignore[attr-defined]
             self.send_header("Content-Length", "0")
@@ -90,7 +96,7 @@ def run(folder: Path) -> int:
 
 
 def described(name: str) -> Remote:
-    (found,) = (remote for remote in remotes() if remote.path == name)
+    (found,) = (remote for remote in remotes({}) if remote.path == name)
     return describe(found)
 
 
@@ -112,6 +118,90 @@ def test_downloads_what_is_needed_and_nothing_else(
     hub.asked.clear()
     assert run(folder) == 0
     assert not hub.asked
+
+
+def test_only_what_is_damaged_is_fetched_again(
+    hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also if the size is right."""
+    run(tmp_path)
+    capsys.readouterr()
+    (tmp_path / LARGE).write_bytes(bytes(SIZE))
+    (tmp_path / files.UNET).write_bytes(b"short")
+    hub.asked.clear()
+    assert run(tmp_path) == 0
+    assert {Path(asked[0]).name for asked in hub.asked} == {Path(LARGE).name, Path(files.UNET).name}
+    assert all((tmp_path / name).read_bytes() == hub.content(name) for name in NAMES)
+    assert files.weights_label(tmp_path) == files.PUBLISHED
+    assert f"{LARGE} is not what was downloaded" in capsys.readouterr().err
+
+
+def test_what_came_another_way_is_compared(hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the hub's checksum, or with the content of a small file of which the hub knows none."""
+    run(tmp_path)
+    (tmp_path / checksums.CHECKSUMS).unlink()
+    (tmp_path / files.VAE).write_bytes(b"of another kind")
+    assert files.weights_label(tmp_path) == files.UNVERIFIED
+    capsys.readouterr()
+    assert run(tmp_path) == 0
+    said, complaints = capsys.readouterr()
+    assert all(f"{name} is the published file." in said for name in NAMES if name != files.VAE)
+    assert f"{files.VAE} is not the published file; to have that, delete this one." in complaints
+    assert (tmp_path / files.VAE).read_bytes() == b"of another kind", "it may be someone's own"
+    assert files.weights_label(tmp_path) == files.UNVERIFIED
+    (tmp_path / files.VAE).unlink()
+    assert run(tmp_path) == 0
+    assert files.weights_label(tmp_path) == files.PUBLISHED
+
+
+def test_without_the_hub_nothing_is_compared(
+    hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path)
+    (tmp_path / checksums.CHECKSUMS).unlink()
+    monkeypatch.setenv(download.HUB_VARIABLE, "http://127.0.0.1:9")
+    capsys.readouterr()
+    assert run(tmp_path) == 0
+    assert f"{len(files.HUB_FILES)} files that came another way can't be compared now" in capsys.readouterr().err
+    assert set(checksums.checksums(tmp_path)) == set(files.PRIORS)
+
+
+def test_a_revision_can_be_pinned(hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dice = files.REPOSITORIES[0]
+    hub.commits = {dice: "c0ffee"}
+    assert main(["download", "--yes", "--checkpoints", str(tmp_path), "--revision", f"{dice}=c0ffee"]) == 0
+    said = capsys.readouterr().out
+    assert f"To fetch the same elsewhere: dice-talk download --revision {dice}=c0ffee" in said
+    asked = {path for path, _, _ in hub.asked if "/resolve/" in path}
+    assert {path.split("/resolve/")[1].split("/")[0] for path in asked if dice in path} == {"c0ffee"}
+    assert all("/resolve/main/" in path for path in asked if dice not in path)
+    hub.revision = 2
+    assert main(["download", "--checkpoints", str(tmp_path), "--revision", f"{dice}=c0ffee"]) == 0
+    assert f"{files.UNET} is not the published file" in capsys.readouterr().err
+    assert main(["download", "--checkpoints", str(tmp_path / "b"), "--revision", f"{dice}=gone"]) == 1
+    assert f"can't be had  {files.UNET}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["main", "someone/else=main", "EEEELY/DICE-Talk="])
+def test_a_revision_belongs_to_a_repository(given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["download", "--checkpoints", str(tmp_path), "--revision", given]) == codes.USAGE
+    assert "EEEELY/DICE-Talk" in capsys.readouterr().err
+
+
+def test_the_hubs_own_login_is_used(tmp_path: Path) -> None:
+    """Where its tools keep the token, in their order. The variable comes first."""
+    assert download.hub_token({"HF_HOME": str(tmp_path)}) is None
+    for folder in (tmp_path, tmp_path / "huggingface"):
+        folder.mkdir(exist_ok=True)
+        (folder / "token").write_text(f"of {folder.name}\n")
+    (tmp_path / "mine").write_text("mine")
+    caches = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert download.hub_token(caches) == "of huggingface"
+    assert download.hub_token({**caches, "HF_HOME": str(tmp_path)}) == f"of {tmp_path.name}"
+    assert download.hub_token({"HF_HOME": str(tmp_path), "HF_TOKEN_PATH": str(tmp_path / "mine")}) == "mine"
+    assert download.hub_token({"HF_HOME": str(tmp_path), download.TOKEN_VARIABLE: "secret"}) == "secret"
+    (tmp_path / "token").write_bytes(b"\xff")
+    assert download.hub_token({"HF_HOME": str(tmp_path)}) is None
 
 
 def test_what_was_downloaded_counts_as_published(hub: type[Hub], tmp_path: Path) -> None:

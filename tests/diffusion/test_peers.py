@@ -1,14 +1,18 @@
 """Two processes that denoise one video together give the latents of one, bit for bit."""
 
 import os
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -19,8 +23,8 @@ torch = pytest.importorskip("torch", reason=NO_TORCH)
 
 from dice_talk.diffusion.engine import DiffusionEngine, load_on_one_device
 from dice_talk.diffusion.peers import PeerProcesses, gpus_of_the_same_model
-from dice_talk.engine import Progress, RenderJob
-from dice_talk.errors import Cancelled
+from dice_talk.engine import DEFAULT_TUNING, Progress, RenderJob
+from dice_talk.errors import Cancelled, RenderFailed
 from dice_talk.options import Quality, RenderOptions
 
 pytestmark = pytest.mark.usefixtures("recorder")
@@ -35,7 +39,7 @@ Frames = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def peers(tiny_checkpoints: Path) -> Iterator[PeerProcesses]:
-    peers = PeerProcesses(tiny_checkpoints, False, [{"OMP_NUM_THREADS": "1"}])
+    peers = PeerProcesses(tiny_checkpoints, DEFAULT_TUNING, [{"OMP_NUM_THREADS": "1"}])
     assert peers.connect()
     yield peers
     peers.close()
@@ -121,6 +125,37 @@ def test_two_videos_take_turns(
     assert np.array_equal(frames(together, job), wanted)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux can limit another process's memory")
+def test_a_helper_that_runs_out_of_memory_gives_the_engines_advice(
+    together: DiffusionEngine, peers: PeerProcesses, job: RenderJob, wanted: Frames
+) -> None:
+    """Its address space is really limited. All processes are there for the next video."""
+    (helper,) = peers.pids
+    before = resource.prlimit(helper, resource.RLIMIT_AS)
+    used = psutil.Process(helper).memory_info().vms
+    large = replace(job, state=None, options=BRIEF.model_copy(update={"min_resolution": 512}))
+    resource.prlimit(helper, resource.RLIMIT_AS, (used + (48 << 20), before[1]))
+    try:
+        with pytest.raises(RenderFailed, match="too little memory") as caught:
+            frames(together, large)
+    finally:
+        resource.prlimit(helper, resource.RLIMIT_AS, before)
+    assert "Lower min_resolution to 320" in str(caught.value.detail)
+    assert peers.pids == [helper]
+    assert np.array_equal(frames(together, replace(job, state=None)), wanted)
+
+
+def test_an_engine_that_runs_out_of_memory_keeps_its_helpers(
+    together: DiffusionEngine, peers: PeerProcesses, job: RenderJob, wanted: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        error = torch.OutOfMemoryError("CUDA out of memory")
+        patch.setattr(together.models.unet, "predict_with_features", Mock(side_effect=error))
+        with pytest.raises(RenderFailed, match="too little memory"):
+            together.render(replace(job, state=None), lambda progress: None)
+    assert np.array_equal(frames(together, replace(job, state=None)), wanted)
+
+
 @pytest.mark.parametrize(
     ("visible", "names", "others"),
     [
@@ -149,7 +184,7 @@ def test_without_a_gpu_there_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_helper_that_cannot_load_is_done_without(tmp_path: Path) -> None:
-    peers = PeerProcesses(tmp_path / "nothing here", False, [{}])
+    peers = PeerProcesses(tmp_path / "nothing here", DEFAULT_TUNING, [{}])
     assert not peers.connect()
 
 

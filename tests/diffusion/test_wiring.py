@@ -18,6 +18,7 @@ from dice_talk.diffusion import engine as wiring
 from dice_talk.diffusion.decode import CHUNK
 from dice_talk.diffusion.denoise import Guidance, Windows, draw_noise, initial_latents
 from dice_talk.diffusion.engine import DiffusionEngine
+from dice_talk.diffusion.repeat import Repeated
 from dice_talk.diffusion.schedule import karras_schedule
 from dice_talk.engine import RenderJob
 from dice_talk.face import Box
@@ -52,10 +53,10 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(wiring, "denoise", denoise)
     models: Any = SimpleNamespace(unet=None, device=torch.device("cpu"), dtype=torch.float32)
     engine = DiffusionEngine(models, lambda picture: [], "none")
-    task: Any = SimpleNamespace(frames=FRAMES, reference=torch.full((1, 4, 2, 3), 0.5))
+    task: Any = SimpleNamespace(frames=FRAMES, reference=torch.full((1, 4, 2, 3), 0.5), dtype=torch.float32)
     picture: Any = SimpleNamespace(reference=torch.zeros(1, 3, 16, 24))
     job = RenderJob(Path(), Path(), Path(), OPTIONS)
-    engine._sample(task, picture, job, lambda progress: None)
+    engine._sample(task, picture, job, lambda progress: None, Repeated(torch.float32))
     return seen
 
 

@@ -88,9 +88,10 @@ def server_process(
     """A server that keeps its data in `folder`, killed at the end when it still runs.
 
     `kind`: of fake_worker's engine, whose gate is `folder`/gate; or `worker`: the engines' module and its arguments; or
-    the real one. `before`: what starts the server.
+    the real one. `before`: what starts the server. `changes`: settings.
     """
-    settings = Settings(port=free_port(), data_dir=folder / "data", log_dir=folder / "logs", **changes)
+    own: dict[str, Any] = {"port": free_port(), "data_dir": folder / "data", "log_dir": folder / "logs"}
+    settings = Settings(**{**own, **changes})
     worker = ["tests.fake_worker", kind, str(folder / "gate")] if kind else worker
     program = ["tests.faults.server", *worker] if worker else ["api.server"]
     with (output or folder / "output").open("ab") as said:

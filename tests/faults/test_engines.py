@@ -133,7 +133,7 @@ def test_what_brings_a_shared_engine_down_takes_no_other_task_with_it(
         command = [sys.executable, "-m", "tests.fake_worker", "angry"]
         pool = EnginePool(lambda engine: command, load_seconds=30, stall_seconds=30)
         slots, metrics = LocalSlots(2, pool), Metrics(pool.pids)
-        dispatcher = Dispatcher(store, files, slots, queue_size=10, attempts=3, clock=Clock(), metrics=metrics)
+        dispatcher = Dispatcher(store, files, slots, attempts=3, clock=Clock(), metrics=metrics)
         await dispatcher.start("diffusion")
         while store.unfinished():
             await asyncio.sleep(0.05)

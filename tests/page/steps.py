@@ -84,3 +84,9 @@ def offering(page: Any, path: str, method: str) -> None:
 
 def offers(url: str, path: str) -> bool:
     return path in requests.get(f"{url}/openapi.json", timeout=10).json()["paths"]
+
+
+def an_engine_with_steps(page: Any) -> None:
+    """A server whose engine takes notice of all options."""
+    lite = {"name": "lite", "summary": "", "available": True, "missing": None, "remedy": None, "ignores": []}
+    page.route("**/api/v1/engines", lambda route: route.fulfill(json={"auto": "lite", "engines": [lite]}))

@@ -166,7 +166,7 @@ def test_what_could_not_be_removed_stays(
     page.route("**/synthesis/*", lambda route: route.abort())
     page.click("#history .remove")
     page.get_by_text("It could not be removed. The server could not be reached.").wait_for()
-    assert page.locator("#history li").count() == 1
+    assert page.locator("#history .open").count() == 1
     page.unroute("**/synthesis/*")
     page.click("#history .remove")
     page.locator("#history").wait_for(state="hidden")

@@ -6,10 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from dice_talk.video import probe
 from tests.conftest import Service
-from tests.page.steps import choose, offers, only_documented_calls, shorten, tab_to, until, watch_video
+from tests.page.steps import (
+    an_engine_with_steps,
+    choose,
+    offers,
+    only_documented_calls,
+    shorten,
+    tab_to,
+    until,
+    watch_video,
+)
 
 pytestmark = pytest.mark.timeout(300)  # engines and other tests may want the same cores
 
@@ -48,7 +58,7 @@ def test_the_whole_path(
     assert watch_video(page) == pytest.approx(2, abs=0.1)
     assert page.evaluate("video.currentSrc") == first
     page.click('#history li[data-emotion="sad"] .remove')
-    assert page.locator("#history li").count() == 1
+    assert page.locator("#history li:not(.removed)").count() == 1
 
 
 def test_a_receipt_is_asked_for_by_who_looks_at_the_details(
@@ -140,8 +150,11 @@ def test_camera_and_microphone(visit: Callable[..., Any], real_service: Service,
 
 def test_the_sample_is_one_click_away(visit: Callable[..., Any], real_service: Service) -> None:
     page = visit(real_service.url)
-    page.click("#sample")
+    page.click("[data-sample='mei.jpg']")
     page.locator("#speech-loaded:not([hidden])").wait_for()
+    assert page.get_attribute("[data-sample='mei.jpg']", "aria-pressed") == "true"
+    page.click("[data-sample='rms.mp3']")
+    page.get_by_text("rms.mp3").wait_for()
     shorten(page)
     page.click("#submit")
     watch_video(page)
@@ -151,7 +164,7 @@ def test_drop_and_paste(visit: Callable[..., Any], real_service: Service) -> Non
     page = visit(real_service.url)
     page.evaluate("""async () => {
         const data = new DataTransfer();
-        for (const [name, type] of [["portrait.jpg", "image/jpeg"], ["speech.wav", "audio/wav"]]) {
+        for (const [name, type] of [["mei.jpg", "image/jpeg"], ["heart.wav", "audio/wav"]]) {
             const blob = await (await fetch("web/sample/" + name)).blob();
             data.items.add(new File([blob], name, { type }));
         }
@@ -187,3 +200,44 @@ def test_a_task_in_work_is_followed_after_a_reload(
     page.get_by_text("Drawing the frames").first.wait_for()
     (tmp_path / "gate").touch()
     assert watch_video(page) > 0.4
+
+
+def test_presets_fill_in_the_fields(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path
+) -> None:
+    service = serve("quick")
+    page = visit(service.url, prepare=an_engine_with_steps)
+    pressed = page.locator('#preset-choices [aria-pressed="true"]')
+    assert pressed.inner_text() == "Standard"
+    page.click('#preset-choices [data-preset="published"]')
+    assert pressed.inner_text() == "As published"
+    page.locator("#options").evaluate("details => details.open = true")
+    values = {
+        name: page.input_value(f"#option-{name}") for name in ("min_resolution", "inference_steps", "fps", "seed")
+    }
+    assert values == {"min_resolution": "512", "inference_steps": "25", "fps": "25", "seed": "72589"}
+    page.fill("#option-fps", "30")
+    assert pressed.count() == 0 and page.get_by_text("Your own settings.").is_visible()
+    page.click('#preset-choices [data-preset="draft"]')
+    assert page.input_value("#option-seed") == "" and page.input_value("#option-quality") == "fast"
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    watch_video(page)
+    calls = f"{service.url}/api/v1/synthesis"
+    (made,) = requests.get(calls, timeout=30).json()["tasks"]
+    options = requests.get(f"{calls}/{made['task_id']}/receipt", timeout=60).json()["options"]
+    assert (options["inference_steps"], options["quality"], options["fps"]) == (10, "fast", 24)
+
+
+def test_previews_are_shown(
+    visit: Callable[..., Any], serve: Callable[..., Service], portrait: Path, speech: Path, tmp_path: Path
+) -> None:
+    page = visit(serve("shows").url)
+    choose(page, portrait, speech)
+    shorten(page)
+    page.click("#submit")
+    page.locator('#running-image.preview[src^="data:image/jpeg"]').wait_for()
+    until(page, "document.getElementById('running-image').naturalWidth === 16")
+    (tmp_path / "gate").touch()
+    watch_video(page)

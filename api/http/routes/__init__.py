@@ -3,38 +3,50 @@
 from typing import Any
 
 from fastapi import FastAPI, Security
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from api.http import pages
 from api.http.routes import inspection, service, synthesis, tasks
 from api.http.routes.examples import NO_KEY, REVOKED, TOO_MANY, UNEXPECTED, documented
 
-GUARDED = (
+ROUTERS = (
     synthesis.uploads,
     synthesis.tasks,
-    service.operation,
-    tasks.calls,
     inspection.uploads,
-    inspection.videos,
     inspection.tasks,
+    tasks.calls,
+    inspection.videos,
+    service.public,
+    service.operation,
 )
+"""In the order in which they are documented: first what most clients need."""
+GUARDED = tuple(router for router in ROUTERS if router is not service.public)
 """Routers whose routes need an API key, if the operator asks for keys."""
+TAGS = [
+    {"name": "Synthesis", "description": "Start tasks, follow them, download videos; check files before and after."},
+    {"name": "Service", "description": "Whether the service works and how busy it is: for monitoring and proxies."},
+]
 
 
 def install(app: FastAPI, *, keys: bool) -> None:
     """Add all routes. `keys`: whether to document that they need an API key; `KeyRoute` is what checks it."""
     unexpected = documented({500: {"unexpected": UNEXPECTED}})
     refusals = documented({401: {"no key": NO_KEY}, 403: {"revoked key": REVOKED}, 429: {"too many": TOO_MANY}})
+    scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
+    guarded = {"responses": unexpected | refusals, "dependencies": [scheme]} if keys else {"responses": unexpected}
+    app.openapi_tags = TAGS
     pages.install(app)
-    app.webhooks.include_router(synthesis.callbacks)
-    app.include_router(service.public, responses=unexpected)
-    for guarded in GUARDED:
-        if keys:
-            scheme = Security(HTTPBearer(scheme_name="API key", auto_error=False))
-            app.include_router(guarded, responses=unexpected | refusals, dependencies=[scheme])
-        else:
-            app.include_router(guarded, responses=unexpected)
+    app.webhooks.include_router(synthesis.callbacks, generate_unique_id_function=call_name)
+    for router in ROUTERS:
+        added = guarded if router in GUARDED else {"responses": unexpected}
+        app.include_router(router, generate_unique_id_function=call_name, **added)
     _tidy(app)
+
+
+def call_name(route: APIRoute) -> str:
+    """Return the function's name, which identifies the call: generated clients name their methods after it."""
+    return route.name
 
 
 def _tidy(app: FastAPI) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import FormData
 
 from api import logs
 from api.caller import address, caller, client_of
@@ -55,7 +56,7 @@ class KeyRoute(APIRoute):
 
         async def admit_then_handle(request: Request) -> Response:
             access = request.app.state.services.access
-            request.state.owner = access.admit(request.headers.get("authorization"))
+            request.state.owner = await access.admit(request.headers.get("authorization"))
             host = request.client.host if request.client else None
             caller.set(client_of(request.state.owner, host))
             address.set(host or "")
@@ -77,6 +78,11 @@ class FormRoute(APIRoute):
         """Return the largest size in bytes by file field."""
         return {"image": settings.max_image_bytes, "audio": settings.max_audio_bytes}
 
+    @staticmethod
+    def complete(form: FormData) -> FormData:
+        """Return the form with what it leaves to the service."""
+        return form
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As in "Custom Request and APIRoute class" of FastAPI's documentation."""
         handle = super().get_route_handler()
@@ -90,7 +96,7 @@ class FormRoute(APIRoute):
                 receive_form(request, made.files, self.limits(settings), settings.upload_seconds) as form,
             ):
                 made.access.identify(request.headers.get("authorization"))  # the key may have been revoked meanwhile
-                request.state.form = form
+                request.state.form = self.complete(form)
                 return await handle(UploadedRequest(request.scope, request.receive))
 
         return read_then_handle

@@ -61,7 +61,7 @@ TOO_LARGE = _example(
 MALFORMED = _example(
     ErrorCode.FIELD_CHOICE,
     "emotion is not one of the known values",
-    "Allowed: emotion: 'contempt', 'sad', ...",
+    "Allowed for emotion: contempt, sad, ...",
     {"field": "emotion"},
 )
 QUEUE_FULL = _example(
@@ -112,7 +112,7 @@ BAD_CURSOR = _example(
 BAD_STATE = _example(
     ErrorCode.FIELD_CHOICE,
     "state is not one of the known values",
-    "Allowed: state: 'PENDING', 'PROCESSING', 'COMPLETED' or 'FAILED'",
+    "Allowed for state: PENDING, PROCESSING, COMPLETED or FAILED",
     {"field": "state"},
 )
 UNKNOWN_FIELD = _example(ErrorCode.FIELD_UNKNOWN, "Unknown form field: colour", params={"field": "colour"})
@@ -134,8 +134,20 @@ BUSY = _example(ErrorCode.UPLOADS_FULL, "Too many uploads at the same time", "At
 NO_FILE = _example(ErrorCode.NO_FILE, "Neither image nor audio was sent", "Send one of them, or both.")
 
 
-def documented(errors: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[int | str, dict[str, Any]]:
+Examples = Mapping[int, Mapping[str, Mapping[str, Any]]]
+"""Examples of errors by status and name."""
+UPLOAD_ERRORS: Examples = {
+    408: {"too slow": TIMED_OUT},
+    422: {"malformed form": MALFORMED},
+    503: {"too many uploads": BUSY, "shutting down": STOPPING},
+}
+"""What every call with files may answer."""
+
+
+def documented(*several: Examples) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's errors, from examples by status and name."""
+    statuses = sorted({status for errors in several for status in errors})
+    errors = {status: {k: v for each in several for k, v in each.get(status, {}).items()} for status in statuses}
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return {
         status: {

@@ -8,18 +8,15 @@ from starlette.concurrency import run_in_threadpool
 from api.http.forms import PreflightForm, VideoForm, stored
 from api.http.routes.base import AllServices, KeyRoute, Owner, UploadRoute
 from api.http.routes.examples import (
-    BUSY,
     DAMAGED,
-    MALFORMED,
     NO_ENGINE,
     NO_FILE,
     NO_VIDEO,
     NOT_COMPLETED,
     NOT_FOUND,
     OUT_OF_RANGE,
-    STOPPING,
-    TIMED_OUT,
     TOO_LARGE,
+    UPLOAD_ERRORS,
     VIDEO_TOO_LARGE,
     WRONG_TYPE,
     documented,
@@ -58,11 +55,9 @@ tasks = APIRouter(prefix="/api", route_class=KeyRoute)
                 "engine not there": NO_ENGINE,
                 "no file": NO_FILE,
             },
-            408: {"too slow": TIMED_OUT},
             413: {"file too large": TOO_LARGE},
-            422: {"malformed form": MALFORMED},
-            503: {"too many uploads": BUSY, "shutting down": STOPPING},
-        }
+        },
+        UPLOAD_ERRORS,
     ),
 )
 async def preflight(
@@ -83,11 +78,9 @@ async def preflight(
     responses=documented(
         {
             400: {"not an MP4": NO_VIDEO},
-            408: {"too slow": TIMED_OUT},
             413: {"file too large": VIDEO_TOO_LARGE},
-            422: {"malformed form": MALFORMED},
-            503: {"too many uploads": BUSY, "shutting down": STOPPING},
-        }
+        },
+        UPLOAD_ERRORS,
     ),
 )
 async def verify(
@@ -99,6 +92,18 @@ async def verify(
     """
     video = stored(form.video)
     return await services.verification.verify(video.path, video.sha256, video.size or 0)
+
+
+@tasks.get(
+    "/v1/synthesis/{task_id}/receipt",
+    summary="What the finished video was made of, and how good it is",
+    tags=["Synthesis"],
+    responses=documented({400: {"not completed": NOT_COMPLETED}, 404: {"unknown or removed task": NOT_FOUND}}),
+)
+async def get_receipt(task_id: str, services: AllServices, owner: Owner) -> Receipt:
+    """The first call has the video measured, which takes about ten seconds; `measured` is null until that is done."""
+    task = await run_in_threadpool(services.synthesis.completed, task_id, owner)
+    return await services.receipts.write(task)
 
 
 @tasks.get(
@@ -118,15 +123,3 @@ def get_poster(task_id: str, services: AllServices, owner: Owner) -> Response:
     """For lists of videos, or to show before a video is played."""
     render = services.synthesis.completed(task_id, owner).render
     return Response(poster_of(services.files, render.id), media_type="image/jpeg")
-
-
-@tasks.get(
-    "/v1/synthesis/{task_id}/receipt",
-    summary="What the finished video was made of, and how good it is",
-    tags=["Synthesis"],
-    responses=documented({400: {"not completed": NOT_COMPLETED}, 404: {"unknown or removed task": NOT_FOUND}}),
-)
-async def get_receipt(task_id: str, services: AllServices, owner: Owner) -> Receipt:
-    """The first call has the video measured, which takes about ten seconds; `measured` is null until that is done."""
-    task = await run_in_threadpool(services.synthesis.completed, task_id, owner)
-    return await services.receipts.write(task)

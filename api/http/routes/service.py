@@ -6,7 +6,8 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.http.routes.base import AllServices, KeyRoute, Service
 from api.http.routes.examples import NOT_READY, QUEUE_FULL, STOPPING, documented
-from api.schemas.service import Alive, Health, Ready
+from api.schemas.service import Alive, Engines, Health, Ready
+from api.service.engines import list_engines
 
 METRICS = 'dice_talk_queue_length 3.0\ndice_talk_video_seconds_total{engine="lite"} 182.5\n'
 public = APIRouter(prefix="/api")
@@ -35,6 +36,12 @@ def ready(synthesis: Service) -> Ready:
     """For a load balancer: healthy, and with room in the queue."""
     synthesis.refuse_when_not_ready()
     return Ready()
+
+
+@operation.get("/api/v1/engines", summary="The engines, and what they lack here", tags=["Service"])
+def get_engines(services: AllServices) -> Engines:
+    """Which engines a request may name, which of them can render on this server, and what each takes no notice of."""
+    return list_engines(services.settings.engine, services.settings.checkpoints_dir)
 
 
 @operation.get(

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Header, Request, Response
 from fastapi.responses import FileResponse
+from starlette.datastructures import FormData
 
 from api.errors import TaskNotFound
-from api.http.downloads import OpenedFile
+from api.http.downloads import REDIRECT_S, OpenedFile, SentOn, may_redirect
 from api.http.forms import RenderForm
 from api.http.preconditions import conditional
 from api.http.routes.base import AllServices, KeyRoute, Owner, Service, UploadRoute
@@ -17,20 +18,20 @@ from api.http.routes.examples import (
     DAMAGED,
     KEY_USED,
     LABELLED,
-    MALFORMED,
     NO_ENGINE,
     NOT_COMPLETED,
     NOT_FOUND,
     OUT_OF_RANGE,
     QUEUE_FULL,
-    STOPPING,
-    TIMED_OUT,
     TOO_LARGE,
+    UPLOAD_ERRORS,
     WRONG_TYPE,
     documented,
 )
+from api.schemas.options import MAY_BE_EMPTY
 from api.schemas.tasks import SynthesisEnded, TaskCreated, TaskState
 from api.service.admission import Admission
+from dice_talk.options import preset_values
 
 IdempotencyKey = Annotated[
     str | None,
@@ -49,6 +50,13 @@ class StartRoute(UploadRoute):
     async def before_form(self, request: Request, admission: Admission) -> None:
         """Refuse also requests that cannot get a place in the queue."""
         await admission.refuse_before_upload(request.state.owner, request.headers.get("idempotency-key"))
+
+    @staticmethod
+    def complete(form: FormData) -> FormData:
+        """Return the form with the options that its preset stands for. An empty field is not given."""
+        given = {name: value for name, value in form.items() if value != "" or name not in MAY_BE_EMPTY}
+        added = preset_values(form.get("preset"), given)
+        return FormData({**given, **{name: str(value) for name, value in added.items()}}) if added else form
 
 
 uploads = APIRouter(prefix="/api", route_class=StartRoute)
@@ -70,12 +78,11 @@ callbacks = APIRouter()
                 "callback not allowed": CALLBACK,
                 "label is not optional": LABELLED,
             },
-            408: {"too slow": TIMED_OUT},
             409: {"another request": KEY_USED},
             413: {"file too large": TOO_LARGE},
-            422: {"malformed form": MALFORMED},
-            503: {"queue full": QUEUE_FULL, "shutting down": STOPPING},
-        }
+            503: {"queue full": QUEUE_FULL},
+        },
+        UPLOAD_ERRORS,
     ),
 )
 async def start(
@@ -127,6 +134,7 @@ async def get_status(task_id: str, synthesis: Service, owner: Owner) -> TaskStat
         },
         206: {"description": "The part asked for with Range."},
         304: {"description": "Not changed since the last download."},
+        307: {"description": "With the setting download_redirect: where the video is, for the next five minutes."},
         **documented(
             {
                 400: {"not completed": NOT_COMPLETED},
@@ -146,9 +154,12 @@ def download(task_id: str, request: Request, services: AllServices, owner: Owner
     except FileNotFoundError as error:  # removed meanwhile
         raise TaskNotFound from error
     video = OpenedFile(file, media_type="video/mp4", filename="result.mp4", name=task.id, modified=modified)
-    response = None
+    response: Response | None = None
     try:
         response = conditional(video, request.headers)
+        if response is video and services.settings.download_redirect and may_redirect(request):
+            address = file.address(REDIRECT_S)
+            response = SentOn(address) if address else video
     finally:
         if response is not video:
             video.close()

@@ -81,6 +81,9 @@ async def follow(
     last_event_id: Annotated[
         str | None, Header(description="Browsers send it when they reconnect, to get missed events first.")
     ] = None,
+    previews: Annotated[
+        bool, Query(description="Also send events `preview`: pictures of the unfinished video, if the engine has any.")
+    ] = False,
 ) -> AsyncIterable[ServerSentEvent]:
     """Sends an event `state` now and at each change, and then one event `end`. Both hold the task's state.
 
@@ -88,7 +91,7 @@ async def follow(
     If a stream closes without `end`, open it again: the server was shut down, or the key was revoked.
     """
     allowed = partial(services.access.is_valid, request.headers.get("authorization"))
-    async for event in feed.follow(last_event_id, allowed):
+    async for event in feed.follow(last_event_id, allowed, previews=previews):
         yield event
 
 

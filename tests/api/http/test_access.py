@@ -1,5 +1,6 @@
 """API keys, their limits, CORS and security headers, over real HTTP."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import requests
 
 from api import keys
 from api.errors import TooManyRequests
-from api.http.access import Access
+from api.http.access import Access, OwnRate
 from api.keys import KeyFile
 from api.settings import Settings
 from tests.conftest import Service, running
@@ -120,12 +121,12 @@ def test_keys_turned_on_and_off(file: Path, portrait: Path, speech: Path, tmp_pa
 def test_no_minute_has_more_requests_than_allowed(file: Path) -> None:
     now = [0.0]
     key = keys.add(file, "alice")
-    access = Access(KeyFile(file), 3, clock=lambda: now[0])
+    access = Access(KeyFile(file), OwnRate(3, clock=lambda: now[0]))
     admitted = []
     for step in range(2000):
         now[0] = step / 10
         try:
-            access.admit(f"Bearer {key}")
+            asyncio.run(access.admit(f"Bearer {key}"))
         except TooManyRequests as error:
             assert error.headers
             assert 0 < int(error.headers["Retry-After"]) <= 60

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from api.errors import ApiError, InvalidValue, MalformedForm, QueueFull
 from api.http import errors
 from api.http.errors import explain_form, name_of, respond
+from api.storage.files import StorageFailure
 from dice_talk.emotions import Emotion
 from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import InvalidImage
@@ -79,14 +80,17 @@ def test_fields_that_are_not_what_they_must_be(fields: dict[str, Any], message: 
 def test_what_is_allowed_is_told_where_it_is_a_list() -> None:
     error = explained(emotion="bored", states=["sad", "odd"])
     assert str(error) == "emotion is not one of the known values; states is not one of the known values"
-    assert error.detail and error.detail.startswith("Allowed: emotion: 'contempt', 'sad', ")
-    assert "; states: 'contempt'" in error.detail
+    assert error.detail and error.detail.startswith("Allowed for emotion: contempt, sad, happy, ")
+    assert "; for states: contempt" in error.detail
 
 
 def test_what_is_missing() -> None:
     with pytest.raises(ValidationError) as wrong:
         Form.model_validate({})
-    assert str(explain_form(wrong.value.errors(), BOUNDS)) == "emotion is required"
+    error = explain_form(wrong.value.errors(), BOUNDS)
+    assert str(error) == "emotion is required"
+    assert error.detail and error.detail.startswith("Allowed for emotion: contempt, sad, ")
+    assert "fear or neutral. Send emotion; /docs" in error.detail
 
 
 def test_other_mistakes_are_told_shortly() -> None:
@@ -151,6 +155,12 @@ def test_a_full_disk(code: int, caplog: pytest.LogCaptureFixture) -> None:
     assert answer.json()["error"] == "The server has no room to store this"
     assert "/secret/path" not in answer.body.decode()
     assert "/secret/path" in caplog.text
+
+
+def test_storage_that_does_not_answer() -> None:
+    answer = raising(StorageFailure())
+    assert (answer.status, answer.headers["retry-after"]) == (503, "60")
+    assert answer.json()["code"] == "storage_unavailable"
 
 
 def test_other_failures_of_the_system_are_not_foreseen() -> None:

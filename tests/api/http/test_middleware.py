@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http import middleware
+from api.http.downloads import SentOn
 from api.http.middleware import (
     DOCS_POLICY,
     MAX_HEADER_BYTES,
@@ -161,6 +162,11 @@ def test_the_head_of_a_stream_ends_it() -> None:
 def test_redirects_name_no_host(location: str, sent: str) -> None:
     answer = call(RelativeRedirects(RedirectResponse(location)), "GET", "/")
     assert (answer.status, answer.headers["location"]) == (307, sent)
+
+
+def test_a_redirect_to_another_host_can_be_meant() -> None:
+    answer = call(RelativeRedirects(SentOn("https://there.example/x?signed")), "GET", "/")
+    assert (answer.status, answer.headers["location"]) == (307, "https://there.example/x?signed")
 
 
 def test_addresses_of_other_answers_are_left_alone() -> None:

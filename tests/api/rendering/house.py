@@ -24,10 +24,9 @@ class House:
         self.store, self.files = store, files
         self.metrics = Metrics(lambda: [])
 
-    def dispatcher(self, *slots: MemorySlot, queue_size: int = 10, attempts: int = 3) -> Dispatcher:
-        limits = {"queue_size": queue_size, "attempts": attempts}
+    def dispatcher(self, *slots: MemorySlot, attempts: int = 3) -> Dispatcher:
         self.pool = MemorySlots(*slots)
-        return Dispatcher(self.store, self.files, self.pool, **limits, clock=Clock(), metrics=self.metrics)
+        return Dispatcher(self.store, self.files, self.pool, attempts=attempts, clock=Clock(), metrics=self.metrics)
 
     def accept(self, *render_ids: str, **changes: Any) -> list[Render]:
         return [accept(self.store, self.files, render_id, **changes) for render_id in render_ids]

@@ -20,6 +20,17 @@ def test_a_retry_keeps_all_that_is_not_changed() -> None:
     assert (changed.emotion, changed.engine, changed.fps, changed.seed) == ("happy", "lite", 30, 5)
 
 
+def test_a_preset_replaces_what_a_retry_keeps() -> None:
+    options = RenderOptions(emotion="sad", seed=5, fps=30, quality="fast", crop=True)
+    render = make_render(options=options, cache_key="key")
+    published = TaskOptions.of(render, {"preset": "published", "fps": 60})
+    assert (published.min_resolution, published.seed, published.fps, published.crop) == (512, 72589, 60, True)
+    standard = TaskOptions.of(render, {"preset": "standard"})
+    assert standard.options() == RenderOptions(emotion="sad", crop=True)
+    with pytest.raises(RequestValidationError):
+        TaskOptions.of(render, {"preset": "best"})
+
+
 def test_a_drawn_seed_is_drawn_anew() -> None:
     assert TaskOptions.of(make_render(cache_key=None), {}).seed is None
     assert TaskOptions.of(make_render(cache_key=None), {"seed": 7}).seed == 7
@@ -48,7 +59,7 @@ def test_bounds_are_those_that_are_checked() -> None:
 
 def test_what_a_form_may_leave_empty() -> None:
     assert {"emotion", "engine", "quality"}.isdisjoint(MAY_BE_EMPTY), "a choice is made or left out"
-    assert {"seed", "duration", "fps", "crop", "callback_url"} <= MAY_BE_EMPTY
+    assert {"seed", "duration", "fps", "crop", "callback_url", "preset"} <= MAY_BE_EMPTY
 
 
 def test_only_options_of_engines_reach_engines() -> None:

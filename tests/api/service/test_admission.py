@@ -19,10 +19,12 @@ from api.schemas.options import TaskOptions
 from api.schemas.tasks import TaskCreated
 from api.service.admission import RETRY_LATER
 from api.settings import Settings
+from api.storage.files import Problem
 from api.storage.local import LocalFiles
 from api.tasks.model import Render, Task, TaskStatus
-from api.tasks.store import StoreFailure, TaskStore
+from api.tasks.store import Places, StoreFailure, TaskStore
 from api.threads import entered
+from dice_talk.error_codes import ErrorCode
 from dice_talk.errors import DiceTalkError, EngineUnavailable
 from dice_talk.labels import LabelOptions
 from dice_talk.options import RenderOptions
@@ -117,7 +119,7 @@ def test_a_repeated_request_gives_its_task_again(parts: Parts, start: Start) -> 
 
 
 def test_what_cannot_be_stored_leaves_no_files(parts: Parts, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(task: Task) -> None:
+    def fail(task: Task, places: Places) -> None:
         raise sa.exc.OperationalError("SQL", {}, Exception("disk I/O error"))
 
     monkeypatch.setattr(parts.store, "add", fail)
@@ -137,10 +139,10 @@ def test_a_client_that_goes_while_its_task_is_stored(
     """Files and row come together, or not at all."""
     begun, go_on, add = threading.Event(), threading.Event(), parts.store.add
 
-    def slow(task: Task) -> Render:
+    def slow(task: Task, places: Places) -> Render:
         begun.set()
         assert go_on.wait(20)
-        return add(task)
+        return add(task, places)
 
     monkeypatch.setattr(parts.store, "add", slow)
 
@@ -206,9 +208,10 @@ def test_a_retry_with_an_engine_that_was_uninstalled_says_so(parts: Parts, portr
 
 def test_nothing_is_taken_at_the_end_or_without_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts.admission.refuse_when_closed()
-    monkeypatch.setattr(parts.files, "problem", lambda: "The server has too little room on its disk")
-    with pytest.raises(Unavailable, match="too little room"):
+    monkeypatch.setattr(parts.files, "problem", lambda: Problem("The storage is away", ErrorCode.STORAGE_UNAVAILABLE))
+    with pytest.raises(Unavailable, match="The storage is away") as refused:
         parts.admission.refuse_when_closed()
+    assert refused.value.code is ErrorCode.STORAGE_UNAVAILABLE
     parts.admission.closed = True
     with pytest.raises(Unavailable, match="The server is shutting down"):
         parts.admission.refuse_when_closed()
@@ -232,14 +235,14 @@ def test_as_many_as_may_wait(
 def test_as_many_of_one_key_as_may_wait(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
     parts = make_parts(settings.model_copy(update={"key_queue_size": 2}), store, files)
     parts.wait("a", owner="alice")
-    asyncio.run(parts.admission.refuse_when_owner_waits("alice"))
+    parts.admission.refuse_when_owner_waits("alice")
     parts.wait("b", owner="alice")
     with pytest.raises(TooManyRequests, match="Too many of your tasks are waiting"):
-        asyncio.run(parts.admission.refuse_when_owner_waits("alice"))
+        parts.admission.refuse_when_owner_waits("alice")
     for owner in ("bob", None):
-        asyncio.run(parts.admission.refuse_when_owner_waits(owner))
+        parts.admission.refuse_when_owner_waits(owner)
     parts.store.update("a", TaskStatus.PROCESSING)
-    asyncio.run(parts.admission.refuse_when_owner_waits("alice"))
+    parts.admission.refuse_when_owner_waits("alice")
 
 
 def test_who_waits_enough_may_share_what_does_not_wait(settings: Settings, store: TaskStore, files: LocalFiles) -> None:

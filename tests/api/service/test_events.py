@@ -1,5 +1,7 @@
 """Server-sent events, over real HTTP."""
 
+import base64
+import io
 import json
 import threading
 import time
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 from api.schemas.tasks import TaskState
 from api.service.events import MAX_EVENTS, Events, Feed
@@ -21,10 +24,10 @@ from tests.waiting import wait_for
 
 
 class Stream:
-    """A connection to a task's events. Iterates over (kind, id, state)."""
+    """A connection to a task's events. Iterates over (kind, id, data)."""
 
-    def __init__(self, service: Service, task: str, last_id: str | None = None) -> None:
-        url = f"{service.url}/api/v1/synthesis/{task}/events"
+    def __init__(self, service: Service, task: str, last_id: str | None = None, query: str = "") -> None:
+        url = f"{service.url}/api/v1/synthesis/{task}/events{query}"
         headers = {"Last-Event-ID": last_id} if last_id else {}
         self.answer = requests.get(url, headers=headers, stream=True, timeout=30)
         assert self.answer.status_code == 200
@@ -37,7 +40,7 @@ class Stream:
                 name, _, value = line.partition(":")
                 event[name] = value.strip()
             elif event.keys() > {"event"}:
-                yield event["event"], event["id"], json.loads(event["data"])
+                yield event["event"], event.get("id", ""), json.loads(event["data"])
                 event = {}
 
     def close(self) -> None:
@@ -108,6 +111,27 @@ def test_what_was_missed_is_told_again(serve: Any, portrait: Path, speech: Path,
 def last_told(service: Service, task: str) -> Any:
     with closing(Stream(service, task)) as stream:
         return next(iter(stream))[2]
+
+
+def test_previews_come_to_those_who_ask(serve: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+    """Also to two tasks that share a render, and none to a client that has not asked."""
+    service = serve("shows")
+    tasks = [service.submit(portrait, speech, seed=1) for _ in range(2)]
+    service.wait(tasks[0], "PROCESSING")
+    for task in tasks:
+        with closing(Stream(service, task, query="?previews=true")) as stream:
+            events = ((kind, number, data) for kind, number, data in stream if kind == "preview")
+            (_, first_id, first), (_, _, second) = next(events), next(events)
+        assert first_id == "" and second["step"] > first["step"] and first["steps"] == 1000
+        header, _, encoded = first["image"].partition(",")
+        assert header == "data:image/jpeg;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (16, 16)
+    plain = Stream(service, tasks[0])
+    (tmp_path / "gate").touch()
+    assert {kind for kind, *_ in plain} == {"state", "end"}
+    assert {kind for kind, *_ in Stream(service, tasks[0], query="?previews=true")} == {"state", "end"}
+    render_id = service.synthesis.completed(tasks[0], None).render.id
+    wait_for(lambda: service.synthesis._dispatcher.previews.latest(render_id) is None)
 
 
 @pytest.mark.parametrize("call", ["cancel", "remove"])

@@ -5,14 +5,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from api.errors import Conflict, InvalidValue, QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
 from api.service.synthesis import UNLABELLED_KEPT
 from api.settings import Settings
+from api.storage.files import Problem
 from api.storage.local import LocalFiles
 from api.tasks.forecast import Timing, Workload
 from api.tasks.model import TaskStatus
 from api.tasks.store import TaskStore
+from dice_talk.error_codes import ErrorCode
 from tests.api.made import NOW, make_render, make_task
 from tests.api.parts import Parts, make_parts
 from tests.api.rendering.memory import MemorySlot
@@ -121,7 +124,7 @@ def test_a_sweep_leaves_what_a_slot_still_writes_to(parts: Parts, monkeypatch: p
 def test_a_sweep_leaves_the_row_of_files_that_do_not_go(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts.wait("a")
     parts.store.remove(make_task("a"), NOW)
-    monkeypatch.setattr(parts.files, "remove", lambda render_id: False)
+    monkeypatch.setattr(parts.files, "remove", lambda *render_ids: [])
     assert asyncio.run(parts.synthesis.sweep()) == 0
     assert parts.store.render_ids() == {"a"}, "the next sweep tries again"
 
@@ -150,6 +153,10 @@ def test_pages_follow_each_other(parts: Parts) -> None:
     assert parts.synthesis.page("alice", [], 5, None).tasks == []
     with pytest.raises(InvalidValue):
         parts.synthesis.page(None, [], 5, "nonsense")
+
+
+def broken() -> int:
+    raise sa.exc.OperationalError("SQL", {}, Exception("the connection was cut"))
 
 
 def healthy(parts: Parts) -> tuple[str, str | None]:
@@ -181,12 +188,14 @@ def test_health(settings: Settings, store: TaskStore, files: LocalFiles) -> None
 def test_what_keeps_the_service_from_taking_tasks(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts.dispatcher.slots = [MemorySlot()]
     parts.synthesis.refuse_when_not_ready()
-    monkeypatch.setattr(parts.files, "problem", lambda: "The server has too little room on its disk")
+    monkeypatch.setattr(
+        parts.files, "problem", lambda: Problem("The server has too little room on its disk", ErrorCode.DISK_FULL)
+    )
     assert healthy(parts) == ("unhealthy", "The server has too little room on its disk")
     with pytest.raises(Unavailable, match="The service is not ready") as refused:
         parts.synthesis.refuse_when_not_ready()
     assert refused.value.headers == {"Retry-After": "30"}
-    monkeypatch.setattr(parts.store, "ping", lambda: False)
+    monkeypatch.setattr(parts.store, "waiting", broken)
     assert healthy(parts) == ("unhealthy", "The database does not answer")
     monkeypatch.undo()
     parts.synthesis.stop()

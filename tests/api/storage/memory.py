@@ -1,16 +1,15 @@
 """Storage that keeps files in memory, as an object store would: paths are copies that exist while they are needed."""
 
 import hashlib
-import io
 import secrets
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from api.storage.files import Attempt, Kept, RenderPaths, Staging, Upload, Workspace
+from api.storage.files import Attempt, Kept, Problem, RenderPaths, Staging, Upload, Workspace
+from dice_talk.error_codes import ErrorCode
 
 
 class MemoryStaging:
@@ -24,6 +23,29 @@ class MemoryStaging:
 
     def upload(self, image_hash: str, audio_hash: str) -> Upload:
         return Upload(self.path("image"), self.path("audio"), image_hash, audio_hash)
+
+
+class MemoryVideo:
+    """Implements `OpenVideo`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size = len(data)
+        self._data, self._position = data, 0
+
+    async def seek(self, offset: int) -> object:
+        self._position = offset
+        return offset
+
+    async def read(self, size: int) -> bytes:
+        data = self._data[self._position : self._position + size]
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        pass
+
+    def address(self, seconds: float) -> str | None:
+        return None
 
 
 class MemoryFiles:
@@ -44,10 +66,13 @@ class MemoryFiles:
             path.write_bytes(self.objects[render_id, name])
         return path
 
-    def problem(self) -> str | None:
-        return "The store is full" if self.full else None
+    def problem(self) -> Problem | None:
+        return Problem("The store is full", ErrorCode.DISK_FULL) if self.full else None
 
-    def clean_up(self, known: Collection[str], unfinished: Collection[str]) -> None:
+    def stop_waiting(self) -> None:
+        pass
+
+    def clean_up(self, known: Set[str], unfinished: Collection[str]) -> None:
         self.objects = {
             (render_id, name): data
             for (render_id, name), data in self.objects.items()
@@ -70,6 +95,9 @@ class MemoryFiles:
             staging.path(name).write_bytes(self.objects[render_id, name])
             hashes.append(hashlib.sha256(self.objects[render_id, name]).hexdigest())
         return staging.upload(*hashes)
+
+    def send(self, upload: Upload, render_id: str) -> None:
+        pass
 
     def accept(self, upload: Upload, render_id: str) -> None:
         for name, path in (("image", upload.image), ("audio", upload.audio)):
@@ -111,10 +139,10 @@ class MemoryFiles:
     def has_video(self, render_id: str) -> bool:
         return (render_id, "video") in self.objects
 
-    def open_video(self, render_id: str) -> BinaryIO:
+    def open_video(self, render_id: str) -> MemoryVideo:
         if not self.has_video(render_id):
             raise FileNotFoundError
-        return io.BytesIO(self.objects[render_id, "video"])
+        return MemoryVideo(self.objects[render_id, "video"])
 
     @contextmanager
     def paths(self, render_id: str) -> Iterator[RenderPaths]:
@@ -130,7 +158,6 @@ class MemoryFiles:
     def keep(self, render_id: str, kept: Kept, data: bytes) -> None:
         self.objects[render_id, kept] = data
 
-    def remove(self, render_id: str) -> bool:
-        self.objects = {key: data for key, data in self.objects.items() if key[0] != render_id}
-        self.drop_state(render_id)
-        return True
+    def remove(self, *render_ids: str) -> list[str]:
+        self.objects = {key: data for key, data in self.objects.items() if key[0] not in render_ids}
+        return list(render_ids)

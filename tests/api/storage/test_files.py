@@ -1,20 +1,34 @@
-"""What every implementation of `RenderFiles` promises: that of a folder, and one that keeps all in memory."""
+"""What every implementation of `RenderFiles` promises: a folder, an object store, and one that keeps all in memory."""
 
+import asyncio
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from api.http.downloads import OpenedFile
 from api.settings import Settings
 from api.storage.files import RenderFiles
 from api.storage.local import LocalFiles
-from tests.api.made import AUDIO, IMAGE, has_output, inputs_of, staged, state_of, upload, work
+from tests.api.made import AUDIO, IMAGE, has_output, inputs_of, read_all, staged, state_of, upload, video_of, work
 from tests.api.storage.memory import MemoryFiles
+from tests.conftest import NO_OBSTORE
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "objects in a folder", "objects on S3"])
 def files(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> RenderFiles:
-    return LocalFiles(settings) if request.param == "folder" else MemoryFiles(tmp_path)
+    if request.param == "folder":
+        return LocalFiles(settings)
+    if request.param == "memory":
+        return MemoryFiles(tmp_path)
+    pytest.importorskip("obstore", reason=NO_OBSTORE)
+    from api.storage.bucket import Bucket
+    from api.storage.objects import ObjectFiles
+
+    on_s3 = request.param == "objects on S3"
+    url = request.getfixturevalue("s3").new_bucket() if on_s3 else f"file://{tmp_path}/bucket/videos"
+    return ObjectFiles(Bucket(url), settings.data_dir, spared=timedelta(seconds=-5))
 
 
 def finish(files: RenderFiles, render_id: str, video: bytes = b"a video") -> str:
@@ -43,11 +57,18 @@ def test_what_was_not_accepted_goes(files: RenderFiles) -> None:
 
 
 def test_a_committed_video_can_be_downloaded_also_while_it_is_removed(files: RenderFiles) -> None:
-    assert finish(files, "a") == hashlib.sha256(b"a video").hexdigest()
+    data = b"0123456789" * 100_000
+    assert finish(files, "a", data) == hashlib.sha256(data).hexdigest()
     assert files.has_video("a")
-    with files.open_video("a") as video:
-        assert files.remove("a")
-        assert video.read() == b"a video"
+
+    async def download() -> bytes:
+        video = files.open_video("a")
+        assert video.size == len(data)
+        first = await video.read(OpenedFile.chunk_size)
+        assert files.remove("a") == ["a"]
+        return first + await read_all(video)
+
+    assert asyncio.run(download()) == data
     assert not files.has_video("a")
     with pytest.raises(FileNotFoundError):
         files.open_video("a")
@@ -65,8 +86,7 @@ def test_attempts_have_outputs_of_their_own_and_one_state(files: RenderFiles) ->
     work(files, first, video=b"first, too late")
     files.abandon(first)
     assert not has_output(files, first)
-    with files.open_video("a") as video:
-        assert video.read() == b"second"
+    assert video_of(files, "a") == b"second"
     files.drop_state("a")
     assert state_of(files, "a") is None
 
@@ -143,3 +163,56 @@ def test_what_a_crash_leaves_is_cleaned_up(files: RenderFiles) -> None:
 
 def test_nothing_is_wrong_with_an_empty_store(files: RenderFiles) -> None:
     assert files.problem() is None
+
+
+def test_parts_of_a_video(files: RenderFiles) -> None:
+    data = bytes(range(256)) * 4000
+    finish(files, "a", data)
+
+    async def read(*parts: tuple[int, int]) -> list[bytes]:
+        video = files.open_video("a")
+        found = []
+        for start, size in parts:
+            await video.seek(start)
+            found.append(await video.read(size))
+        video.close()
+        return found
+
+    assert asyncio.run(read((1000, 2), (5, 300_000), (len(data) - 3, 300_000), (0, 1))) == [
+        data[1000:1002],
+        data[5:300_005],
+        data[-3:],
+        data[:1],
+    ]
+
+
+def test_an_upload_that_was_sent_and_not_accepted_can_be_taken_back(files: RenderFiles) -> None:
+    with staged(files) as uploaded:
+        files.send(uploaded, "a")
+        assert files.remove("a") == ["a"]
+        files.send(uploaded, "b")
+        files.accept(uploaded, "b")
+    assert inputs_of(files, "b") == (IMAGE, AUDIO)
+    with files.staging() as staging, pytest.raises(FileNotFoundError):
+        files.stage_again("a", staging)
+
+
+def test_many_renders_are_removed_together(files: RenderFiles) -> None:
+    names = [f"render {number}" for number in range(30)]
+    for name in names[:3]:
+        finish(files, name)
+    assert files.remove(*names) == names
+    assert not any(files.has_video(name) for name in names)
+    assert files.remove() == []
+
+
+def test_an_attempt_that_failed_leaves_its_state_and_no_output(files: RenderFiles) -> None:
+    upload(files, "a")
+    attempt = files.begin("a")
+    with pytest.raises(ZeroDivisionError), files.workspace(attempt) as workspace:
+        workspace.output.write_bytes(b"half a video")
+        workspace.state.write_bytes(b"half way")
+        raise ZeroDivisionError
+    files.abandon(attempt)
+    assert not has_output(files, attempt)
+    assert state_of(files, "a") == b"half way"

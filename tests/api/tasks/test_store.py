@@ -1,16 +1,29 @@
 """Tasks and renders in the database, and what is remembered of them."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from api.tasks.forecast import Timing, Workload
 from api.tasks.model import LEGAL, Callback, Task, TaskStatus, Unlabelled
-from api.tasks.store import MAX_TIMINGS, KeyTaken, StoreFailure, TaskStore, sqlite_url
+from api.tasks.store import (
+    MAX_TIMINGS,
+    KeyTaken,
+    NoPlace,
+    NoPlaceForOwner,
+    Outdated,
+    Places,
+    StoreFailure,
+    TaskStore,
+    sqlite_url,
+)
 from dice_talk.labels import LabelOptions
 from tests.api.made import NOW, make_render, make_task
 
@@ -21,8 +34,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("owner", [None, "alice"])
-def test_two_tasks_cannot_have_one_key(file: Path, owner: str | None) -> None:
-    stores = [TaskStore(sqlite_url(file)) for _ in range(2)]
+def test_two_tasks_cannot_have_one_key(url: str, owner: str | None) -> None:
+    stores = [TaskStore(url) for _ in range(2)]
     first, second, third, other = (
         replace(make_task(name, owner), idempotency_key="k", request_hash="h") for name in "abcd"
     )
@@ -41,8 +54,8 @@ def test_two_tasks_cannot_have_one_key(file: Path, owner: str | None) -> None:
         store.close()
 
 
-def test_only_the_last_timings_are_kept(file: Path) -> None:
-    store = TaskStore(sqlite_url(file))
+def test_only_the_last_timings_are_kept(url: str) -> None:
+    store = TaskStore(url)
     for seconds in range(MAX_TIMINGS + 5):
         store.add_timing(Timing(Workload("lite", 1, 1, 1), seconds))
     assert [timing.seconds for timing in store.timings()] == list(range(5, MAX_TIMINGS + 5))
@@ -305,16 +318,143 @@ def test_a_task_without_a_key_that_is_there_already_is_a_fault_of_ours(store: Ta
         store.join(make_task("a"))
 
 
-def test_a_database_that_does_not_answer(store: TaskStore, tmp_path: Path) -> None:
-    assert store.ping()
-    with closing(sqlite3.connect(tmp_path / "a #strange? name.db")) as database:
-        database.execute("DROP TABLE renders")
-    assert store.ping(), "it is asked nothing but whether it is there"
-    with pytest.raises(StoreFailure):
-        store.render("a")
+def test_a_database_that_does_not_answer(store: TaskStore) -> None:
+    assert store.waiting() == 0
+    with store._db.begin() as db:
+        db.exec_driver_sql("ALTER TABLE renders RENAME TO elsewhere")
+    for ask in (store.waiting, lambda: store.render("a")):
+        with pytest.raises(StoreFailure):
+            ask()
 
 
 def test_the_address_of_a_file_whatever_its_name(tmp_path: Path) -> None:
     file = tmp_path / "100% #1?.db"
     TaskStore(sqlite_url(file)).close()
     assert file.exists()
+
+
+def test_what_no_database_takes_as_text_is_not_found(store: TaskStore) -> None:
+    store.add(make_task("a"))
+    for odd in ("a\0", "\0", "\ud800", "a" * 100_000):
+        assert store.snapshot(odd) is None
+        assert store.render(odd) is None
+        assert store.with_idempotency_key(None, odd) is None
+        assert store.page(odd, [], 5, None) == []
+        assert store.page(None, [], 5, (NOW, odd)) in ([], store.page(None, [], 5, None))
+        assert odd not in store.render_ids()
+
+
+def test_ids_are_known_as_a_set_is(store: TaskStore) -> None:
+    ids = store.render_ids()
+    assert not ids
+    for number in range(3):
+        store.add(make_task(str(number)))
+    assert ids == {"0", "1", "2"} and "1" in ids and "3" not in ids
+    assert {str(number) for number in range(2, 1200)} & ids == {"2"}
+
+
+def test_places_are_given_one_by_one(store: TaskStore) -> None:
+    places = Places(queue=3, of_owner=2)
+    shared = store.add(make_task("a", "alice", make_render("a", cache_key="key")), places)
+    store.join(make_task("b", "alice", shared), places)
+    with pytest.raises(NoPlaceForOwner):
+        store.add(make_task("c", "alice"), places)
+    with pytest.raises(NoPlaceForOwner):
+        store.join(make_task("c", "alice", shared), places)
+    with pytest.raises(Outdated):
+        store.add(make_task("c", "bob", make_render("c", cache_key="key")), places)
+    store.add(make_task("c", "bob"), places)
+    store.add(make_task("d"), places)
+    with pytest.raises(NoPlace):
+        store.add(make_task("e"), places)
+    assert store.render_ids() == {"a", "c", "d"}
+    store.update("a", TaskStatus.PROCESSING)
+    store.join(make_task("e", "alice", shared), places)
+    store.add(make_task("f", "alice"), places)
+    assert store.waiting() == 3
+
+
+def test_only_one_of_many_gets_the_last_place(store: TaskStore) -> None:
+    places = Places(queue=5, of_owner=100)
+
+    def ask(number: int) -> bool:
+        try:
+            store.add(make_task(str(number)), places)
+        except NoPlace:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(40))) == 5
+    assert len(store.render_ids()) == 5
+
+
+def test_what_goes_is_not_shared(store: TaskStore) -> None:
+    """A render that was ended, or is about to be removed."""
+    for name in "abc":
+        store.add(make_task(name, render=make_render(name, cache_key=name)))
+    renders = {name: store.render(name) for name in "abc"}
+    store.cancel(make_task("a"), NOW)
+    store.update("b", TaskStatus.PROCESSING)
+    store.update("b", TaskStatus.COMPLETED, finished_at=NOW)
+    assert sorted(store.expired(NOW + timedelta(hours=1))) == ["a", "b"]
+    for name in "ab":
+        assert store.shareable(name) is None
+        with pytest.raises(Outdated):
+            store.join(Task(f"{name}2", NOW, renders[name]))  # type: ignore[arg-type]
+    assert store.join(Task("c2", NOW, renders["c"])).render.status is TaskStatus.PENDING  # type: ignore[arg-type]
+
+
+def test_a_task_joins_a_render_as_it_is_now(store: TaskStore) -> None:
+    before = store.add(make_task("a"))
+    store.update("a", TaskStatus.PROCESSING, attempts=2)
+    task = store.join(make_task("b", render=before))
+    assert (task.render.status, task.attempts_before) == (TaskStatus.PROCESSING, 1)
+    store.update("a", TaskStatus.COMPLETED, finished_at=NOW)
+    store.join(make_task("c", render=before))
+    assert [one.task.id for one in store.page(None, [TaskStatus.COMPLETED], 9, None)] == ["c", "b", "a"]
+
+
+TABLES = ("tasks", "renders", "callbacks", "made", "unlabelled")
+
+
+def test_no_query_reads_a_whole_table(tmp_path: Path) -> None:
+    """So its cost does not grow with what lies in the store."""
+    store = TaskStore(sqlite_url(tmp_path / "dice_talk.db"))
+    store.add(make_task("a", "alice", make_render(cache_key="key"), idempotency_key="k", request_hash="h"))
+    seen: list[Any] = []
+    sa.event.listen(store._db, "before_cursor_execute", lambda *call: seen.append(call[2:4]))
+    places, after = Places(9, 9), (NOW, "a")
+    store.add(make_task("b", "alice"), places)
+    for owner in (None, "alice"):
+        store.with_idempotency_key(owner, "k")
+        for statuses in ([], *([status] for status in TaskStatus), list(TaskStatus)):
+            for start in (None, after):
+                store.page(owner, statuses, 9, start)
+    store.snapshot("a")
+    store.shareable("key")
+    store.any_shareable()
+    store.unfinished()
+    store.update("a", TaskStatus.PROCESSING)
+    store.update("a", TaskStatus.COMPLETED, finished_at=NOW, sha256="hash")
+    store.join(make_task("c", "alice", store.render("a")), places)
+    store.cancel(make_task("b"), NOW)
+    store.remove(make_task("b"), NOW)
+    store.purge(NOW, store.expired(NOW))
+    store.callbacks_due(NOW, 9)
+    store.made_at("hash")
+    store.forget_labels(NOW, NOW)
+    bool(store.render_ids())
+    {"a", "b"} & store.render_ids()
+    first_row = "SELECT EXISTS (SELECT renders.id \nFROM renders)"
+    whole = set()
+    with closing(sqlite3.connect(tmp_path / "dice_talk.db")) as database:
+        for statement, values in seen:
+            if not statement.startswith(("SELECT", "UPDATE", "DELETE")) or statement.startswith(first_row):
+                continue
+            for *_, step in database.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall():
+                found_by_state = "ix_renders_status" in step and ("COMPLETED" in values or "FAILED" in values)
+                if found_by_state or any(step.startswith(f"SCAN {table}") for table in TABLES):
+                    whole.add((step, statement))
+    store.close()
+    assert {step for step, _ in whole} <= {"SCAN renders USING COVERING INDEX ix_renders_unclaimed_at"}, whole

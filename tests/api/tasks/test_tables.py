@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from api.tasks.forecast import Timing, Workload
+from api.tasks.model import TaskStatus
 from api.tasks.store import TaskStore, sqlite_url
 from api.tasks.tables import MIGRATIONS, SCHEMA_VERSION, StoreError, open_database
-from tests.api.made import NOW, make_task
+from tests.api.made import NOW, make_render, make_task
 
 VERSION_1 = """
 CREATE TABLE renders (
@@ -149,7 +150,7 @@ def test_a_migration_that_fails_changes_nothing(file: Path) -> None:
 def test_the_database_of_a_later_release_is_left_alone(file: Path) -> None:
     TaskStore(sqlite_url(file)).close()
     with closing(sqlite3.connect(file)) as database:
-        database.execute("UPDATE schema_version SET version = 99")
+        database.execute("UPDATE schema_version SET version = 99, serves = 98")
         database.execute("DROP TABLE made")
         database.commit()
     before = schema(file)
@@ -220,9 +221,72 @@ def test_failed_tasks_of_version_4_get_a_code(file: Path, tmp_path: Path) -> Non
 def test_a_reader_migrates_nothing(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.executescript(VERSION_1)
-    with pytest.raises(StoreError, match="has version 1, not 5: start the server once"):
+    with pytest.raises(StoreError, match="has version 1, not 6: start the server once"):
         open_database(sqlite_url(file), migrate=False)
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
     TaskStore(sqlite_url(file)).close()
     open_database(sqlite_url(file), migrate=False).dispose()
+
+
+def test_a_release_works_with_what_the_next_one_has_added(url: str) -> None:
+    """While servers are replaced one by one."""
+    TaskStore(url).close()
+    database = sa.create_engine(url)
+    with database.begin() as db:
+        db.exec_driver_sql("ALTER TABLE tasks ADD COLUMN colour VARCHAR(9) NOT NULL DEFAULT 'red'")
+        db.exec_driver_sql(f"UPDATE schema_version SET version = {SCHEMA_VERSION + 1}, serves = {SCHEMA_VERSION}")
+    for migrate in (True, False):
+        store = TaskStore(url, migrate=migrate)
+        store.add(make_task(str(migrate)))
+        assert store.snapshot(str(migrate))
+        store.close()
+    with database.begin() as db:
+        assert db.exec_driver_sql("SELECT version FROM schema_version").all() == [(SCHEMA_VERSION + 1,)]
+        db.exec_driver_sql(f"UPDATE schema_version SET serves = {SCHEMA_VERSION + 1}")
+    for migrate in (True, False):
+        with pytest.raises(StoreError, match=f"the database has version {SCHEMA_VERSION + 1}, "):
+            TaskStore(url, migrate=migrate)
+    database.dispose()
+
+
+def test_finished_tasks_of_version_5_are_listed_by_their_end(url: str) -> None:
+    names = {
+        "waits": None,
+        "done": TaskStatus.COMPLETED,
+        "failed": TaskStatus.FAILED,
+        "cancelled": TaskStatus.PROCESSING,
+    }
+    store = TaskStore(url)
+    for name, status in names.items():
+        store.add(make_task(name))
+        if status:
+            store.update(name, TaskStatus.PROCESSING)
+            store.update(name, status, finished_at=NOW)
+    store.join(make_task("shares", render=make_render("cancelled")))
+    store.cancel(make_task("cancelled"), NOW)
+    store.remove(make_task("failed"), NOW)
+    store.add(make_task("failed2"))
+    store.update("failed2", TaskStatus.FAILED, finished_at=NOW)
+    store.close()
+    database = sa.create_engine(url)
+    with database.begin() as db:
+        for index in ("owner_created_at", "owner_ended"):
+            db.exec_driver_sql(f"DROP INDEX ix_tasks_{index}")
+        for index in ("finished_at", "unclaimed_at"):
+            db.exec_driver_sql(f"DROP INDEX ix_renders_{index}")
+        for table, column in (("tasks", "ended"), ("renders", "unclaimed_at"), ("schema_version", "serves")):
+            db.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.exec_driver_sql("CREATE INDEX ix_tasks_owner ON tasks (owner)")
+        db.exec_driver_sql("UPDATE schema_version SET version = 5")
+    database.dispose()
+    store = TaskStore(url)
+    lists = {status: {one.task.id for one in store.page(None, [status], 9, None)} for status in TaskStatus}
+    assert lists == {
+        TaskStatus.PENDING: {"waits"},
+        TaskStatus.PROCESSING: {"shares"},
+        TaskStatus.COMPLETED: {"done"},
+        TaskStatus.FAILED: {"failed2", "cancelled"},
+    }
+    assert store.expired(NOW) == ["failed"], "what no task claims"
+    store.close()

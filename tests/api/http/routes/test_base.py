@@ -76,7 +76,7 @@ def test_revoked_and_new_keys_count_at_once(guarded: tuple[Parts, dict[str, str]
     assert ask(again) == (401, "The API key is not known")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/api/v1/synthesis", "/api/v1/synthesis/x/download"])
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/engines", "/api/v1/synthesis", "/api/v1/synthesis/x/download"])
 def test_they_are_needed_for_all_but_health(guarded: tuple[Parts, dict[str, str]], path: str) -> None:
     parts, alice = guarded
     assert call(parts.app, "GET", path).status == 401

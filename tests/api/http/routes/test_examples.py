@@ -2,9 +2,9 @@
 
 from api.http.errors import ErrorBody
 from api.http.routes import examples
-from api.http.routes.examples import BUSY, NOT_FOUND, QUEUE_FULL, documented
+from api.http.routes.examples import BUSY, NOT_FOUND, QUEUE_FULL, TIMED_OUT, UPLOAD_ERRORS, documented
 
-BODIES = {name: body for name, body in vars(examples).items() if isinstance(body, dict) and name.isupper()}
+BODIES = {name: body for name, body in vars(examples).items() if isinstance(body, dict) and "error" in body}
 
 
 def test_every_example_is_an_error_body() -> None:
@@ -21,7 +21,15 @@ def test_every_example_is_used_by_a_route() -> None:
 
     modules = (routes, inspection, service, synthesis, tasks)
     used = {name for module in modules for name in BODIES if getattr(module, name, None) is BODIES[name]}
-    assert used == set(BODIES)
+    shared = [body for each in UPLOAD_ERRORS.values() for body in each.values()]
+    assert used | {name for name, body in BODIES.items() if body in shared} == set(BODIES)
+
+
+def test_shared_examples_and_those_of_a_call_stand_together() -> None:
+    shown = documented({503: {"queue full": QUEUE_FULL}, 404: {"unknown": NOT_FOUND}}, UPLOAD_ERRORS)
+    assert list(shown) == [404, 408, 422, 503]
+    assert shown[503]["description"] == "queue full / too many uploads / shutting down"
+    assert shown[408]["content"]["application/json"]["examples"] == {"too slow": {"value": TIMED_OUT}}
 
 
 def test_a_status_shows_all_its_examples() -> None:

@@ -58,3 +58,9 @@ def test_metrics_show_the_load(parts: Parts) -> None:
 @pytest.mark.parametrize("path", ["/api/live", "/api/ready", "/api/health", "/metrics"])
 def test_they_are_only_read(parts: Parts, path: str) -> None:
     assert call(parts.app, "POST", path).status == 405
+
+
+def test_engines(parts: Parts) -> None:
+    answer = call(parts.app, "GET", "/api/v1/engines")
+    assert (answer.status, answer.json()["auto"]) == (200, "lite")
+    assert {engine["name"] for engine in answer.json()["engines"]} >= {"lite", "diffusion"}

@@ -45,6 +45,30 @@ def test_a_form_starts_a_task(parts: Parts, portrait: Path, speech: Path) -> Non
     assert (other.status, other.json()["error"]) == (409, "The Idempotency-Key was used for another request")
 
 
+def test_options_beside_a_preset_win(parts: Parts, portrait: Path, speech: Path) -> None:
+    """Fields that a browser leaves empty are not given. A preset is only another way to write options."""
+    form = {"image": portrait.read_bytes(), "audio": speech.read_bytes(), "emotion": b"happy"}
+    beside = {"preset": b"published", "fps": b"30", "seed": b"", "quality": b"fast"}
+    written = {"fps": b"30", "seed": b"72589", "quality": b"fast", "min_resolution": b"512", "inference_steps": b"25"}
+    plain, empty = {"seed": b"1"}, {"seed": b"1", "preset": b""}
+    forms = [form | more for more in (beside, written, plain, empty, {"preset": b"best"})]
+    *answers, wrong = start(parts, *forms)
+    assert {answer.status for answer in answers} == {200}
+    first, second, third, fourth = (parts.task(answer.json()["task_id"]).render for answer in answers)
+    assert first.id == second.id and third.id == fourth.id, "the same request, so rendered once"
+    options = first.options
+    assert (options.min_resolution, options.inference_steps, options.seed, options.fps) == (512, 25, 72589, 30)
+    assert options.quality == "fast" and third.options.min_resolution == 256
+    assert (wrong.status, wrong.json()["error"]) == (422, "preset is not one of the known values")
+
+
+def test_an_idempotency_key_from_before_presets_still_fits(parts: Parts, portrait: Path, speech: Path) -> None:
+    form = {"image": portrait.read_bytes(), "audio": speech.read_bytes(), "emotion": b"happy"}
+    values = {"min_resolution": b"512", "inference_steps": b"25", "fps": b"25", "seed": b"72589"}
+    with_preset, without = start(parts, form | {"preset": b"published"}, form | values, **{"idempotency-key": "1"})
+    assert with_preset.json()["task_id"] == without.json()["task_id"]
+
+
 def test_options_that_are_refused(parts: Parts, portrait: Path, speech: Path) -> None:
     form = {"image": portrait.read_bytes(), "audio": speech.read_bytes(), "emotion": b"happy"}
     cases = {
