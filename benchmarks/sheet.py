@@ -44,7 +44,9 @@ def only(performance: Performance, frame: int) -> Performance:
     """Return a performance of one frame, with open eyes."""
     arrays = {f.name: getattr(performance, f.name) for f in fields(performance)}
     one: dict[str, Any] = {
-        name: track[frame : frame + 1] for name, track in arrays.items() if isinstance(track, np.ndarray)
+        name: track[frame : frame + 1]
+        for name, track in arrays.items()
+        if isinstance(track, np.ndarray) and name != "folds"
     }
     return replace(performance, **one | {"shut": np.zeros(1, np.float32)})
 

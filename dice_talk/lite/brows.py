@@ -25,6 +25,8 @@ _ROOM, _ROOM_RANGE = 0.45, (0.014, 0.030)
 """Sigma of the skin below a brow that follows it, as a share of the distance to the lid and in limits (face heights).
 Small enough not to drag the lid along.
 """
+_HEAVY = 0.042
+"""Sigma of the skin below a brow that is pulled down over the eye and takes the lid along."""
 _ENDS = (0.048, 0.060)
 """Sigma in face heights beyond the inner and the outer end."""
 _ARCH_SKEW = 1.3
@@ -38,20 +40,22 @@ _BEHIND_GLASSES = 0.35
 def brow_fields(canvas: Canvas, grid: Grid) -> dict[str, Floats]:
     """Return displacements `(h, w, 2)` in face heights for each parameter; see `fields.SKIN`."""
     fields = {"brow_inner": np.zeros((*grid.x.shape, 2), np.float32)}
-    fields["brow_in"] = fields["brow_inner"].copy()
+    fields["brow_in"], fields["brow_down"] = fields["brow_inner"].copy(), fields["brow_inner"].copy()
     sides = (
         ("left", 1, at.LEFT_BROW_UPPER, at.LEFT_BROW_LOWER, at.LEFT_EYE_UPPER, at.LEFT_EYE_LOWER),
         ("right", -1, at.RIGHT_BROW_UPPER, at.RIGHT_BROW_LOWER, at.RIGHT_EYE_UPPER, at.RIGHT_EYE_LOWER),
     )
     large_eyes = any(fit_eye(canvas, lid, rim) is None for *_, lid, rim in sides)
     for side, inwards, upper, lower, _, _ in sides:
-        along, hill = _brow(canvas, grid, upper, lower, large_eyes)
+        along, hill = _brow(canvas, grid, upper, lower, large_eyes, brow_room(canvas))
+        _, heavy = _brow(canvas, grid, upper, lower, large_eyes, _HEAVY)
         outer = smoothstep(along)
         fields["brow_inner"][..., 1] -= hill * (1 - outer)
         fields[f"brow_outer_{side}"] = _up(hill * outer)
         arch = np.sin(np.pi * np.clip(along, 0, 1) ** _ARCH_SKEW) ** 2
         fields[f"brow_arch_{side}"] = _up(hill * arch)
         fields["brow_in"][..., 0] += inwards * hill * (1 - outer)
+        fields["brow_down"][..., 1] += heavy * (1 - 0.7 * outer)
     if wears_glasses(canvas) or dark_lenses(canvas) or coloured_rim(canvas):
         fields = {name: field * np.float32(_BEHIND_GLASSES) for name, field in fields.items()}
     return fields
@@ -71,7 +75,7 @@ def _up(amount: Floats) -> Floats:
 
 
 def _brow(
-    canvas: Canvas, grid: Grid, upper: Sequence[int], lower: Sequence[int], large_eyes: bool
+    canvas: Canvas, grid: Grid, upper: Sequence[int], lower: Sequence[int], large_eyes: bool, room: float
 ) -> tuple[Floats, Floats]:
     """Return for each node its position along the brow (0 inner, 1 outer end), and how much it follows the brow."""
     unit = canvas.unit
@@ -85,7 +89,7 @@ def _brow(
     curve = np.polyfit((line[:, 0] - nearest) / (furthest - nearest), line[:, 1], 2)
     y = (grid.y - np.polyval(curve, inside)) / unit
     thick = _THICK * float((low - high)[:, 1].mean()) / 2 / unit
-    y = np.where(y < 0, y / _ABOVE, np.maximum(y - thick, 0) / brow_room(canvas))
+    y = np.where(y < 0, y / _ABOVE, np.maximum(y - thick, 0) / room)
     beyond = (along - inside) * abs(furthest - nearest) / unit
     beyond = np.where(beyond < 0, beyond / _ENDS[0], beyond / _ENDS[1])
     return along, np.exp(-(y * y + beyond * beyond) / 2).astype(np.float32)

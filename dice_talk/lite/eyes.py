@@ -26,7 +26,7 @@ _PLAIN_SHARE = 0.5
 """Share of the pixels around the eye, the lightest ones, that are considered plain skin."""
 _PLAIN_OVER = 0.75
 """Quantile of the lightness above the crease that is considered the skin's. Lids are often painted dark."""
-_LID_LIGHT = (0.75, 1.05)
+_LID_LIGHT = (0.84, 1.05)
 """Limits of the lid's lightness relative to that skin, because a brow or a highlight may lie where it is measured."""
 _SHADE_HUE = 1.6
 """Factor on the saturation of skin in the shade. Marble, which has none, stays as it is."""

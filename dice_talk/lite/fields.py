@@ -34,6 +34,7 @@ SKIN = (
     "brow_arch_left",  # its middle up
     "brow_arch_right",
     "brow_in",  # brows towards each other
+    "brow_down",  # heavy brows, which take the lids along
 )
 """Parameters of the skin in the order of the fields. Each is a displacement in face heights."""
 

@@ -13,8 +13,10 @@ from dice_talk.lite.canvas import Canvas
 from dice_talk.lite.curves import smoothstep
 from dice_talk.lite.grid import Grid
 
-HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y")
-"""Parameters of the head: turn to the picture's right, nod down and lean in radians; shifts in face heights."""
+HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y", "breath")
+"""Parameters of the head: turn to the picture's right, nod down and lean in radians; shifts, and how far a breath
+raises the shoulders, in face heights.
+"""
 
 _BAND = 0.032
 """Face heights around the person over which the motion fades out. Skin, hair and loose strands stretch there and never
@@ -22,6 +24,9 @@ tear.
 """
 _NECK = (-0.12, 0.36)
 """Face heights below the chin between which the motion fades out. Shoulders do not move."""
+_CHEST, _BREATH_OF_HEAD = (0.05, 0.55), 0.15
+"""Face heights below the chin between which a breath raises the body more and more, and its share that the head takes.
+"""
 _RADIUS = (0.95, 1.4)
 """Face heights from the middle of the face between which the motion fades out. Other people in a group do not move."""
 _NEAREST = 0.8
@@ -38,10 +43,13 @@ depth lost in face heights.
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]. `person` is not faded out at the neck."""
+    """How much of the head's motion each grid node takes, `(h, w)` in [0, 1]. `person` is not faded out at the neck.
+    `shoulders` is how much it takes of a breath.
+    """
 
     head: Floats
     person: Floats
+    shoulders: Floats
 
 
 def head_weights(
@@ -56,7 +64,7 @@ def head_weights(
     solid = (mask > 0.5).astype(np.uint8)
     cv2.fillConvexPoly(solid, cv2.convexHull((oval / grid.step).round().astype(np.int32)), 1)
     outside = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 5) * grid.step
-    person = 1 - smoothstep(outside / (_BAND * unit))
+    near = person = 1 - smoothstep(outside / (_BAND * unit))
     middle, chin = oval.mean(0), canvas.points[at.CHIN]
     away = np.hypot(grid.x - middle[0], grid.y - middle[1]) / unit
     person = person * (1 - smoothstep((away - _RADIUS[0]) / (_RADIUS[1] - _RADIUS[0])))
@@ -65,11 +73,16 @@ def head_weights(
         person = person * smoothstep((np.hypot(grid.x - x, grid.y - y) / radius - 1) / 0.5)
     below = (grid.y - chin[1]) / unit
     head = person * (1 - smoothstep((below - _NECK[0]) / (_NECK[1] - _NECK[0])))
-    return HeadWeights(_soft(head), _soft(person))
+    chest = smoothstep((below - _CHEST[0]) / (_CHEST[1] - _CHEST[0]))
+    shoulders = near * (_BREATH_OF_HEAD + (1 - _BREATH_OF_HEAD) * chest).astype(np.float32)
+    return HeadWeights(_soft(head), _soft(person), _soft(shoulders))
 
 
-def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
-    """Return displacements `(len(HEAD), h, w, 2)` in canvas pixels for parameters of 1, for small angles."""
+def head_fields(canvas: Canvas, grid: Grid, weight: Floats, shoulders: Floats) -> Floats:
+    """Return displacements `(len(HEAD), h, w, 2)` in canvas pixels for parameters of 1, for small angles.
+
+    `weight` and `shoulders (h, w)`: how much of the head's motion and of a breath each node takes.
+    """
     depth = head_depth(canvas, grid)
     pivot = canvas.points[at.CHIN] + (0, 0.15 * canvas.unit)
     none = np.zeros_like(depth)
@@ -80,8 +93,9 @@ def head_fields(canvas: Canvas, grid: Grid, weight: Floats) -> Floats:
         (none + canvas.unit, none),
         (none, none + canvas.unit),
     )
-    fields: Floats = np.stack([np.stack(move, axis=-1) for move in moves]).astype(np.float32) * weight[..., None]
-    return fields
+    turned = np.stack([np.stack(move, axis=-1) for move in moves]) * weight[..., None]
+    breath = np.stack((none, -canvas.unit * shoulders), axis=-1)
+    return np.concatenate([turned, breath[None]]).astype(np.float32)
 
 
 def head_depth(canvas: Canvas, grid: Grid) -> Floats:
@@ -93,7 +107,7 @@ def head_depth(canvas: Canvas, grid: Grid) -> Floats:
     for distance, loss in _OUTER_RINGS:
         samples.append(middle + (points[oval] - middle) * distance)
         values.append(depth[oval] - loss * unit)
-    coarse = 3
+    coarse = 4
     x, y = grid.x[::coarse, ::coarse], grid.y[::coarse, ::coarse]
     smooth = _interpolate(x, y, np.concatenate(samples), np.concatenate(values), _DEPTH_WIDTH * unit)
     size = (grid.x.shape[1], grid.x.shape[0])

@@ -21,6 +21,8 @@ _SHOWN = 0.018
 _LOWER_SHOWN = 0.010
 _LOWER_SEEN = 0.6
 """Opacity of the lower teeth, which lie in the shadow of the lip."""
+_BARED, _IN_SHADE = 0.022, 0.4
+"""Face heights of the portrait's own teeth that show below lips that no longer smile, and the light that these take."""
 OPEN = 0.015
 """Face heights between the lips above which a portrait shows its own teeth."""
 _TYPICAL_SKIN = np.array([178.0, 138.0, 118.0], np.float32)
@@ -72,8 +74,13 @@ def make_interior(canvas: Canvas, source: Pixels, across: Floats, upper: Floats,
     )
 
 
-def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tongue: float) -> None:
-    """Fill the space between the lip edges `upper` and `lower (w,)` in the mouth's box."""
+def paint(
+    interior: Interior, target: Pixels, upper: Floats, lower: Floats, tongue: float, covered: float = 0.0
+) -> None:
+    """Fill the space between the lip edges `upper` and `lower (w,)` in the mouth's box.
+
+    `covered`: how far lips that no longer smile cover the portrait's own teeth, in [0, 1].
+    """
     first, last = max(int(upper.min()) - 1, 0), min(int(lower.max()) + 2, len(target))
     columns = np.flatnonzero(lower - upper > 0.05)
     if not len(columns) or last <= first:
@@ -81,15 +88,17 @@ def paint(interior: Interior, target: Pixels, upper: Floats, lower: Floats, tong
     part = slice(columns[0], columns[-1] + 1)
     y = np.arange(first, last, dtype=np.float32)[:, None]
     top, bottom = upper[part], lower[part]
-    colour = _layers(interior, part, y, top, bottom, tongue)
+    colour = _layers(interior, part, y, top, bottom, tongue, covered)
     soft = interior.softness
-    covered = np.clip((y - top) / soft + 0.5, 0, 1) * np.clip((bottom - y) / soft + 0.5, 0, 1)
-    covered *= np.clip((bottom - top) / soft, 0, 1)
+    inside = np.clip((y - top) / soft + 0.5, 0, 1) * np.clip((bottom - y) / soft + 0.5, 0, 1)
+    inside *= np.clip((bottom - top) / soft, 0, 1)
     area = target[first:last, part]
-    area[:] = (area + (colour - area) * covered[..., None] + 0.5).astype(np.uint8)
+    area[:] = (area + (colour - area) * inside[..., None] + 0.5).astype(np.uint8)
 
 
-def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Floats, tongue: float) -> Floats:
+def _layers(
+    interior: Interior, part: slice, y: Floats, top: Floats, bottom: Floats, tongue: float, covered: float
+) -> Floats:
     """Return cavity, tongue, lower teeth and upper teeth, painted from back to front, `(h, w, 3)`."""
     unit, across = interior.unit, interior.across[part]
     colour = np.broadcast_to(interior.cavity, (len(y), len(across), 3)).copy()
@@ -107,7 +116,10 @@ def _layers(interior: Interior, part: slice, y: Floats, top: Floats, bottom: Flo
         rows = np.clip(y, first, np.maximum(first, last)).astype(np.intp)
         inner = np.clip((0.97 - np.abs(across)) / 0.12, 0, 1)  # in the corners, the landmarks mistake lip for teeth
         own = interior.own[:, part][rows, np.arange(len(across))]
-        _over(colour, own, np.clip((last - y) / (0.006 * unit) + 0.5, 0, 1) * np.clip(last - first, 0, 1) * inner)
+        short = np.minimum(last, top + np.float32(_BARED * unit) * (1 - np.float32(0.35) * across**2))
+        ends = last + (short - last) * np.float32(covered)
+        own *= (1 - np.float32(_IN_SHADE * covered) * np.clip(np.abs(across) + 0.35, 0, 1))[:, None]
+        _over(colour, own, np.clip((ends - y) / (0.005 * unit) + 0.5, 0, 1) * np.clip(last - first, 0, 1) * inner)
     return colour
 
 

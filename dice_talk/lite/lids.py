@@ -1,5 +1,6 @@
 """Draws the eyes: lids that slide over the eyeball, and an eyeball that turns slightly beneath them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,7 @@ _UPPER_SHARE = 0.88
 """Share of the opening that the upper lid covers in a blink. The lower lid covers the rest."""
 _SHADE = 0.014
 """Face heights of the soft shadow that a lowered lid casts on the eyeball."""
-_WIDEST = 0.16
+_WIDEST = 0.30
 """Share of its opening by which an eye may open further. Beyond it, a stretched iris would no longer look round."""
 _FOLD = 0.008
 """Face heights above the edge of the open lid at which the skin that unfolds in a blink begins."""
@@ -22,10 +23,14 @@ _UNFOLDS = (0.25, 0.85)
 """Part of the lid's way down, as shares, in which its crease disappears."""
 _TUCK = 0.006
 """Face heights of the lower lid's wet edge that the lashes hide when the lids meet."""
-_LID_SHARE = 0.85
+_LID_SHARE = 0.80
 """Share of plain lid skin in what unfolds in a blink. The rest is the portrait's own skin, stretched, which alone would
 show lashes and make-up as streaks.
 """
+_CREASE, _CREASE_DEPTH = 0.006, 0.10
+"""Width in face heights of what remains of the lid's crease when it is down, and its depth."""
+_UNMOVED = 0.003
+"""Face heights that a lid may be lowered before it counts as unfolded."""
 _CORNER = 0.7
 """Height of the lid's motion, relative to its middle, from which on unfolded skin shows fully. It fades towards the
 corners.
@@ -74,7 +79,7 @@ def place_lids(eye: Eye, shut: float, raised: float, squint: float) -> Lids:
     )
 
 
-def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: tuple[float, float]) -> None:
+def draw_eye(eye: Eye, lids: Lids, canvas: Pixels, gaze: Sequence[float]) -> None:
     """Redraw the eye's box of the canvas. Do not call it for an eye that is `still`.
 
     `gaze`: shift of the iris in face heights.
@@ -96,6 +101,8 @@ def _joined(eye: Eye, x: Floats, above: Floats, below: Floats, share: Floats) ->
 def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
     """Add plain lid skin where a lowered lid has unfolded, gently shaded. The lashes stay the portrait's."""
     travel = upper - eye.upper
+    if travel.max() < _UNMOVED * eye.unit:
+        return skin
     soft = 0.012 * eye.unit
     way = np.clip(travel / np.maximum(_UPPER_SHARE * (eye.lower - eye.upper), 1), 0, 1)
     gone = np.clip((way - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0]), 0, 1)
@@ -104,9 +111,11 @@ def _unfolded(eye: Eye, skin: Floats, y: Floats, upper: Floats) -> Floats:
     lashes = upper - LASHES * eye.unit * 0.8
     window = smoothstep((y - fold) / (soft * (1 + 2.5 * gone))) * np.clip((lashes - y) / soft, 0, 1)
     window = window * smoothstep(eye.bow / _CORNER)
-    share = _LID_SHARE * window * np.clip(travel / (0.02 * eye.unit) - 0.15, 0, 1)
+    share = _LID_SHARE * window * np.clip((travel / eye.unit - _UNMOVED) / 0.02, 0, 1)
     across = np.clip((y - fold) / np.maximum(lashes - fold, 1), 0, 1)[..., None]
-    rounded = 0.98 + 0.04 * 4 * across * (1 - across)
+    rounded = (0.95 + 0.09 * 4 * across * (1 - across)) * (0.93 + 0.07 * eye.bow[:, None])
+    line = np.exp(-(((y - eye.crease) / (_CREASE * eye.unit)) ** 2)) * gone
+    rounded = rounded * (1 - _CREASE_DEPTH * line)[..., None]
     plain = (eye.lid[0] + (eye.lid[1] - eye.lid[0]) * across) * rounded
     lid: Floats = np.minimum(skin + (plain - skin) * share[..., None], 255)  # a lid can be lighter than white skin
     return lid
@@ -125,19 +134,21 @@ def lid_edges(eye: Eye, shut: float, raised: float, squint: float) -> tuple[Floa
     return np.minimum(upper, middle).astype(np.float32), np.maximum(lower, middle).astype(np.float32)
 
 
-def _eyeball(eye: Eye, lids: Lids, gaze: tuple[float, float]) -> Pixels:
+def _eyeball(eye: Eye, lids: Lids, gaze: Sequence[float]) -> Pixels:
     """Return the portrait's eyeball, turned by `gaze`, `(r, c, 3)`.
 
-    Under a raised lid, the upper half is stretched to fill the gap.
+    The iris moves as a whole. Under a raised lid, the upper half is stretched to fill the gap, most of all at its top.
     """
     rows, columns = lids.part
     x = np.arange(columns.start, columns.stop, dtype=np.float32)
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
     centre_x, centre_y = (np.float32(centre) for centre in eye.iris)
-    near = np.exp(-(((x - centre_x) / np.float32(eye.spread)) ** 2)) * np.float32(eye.unit)
-    at_rest = eye.upper[columns]
-    stretch = np.maximum(centre_y - at_rest, 1) / np.maximum(centre_y - np.minimum(lids.upper, at_rest), 1)
-    down = np.where(y < centre_y, centre_y + (y - centre_y) * stretch, y) - np.float32(gaze[1]) * near
-    across = np.broadcast_to(x - np.float32(gaze[0]) * near, down.shape)
+    near = (1 - smoothstep(np.abs(x - centre_x) / np.float32(eye.spread) - 1)) * np.float32(eye.unit)
+    across = np.broadcast_to(x - np.float32(gaze[0]) * near, (len(y), len(x)))
+    down = y - np.float32(gaze[1]) * near
+    room = np.maximum(centre_y - eye.upper[columns], 1)
+    wider = np.maximum(room + np.maximum(eye.upper[columns] - lids.upper, 0), 1)
+    risen = np.clip((centre_y - down) / wider, 0, 1)
+    down = down + (wider - room) * risen * risen
     ball: Pixels = cv2.remap(eye.source, across, down, cv2.INTER_LINEAR)
     return ball

@@ -1,6 +1,7 @@
-"""Motion besides speech: blinks, glances, and a head that is never quite still. All times are in seconds."""
+"""Motion besides speech: blinks, gaze, breath, and a head that is never quite still. All times are in seconds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from dice_talk.lite.arrays import RATE, Floats
 from dice_talk.lite.curves import smooth, smoothstep
+from dice_talk.lite.rhythm import Rhythm
 
 Seconds = NDArray[np.float64]
 
@@ -16,29 +18,46 @@ _BLINK = ((0.0, 0.0), (0.04, 0.35), (0.08, 0.9), (0.115, 1.0), (0.165, 1.0), (0.
 _BLINK_END_S, _BLINK_MIDDLE_S = 0.32, 0.14
 _BLINK_PAUSE_S, _BLINK_WAIT_S = 1.6, 2.0
 """Shortest pause between blinks, and the mean of the additional pause: about 16 blinks a minute."""
-_GLANCE_S = (0.7, 2.6)
-_GLANCE = (0.0045, 0.0022)
-"""Sigma in face heights of glances, sideways and up."""
+_BLINK_MOVES_S = 0.6
+"""Time by which a blink is moved to fall on the end of a phrase."""
+_FIXATION_S = (0.35, 0.75)
+"""Shortest time between two jumps of the gaze, and the mean of the additional time."""
+_AWAY = 0.45
+"""Share of the jumps that do not return to the viewer."""
+_AWAY_DEG = ((2.5, 8.0), 2.5)
+"""How far the gaze goes sideways, and the sigma up and down, in degrees."""
 _SACCADE_S = 0.045
-_SWAY_HZ = (0.09, 0.5)
+_SWAY_HZ = (0.12, 0.7)
 _SWAYS = 7
 """Sines per axis. Their frequencies have no common period, so that no loop is visible."""
-_SWAY = {"yaw": 1.7, "pitch": 0.8, "roll": 0.9, "shift_x": 0.0035, "shift_y": 0.0025}
+_SWAY = {"yaw": 3.8, "pitch": 2.0, "roll": 0.9, "shift_x": 0.005, "shift_y": 0.003}
 """Sigma in degrees and face heights."""
-_NOD_DEG = 2.6
-"""Degrees of a nod on the loudest syllable, relative to the seconds around it."""
-_NOD_S, _PHRASE_S = 0.13, 0.9
+_MOST = {"yaw": 7.0, "pitch": 6.0, "roll": 2.6, "shift_x": 0.015, "shift_y": 0.012}
+"""Limits that the motion approaches. Beyond them, what a turn uncovers would have to be known."""
+_NOD_DEG, _TILT_DEG = 3.8, 1.4
+"""Degrees of the nod on an accent and of the tilt at the end of a phrase."""
+_NOD = (0.16, 0.04, 0.22)
+_TILT = (0.5, 0.5, 0.8)
+_FLASH = (0.12, 0.12, 0.25)
+"""Seconds in which a nod, a tilt and a flash of the brows rise, stay, and fall to a third."""
+_FLASHES = 0.5
+"""Share of the accents on which the brows flash."""
 _CALM = 0.45
 """Share of the sway that remains while nobody speaks."""
 _START_S = 0.6
 """Seconds in which every motion starts from the portrait's pose."""
+_BREATH_HZ = (0.22, 0.29)
 
 
-def blinks(seconds: float, rate: float, rng: np.random.Generator) -> Seconds:
-    """Return the start times of blinks. `rate` scales their frequency."""
-    times = []
+def blinks(seconds: float, rate: float, ends: Sequence[float], rng: np.random.Generator) -> Seconds:
+    """Return the start times of blinks. `rate` scales their frequency; those near the end of a phrase fall on it."""
+    times: list[float] = []
     time = float(rng.uniform(0.5, 2.5)) / rate
     while time + _BLINK_END_S < seconds:
+        near = [end for end in ends if abs(end - time) <= _BLINK_MOVES_S and end + _BLINK_END_S < seconds]
+        moved = min(near, key=lambda end: abs(end - time)) if near else time
+        if not times or moved - times[-1] > _BLINK_PAUSE_S:
+            time = moved
         times.append(time)
         time += _BLINK_END_S + (_BLINK_PAUSE_S + float(rng.gamma(2.0, _BLINK_WAIT_S / 2))) / rate
     return np.array(times, np.float64)
@@ -57,16 +76,18 @@ def lid_positions(times: Seconds, starts: Seconds) -> Floats:
     return shut.astype(np.float32)
 
 
-def glances(times: Seconds, rng: np.random.Generator) -> Floats:
-    """Return the gaze at `times (F,)` as a shift of the iris, `(F, 2)` in face heights."""
-    moments, places = [0.0], [np.zeros(2)]
-    while moments[-1] < times[-1]:
-        moments.append(moments[-1] + float(rng.uniform(*_GLANCE_S)))
-        places.append(rng.normal(0, _GLANCE) if rng.random() < 0.6 else np.zeros(2))
-    where = np.zeros((len(times), 2))
-    for i in range(1, len(moments)):
-        arrived = np.clip((times - moments[i]) / _SACCADE_S, 0, 1)[:, None]
-        where += (places[i] - places[i - 1]) * arrived
+def gaze(times: Seconds, rng: np.random.Generator) -> Floats:
+    """Return where the eyes look at `times (F,)`: to the right and up in radians, `(F, 2)`, 0 at the viewer."""
+    shortest, longer = _FIXATION_S
+    (least, most), up = _AWAY_DEG
+    where, moment, place = np.zeros((len(times), 2)), 0.0, np.zeros(2)
+    while moment < times[-1]:
+        moment += shortest + float(rng.gamma(2.0, longer / 2))
+        away = rng.random() < _AWAY or not place.any()
+        sideways = math.copysign(rng.uniform(least, most), rng.normal())
+        goal = np.radians((sideways, rng.normal(0, up))) if away else np.zeros(2)
+        where += (goal - place) * np.clip((times - moment) / _SACCADE_S, 0, 1)[:, None]
+        place = goal
     return where.astype(np.float32)
 
 
@@ -81,18 +102,49 @@ class HeadMotion:
     shift_y: Floats
 
 
-def head_motion(times: Seconds, energy: Floats, rng: np.random.Generator) -> HeadMotion:
-    """Return a slow sway that grows during speech, with nods on stressed syllables. `energy (n,)` is at 100 Hz."""
+def head_motion(times: Seconds, energy: Floats, rhythm: Rhythm, rng: np.random.Generator) -> HeadMotion:
+    """Return a slow sway that grows during speech, with nods on accents and tilts at the ends of phrases.
+
+    `energy (n,)` is at 100 Hz.
+    """
     clock = (np.arange(len(energy)) + 0.5) / RATE
     active = smooth(np.clip(energy * 2, 0, 1), 0.5 * RATE)
-    swing = (_CALM + (1 - _CALM) * np.interp(times, clock, active)) * ease(times, _START_S)
-    moves = {}
-    for name, sigma in _SWAY.items():
-        amount = sigma if name.startswith("shift") else math.radians(sigma)
-        moves[name] = amount * _sway(times, rng) * swing
-    stress = smooth(energy, _NOD_S * RATE) - smooth(energy, _PHRASE_S * RATE)
-    moves["pitch"] += math.radians(_NOD_DEG) * np.interp(times, clock, stress) * ease(times, _START_S)
-    return HeadMotion(**{name: move.astype(np.float32) for name, move in moves.items()})
+    swing = _CALM + (1 - _CALM) * np.interp(times, clock, active)
+    moves = {name: sigma * sway(times, rng) * swing for name, sigma in _SWAY.items()}
+    for accent in rhythm.accents:
+        moves["pitch"] += _NOD_DEG * rng.uniform(0.5, 1) * surge(times, accent - 0.1, *_NOD)
+    for end in rhythm.ends:
+        moves["roll"] += _TILT_DEG * rng.uniform(-1, 1) * surge(times, end - 0.3, *_TILT)
+    start = ease(times, _START_S)
+    limited = {name: _MOST[name] * np.tanh(move / _MOST[name]) * start for name, move in moves.items()}
+    return HeadMotion(
+        **{
+            name: (move if name.startswith("shift") else np.radians(move)).astype(np.float32)
+            for name, move in limited.items()
+        }
+    )
+
+
+def brow_flashes(times: Seconds, accents: Sequence[float], rng: np.random.Generator) -> Floats:
+    """Return how far the brows are raised by accents, `(F,)` in [0, 1]."""
+    raised = np.zeros(len(times))
+    for accent in accents:
+        height = rng.uniform(0.5, 1) * (rng.random() < _FLASHES)
+        raised = np.maximum(raised, height * surge(times, accent - 0.12, *_FLASH))
+    return raised.astype(np.float32)
+
+
+def breath(times: Seconds, rng: np.random.Generator) -> Floats:
+    """Return how full the lungs are, `(F,)` in [-0.5, 0.5], 0 at the start."""
+    rate, phase = rng.uniform(*_BREATH_HZ), 0.3 * sway(times, rng)
+    full: Floats = (0.5 * np.sin(2 * math.pi * rate * times + phase) * ease(times, _START_S)).astype(np.float32)
+    return full
+
+
+def surge(times: Seconds, start: float, rise: float, hold: float, fall: float) -> Seconds:
+    """Return a wave that rises to 1 in `rise` seconds, stays, and falls to a third in `fall` seconds."""
+    wave: Seconds = smoothstep((times - start) / rise) * np.exp(-np.maximum(times - start - rise - hold, 0) / fall)
+    return wave
 
 
 def ease(times: Seconds, seconds: float) -> Seconds:
@@ -100,7 +152,7 @@ def ease(times: Seconds, seconds: float) -> Seconds:
     return smoothstep(times / seconds)
 
 
-def _sway(times: Seconds, rng: np.random.Generator) -> Seconds:
+def sway(times: Seconds, rng: np.random.Generator) -> Seconds:
     """Return unit-variance noise as a sum of sines, of which slow ones are larger."""
     low, high = _SWAY_HZ
     frequency = low * (high / low) ** rng.uniform(0, 1, _SWAYS)

@@ -163,8 +163,11 @@ def lip_edges(mouth: Mouth, gap: float) -> tuple[Floats, Floats]:
     return upper.astype(np.float32, copy=False), lower.astype(np.float32, copy=False)
 
 
-def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
-    """Redraw the mouth's box of the canvas. `gap`: opening in face heights; `tongue`: 0 flat to 1 raised."""
+def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float, covered: float = 0.0) -> None:
+    """Redraw the mouth's box of the canvas.
+
+    `gap`: opening in face heights; `tongue`: 0 flat to 1 raised; `covered`: see `interior.paint`.
+    """
     upper, lower = lip_edges(mouth, gap)
     height, width = mouth.source.shape[:2]
     middle = (upper + lower) * np.float32(0.5)
@@ -183,7 +186,7 @@ def draw_mouth(mouth: Mouth, canvas: Pixels, gap: float, tongue: float) -> None:
     if mouth.rest > OPEN and gap < _SEAM_GAP:
         _shade_seam(mouth, target, middle, 1 - gap / _SEAM_GAP)
     if gap > 0:
-        paint(mouth.interior, target, upper, lower, tongue)
+        paint(mouth.interior, target, upper, lower, tongue, covered)
 
 
 def _lowered(mouth: Mouth, distance: Floats, inner: Floats, gap: float) -> Floats:

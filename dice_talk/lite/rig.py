@@ -16,10 +16,10 @@ from dice_talk.lite.canvas import Canvas, make_canvas
 from dice_talk.lite.curves import bounds, smoothstep
 from dice_talk.lite.eyes import Eye, make_eyes
 from dice_talk.lite.fields import skin_fields
-from dice_talk.lite.furrows import Furrows, make_furrows
 from dice_talk.lite.grid import Grid, make_grid
 from dice_talk.lite.head import head_fields, head_weights
 from dice_talk.lite.mouth import Mouth, make_mouth
+from dice_talk.lite.relief import Relief, make_relief
 
 _NODE_STEP = 4
 """Video pixels between the nodes at which motion is computed. Between them it is interpolated linearly."""
@@ -52,7 +52,7 @@ class Rig:
     skin_origin: Floats  # (2,) column and row of the grid at which this part begins
     mouth: Mouth
     eyes: tuple[Eye, Eye]
-    furrows: Furrows
+    relief: Relief
     area: tuple[slice, slice]  # rows and columns of the picture that move
     nodes: Floats  # (n, m, 2) nodes of the area, in grid steps from `skin_origin`
     head: Floats  # (5, n, m, 2) at the nodes, in grid steps
@@ -65,18 +65,17 @@ class Rig:
     @property
     def mouth_half_width(self) -> float:
         """Half the width of the mouth in face heights."""
-        corners = self.canvas.points[[at.LEFT_CORNER, at.RIGHT_CORNER], 0]
-        return float(corners[1] - corners[0]) / 2 / self.canvas.unit
+        return _mouth_half_width(self.canvas)
 
     @property
     def smile(self) -> tuple[float, float]:
         """How far the portrait's smile has moved the corners of the mouth up and outwards, in face heights."""
-        point, unit = self.canvas.points, self.canvas.unit
-        corners = point[[at.LEFT_CORNER, at.RIGHT_CORNER], 1].mean()
-        lifted = float(point[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean() - corners) / unit - _PLAIN_MOUTH[0]
-        widened = self.mouth_half_width - _PLAIN_MOUTH[1]
-        share = min(max(lifted / _FULL_SMILE, 0.0), 1.0)
-        return min(max(lifted, 0.0), _MOST_SMILE), min(max(widened, 0.0) * share, _MOST_SMILE)
+        return _smile(self.canvas)
+
+    @property
+    def smiling(self) -> float:
+        """How much the portrait smiles, in [0, 1]."""
+        return _smiling(self.canvas)
 
 
 def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others: Sequence[Box]) -> Rig:
@@ -93,10 +92,11 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         canvas, grid, _onto_grid(canvas, grid, mask, to_video), _neighbours(canvas, others, to_video)
     )
     skin = skin_fields(canvas, grid) * weights.person[..., None]
-    follows = weights.head * _held_at_edges(canvas, grid, width, height)
-    head = head_fields(canvas, grid, follows)
+    held = _held_at_edges(canvas, grid, width, height)
+    follows, breathes = weights.head * held, weights.shoulders * held
+    head = head_fields(canvas, grid, follows, breathes)
     skin_moves = np.abs(skin).max(axis=0).max(axis=-1) / canvas.unit
-    share = _moving_share(canvas, grid, np.maximum(follows, skin_moves), width, height)
+    share = _moving_share(canvas, grid, np.maximum.reduce((follows, breathes, skin_moves)), width, height)
     area = _at_least_a_pixel(bounds(share))
     nodes, base = _positions(canvas, area)
     face = _at_least_a_pixel(bounds(skin_moves > _SUPPORT / 2))
@@ -113,7 +113,7 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         skin_origin=origin,
         mouth=make_mouth(canvas),
         eyes=make_eyes(canvas),
-        furrows=make_furrows(canvas),
+        relief=make_relief(canvas, _smiling(canvas)),
         area=area,
         nodes=nodes / np.float32(grid.step) - origin,
         head=head_at_nodes / np.float32(grid.step),
@@ -123,6 +123,29 @@ def make_rig(picture: Pixels, small: Pixels, points: Points, mask: Mask, others:
         edge_share=edge_share,
         edge_own=small[area].reshape(-1)[edge] * (1 - edge_share) + np.float32(0.5),
     )
+
+
+def _mouth_half_width(canvas: Canvas) -> float:
+    corners = canvas.points[[at.LEFT_CORNER, at.RIGHT_CORNER], 0]
+    return float(corners[1] - corners[0]) / 2 / canvas.unit
+
+
+def _lifted(canvas: Canvas) -> float:
+    """Return how far the corners of the mouth are lifted, in face heights."""
+    corners = canvas.points[[at.LEFT_CORNER, at.RIGHT_CORNER], 1].mean()
+    return (
+        float(canvas.points[[at.INNER_LIP_TOP, at.INNER_LIP_BOTTOM], 1].mean() - corners) / canvas.unit
+        - (_PLAIN_MOUTH[0])
+    )
+
+
+def _smiling(canvas: Canvas) -> float:
+    return min(max(_lifted(canvas) / _FULL_SMILE, 0.0), 1.0)
+
+
+def _smile(canvas: Canvas) -> tuple[float, float]:
+    widened = (_mouth_half_width(canvas) - _PLAIN_MOUTH[1]) * _smiling(canvas)
+    return min(max(_lifted(canvas), 0.0), _MOST_SMILE), min(max(widened, 0.0), _MOST_SMILE)
 
 
 def _at_least_a_pixel(part: tuple[slice, slice]) -> tuple[slice, slice]:

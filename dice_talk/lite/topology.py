@@ -35,6 +35,11 @@ UPPER_LIDS = (158, 385)
 """The middle of the edge of each upper lid, on the side of the nose."""
 BELOW_EYES = (230, 450, 119, 348)
 CHEEKS = (50, 280, 205, 425)
+LEFT_FOLD, RIGHT_FOLD = (129, 203, 206, 216, 212, 202), (358, 423, 426, 436, 432, 422)
+"""From the wing of the nose past the corner of the mouth to the chin."""
+LEFT_CHEEK_LINE, RIGHT_CHEEK_LINE = (117, 50, 187, 214), (346, 280, 411, 434)
+LEFT_BELOW_EYE, RIGHT_BELOW_EYE = (226, 31, 228, 229, 230, 231, 232), (446, 261, 448, 449, 450, 451, 452)
+NOSTRILS = (48, 64, 98, 97, 2, 326, 327, 294, 278)
 PLAIN_SKIN = (50, 280, 205, 425, 9, 151, 6, 195)
 """Landmarks on the cheeks, the forehead and the ridge of the nose."""
 LEFT_IRIS, RIGHT_IRIS = (468, 469, 470, 471, 472), (473, 474, 475, 476, 477)

@@ -65,11 +65,13 @@ _SILENT = Viseme(0.0)
 _CLOSING = ("P", "B", "M")
 _NARROWING = {0.010: ("F", "V"), 0.032: ("S", "Z", "SH", "ZH", "CH", "JH")}
 """Largest opening in face heights for sounds made with the teeth on the lip or on each other, however loud they are."""
+_HALF_SHUT = 0.6
+"""How far such sounds close a mouth that an emotion holds open."""
 
 _GAP_SIGMA_S = 0.028
 _SHAPE_SIGMA_S = 0.042
 """Rounding and spreading affect neighbouring sounds further than opening does."""
-_LOUD_SHARE = 0.7
+_LOUD_SHARE = 0.58
 """Share of the opening that depends on loudness alone, which is right in any language and corrects recognition errors.
 """
 _LOUD_GAP = 0.072
@@ -96,6 +98,7 @@ class Speaking:
     round: Floats
     tongue: Floats
     press: Floats  # lips pressed together on p, b, m
+    shut: Floats  # share of an opening besides speech that sounds close: all of it on p, b, m
     energy: Floats
     closures: tuple[float, ...]  # seconds at which the lips are shut on p, b, m
 
@@ -108,9 +111,11 @@ def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
     speech = np.clip(energy / _SPEECH, 0, 1)
     heard = smooth(_steps(count, [(p, s.gap) for p, s in shapes]), _GAP_SIGMA_S * RATE)
     gap = speech * (1 - _LOUD_SHARE) * heard + _LOUD_SHARE * _LOUD_GAP * energy
+    shut = np.zeros(count, np.float32)
     for most, names in _NARROWING.items():
         narrow = _trapezoids(count, [p for p in phones if p.name in names])
         gap = np.minimum(gap, most) * narrow + gap * (1 - narrow)
+        shut = np.maximum(shut, narrow * np.float32(_HALF_SHUT * (1 - most / _LOUD_GAP)))
     closing = [p for p in phones if p.name in _CLOSING and _is_dip(p, loud)]
     press = _trapezoids(count, closing, _PARTING_S)
     gap = gap * (1 - press)
@@ -121,6 +126,7 @@ def speak(phones: Sequence[Phone], loud: Floats) -> Speaking:
         round=rest * smooth(_steps(count, [(p, s.round) for p, s in shapes]), _SHAPE_SIGMA_S * RATE),
         tongue=smooth(_steps(count, [(p, s.tongue) for p, s in shapes]), _GAP_SIGMA_S * RATE),
         press=press,
+        shut=np.maximum(shut, press),
         energy=energy,
         closures=tuple((p.start + p.stop) / 2 for p in closing),
     )

@@ -25,8 +25,10 @@ def still(rig: Rig, **changes: Any) -> Performance:
         raised=nothing,
         squint=np.zeros(1, np.float32),
         gaze=np.zeros((1, 2), np.float32),
-        frown=nothing,
-        wrinkled=nothing,
+        calm=nothing,
+        folded=nothing,
+        folds=np.zeros(rig.skin.shape[1:3], np.float32),
+        creases={},
         blinks=(),
         closures=(),
     )

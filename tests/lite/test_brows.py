@@ -34,6 +34,8 @@ def test_brows_move_up_and_only_brow_in_moves_across(fields: dict[str, Floats]) 
     for name, field in fields.items():
         if name == "brow_in":
             assert not field[..., 1].any()
+        elif name == "brow_down":
+            assert not field[..., 0].any() and field[..., 1].min() >= 0 and field[..., 1].max() > 0.5
         else:
             assert not field[..., 0].any() and field[..., 1].max() <= 0 and field[..., 1].min() < -0.5
 

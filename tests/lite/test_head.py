@@ -32,10 +32,12 @@ def test_the_face_follows_wholly_and_the_corners_of_the_picture_not_at_all(
         assert share[0, 0] == share[0, -1] < 0.01
 
 
-def test_shoulders_stand_still_though_they_are_the_persons(face: Canvas, grid: Grid, person: Floats) -> None:
+def test_shoulders_do_not_turn_but_breathe(face: Canvas, grid: Grid, person: Floats) -> None:
     weights = head_weights(face, grid, person, [])
     shoulder = node(grid, 145, 145 + 0.9 * face.unit)
     assert weights.head[shoulder] < 0.01 < 0.9 < weights.person[shoulder]
+    nose = node(grid, *face.points[at.NOSE_TIP])
+    assert weights.shoulders[nose] < 0.2 < 0.3 < weights.shoulders[shoulder]
     column = node(grid, 145, 145)[1]
     below = weights.head[node(grid, 145, 145)[0] :, column]
     assert (np.diff(below) <= 1e-5).all()
@@ -72,11 +74,13 @@ def test_depth_is_smooth(face: Canvas, grid: Grid) -> None:
 
 
 def test_what_each_parameter_moves(face: Canvas, grid: Grid) -> None:
-    fields = dict(zip(HEAD, head_fields(face, grid, np.ones_like(grid.x)), strict=True))
+    ones = np.ones_like(grid.x)
+    fields = dict(zip(HEAD, head_fields(face, grid, ones, ones), strict=True))
     depth = head_depth(face, grid)
     assert np.array_equal(fields["yaw"][..., 0], depth) and not fields["yaw"][..., 1].any()
     assert np.array_equal(fields["pitch"][..., 1], depth) and not fields["pitch"][..., 0].any()
     assert (fields["shift_x"] == (face.unit, 0)).all() and (fields["shift_y"] == (0, face.unit)).all()
+    assert (fields["breath"] == (0, -face.unit)).all()
     pivot = face.points[at.CHIN] + (0, 0.15 * face.unit)
     arm = np.stack([grid.x, grid.y], -1) - pivot
     assert (fields["roll"] * arm).sum(-1) == pytest.approx(0, abs=1e-2)
@@ -86,7 +90,7 @@ def test_what_each_parameter_moves(face: Canvas, grid: Grid) -> None:
 
 def test_all_of_it_is_weighted(face: Canvas, grid: Grid) -> None:
     weight = np.linspace(0, 1, grid.x.size, dtype=np.float32).reshape(grid.x.shape)
-    whole, part = head_fields(face, grid, np.ones_like(weight)), head_fields(face, grid, weight)
+    whole, part = (head_fields(face, grid, share, share) for share in (np.ones_like(weight), weight))
     assert part == pytest.approx(whole * weight[..., None], abs=1e-4)
 
 

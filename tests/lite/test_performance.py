@@ -7,7 +7,9 @@ import pytest
 from dice_talk.lite import topology as at
 from dice_talk.lite.eyes import make_eyes
 from dice_talk.lite.fields import SKIN
+from dice_talk.lite.head import HEAD
 from dice_talk.lite.performance import Performance, perform
+from dice_talk.lite.phones import Phone
 from dice_talk.lite.rig import Rig
 from dice_talk.lite.visemes import Speaking, speak
 from dice_talk.options import RenderOptions
@@ -43,13 +45,14 @@ def test_the_seed_decides_everything_random(rig: Rig, speaking: Speaking) -> Non
 
 def test_emo_scale_scales_the_expression(rig: Rig, speaking: Speaking) -> None:
     brow = SKIN.index("brow_inner")
-    none, half, normal = (act(rig, speaking, emotion="sad", emo_scale=s).skin[-1, brow] for s in (0, 3, 6))
-    assert none == 0 and normal == pytest.approx(2 * half)
+    none, half, normal = (act(rig, speaking, emotion="sad", emo_scale=s).skin[:, brow] for s in (0, 3, 6))
+    assert normal - none == pytest.approx(2 * (half - none), abs=1e-5)
+    assert np.abs(normal - none).max() > 0.03
 
 
 def test_a_strong_expression_stays_a_face(rig: Rig, speaking: Speaking) -> None:
     corner = SKIN.index("corner_out_left")
-    normal, strong = (act(rig, speaking, emotion="happy", emo_scale=s).skin[-1, corner] for s in (6, 10))
+    normal, strong = (act(rig, speaking, emotion="happy", emo_scale=s).skin[:, corner].max() for s in (6, 10))
     assert 1.15 * normal < strong < 1.3 * normal
 
 
@@ -59,7 +62,38 @@ def test_without_emotion_the_mouth_still_speaks(rig: Rig, speaking: Speaking) ->
 
 def test_the_emotion_comes_gently(rig: Rig, speaking: Speaking) -> None:
     corner = act(rig, speaking, emotion="happy").skin[:, SKIN.index("corner_up_left")]
-    assert corner[0] < 0.01 * corner[-1] and (np.diff(corner) >= 0).all()
+    assert abs(corner[0]) < 0.02 * corner.max() and np.abs(np.diff(corner)).max() < 0.3 * corner.max()
+
+
+def test_two_portraits_with_one_seed_do_not_blink_together(rig: Rig, speaking: Speaking) -> None:
+    other = replace(rig, picture=rig.picture[:, ::-1])
+    one, two = (act(r, speaking, seed=7, emotion="happy") for r in (rig, other))
+    assert one.blinks != two.blinks
+    assert not np.array_equal(one.head, two.head)
+
+
+def test_an_emotion_is_not_quite_symmetrical(rig: Rig, speaking: Speaking) -> None:
+    skin = act(rig, speaking, emotion="happy").skin
+    left, right = (skin[40:, SKIN.index(f"corner_up_{side}")].mean() for side in ("left", "right"))
+    assert 0.04 < abs(left / right - 1) < 0.15
+
+
+def test_lips_that_an_emotion_parts_still_shut_on_p_b_and_m(rig: Rig) -> None:
+    phones = [Phone("AA", 1.0, 2.0), Phone("M", 2.0, 2.2), Phone("AA", 2.2, 3.0)]
+    loud = np.repeat(np.array([0, 1, 0.5, 1, 0], np.float32), (100, 100, 20, 80, 100))
+    gap = act(rig, speak(phones, loud), emotion="surprised").gap
+    assert gap[40:48].min() > 0.05 and gap[52:53].max() < 1e-6
+
+
+def test_the_shoulders_breathe(rig: Rig, speaking: Speaking) -> None:
+    lungs = act(rig, speaking).head[:, HEAD.index("breath")]
+    assert 0.005 < np.ptp(lungs) < 0.03
+
+
+def test_a_tenth_of_the_motion_is_nearly_none(rig: Rig, speaking: Speaking) -> None:
+    performance = act(rig, speaking, dynamic_scale=0.1)
+    assert np.degrees(np.abs(performance.head[:, :3])).max() < 0.7
+    assert np.abs(performance.head[:, 3:]).max() < 0.002
 
 
 def test_ref_scale_holds_the_face_nearer_to_the_portrait(rig: Rig, speaking: Speaking) -> None:
@@ -75,7 +109,7 @@ def test_dynamic_scale_scales_the_heads_motion(rig: Rig, speaking: Speaking) -> 
 
 def test_the_mouth_opens_no_wider_than_mouths_do(rig: Rig, speaking: Speaking) -> None:
     normal, wild = (act(rig, speaking, emotion="surprised", dynamic_scale=s).gap for s in (1, 3))
-    assert normal.max() < wild.max() < 0.115
+    assert normal.max() < wild.max() < 0.145
 
 
 def test_the_jaw_follows_the_lips(rig: Rig, speaking: Speaking) -> None:
@@ -84,12 +118,14 @@ def test_the_jaw_follows_the_lips(rig: Rig, speaking: Speaking) -> None:
     assert np.corrcoef(jaw, performance.gap)[0, 1] > 0.95
 
 
-def test_only_a_smile_that_does_not_belong_is_taken_back(rig: Rig, speaking: Speaking) -> None:
+def test_the_portraits_own_smile_is_taken_back_but_for_a_happy_face(rig: Rig, speaking: Speaking) -> None:
     lifted, _ = rig.smile
     assert lifted > 0.01  # the example portrait smiles
     corner = SKIN.index("corner_up_left")
-    assert act(rig, speaking, emotion="happy").skin[-1, corner] > 0
-    assert act(rig, speaking, emotion="neutral").skin[-1, corner] < -0.2 * lifted
+    happy, neutral = (act(rig, speaking, emotion=emotion) for emotion in ("happy", "neutral"))
+    assert happy.skin[20:, corner].min() > 0 and not happy.calm.any()
+    assert neutral.skin[-1, corner] < -0.8 * lifted
+    assert neutral.calm[0] < 0.05 and neutral.calm[15:] == pytest.approx(rig.smiling)
 
 
 def test_a_face_seen_from_the_side_moves_less(rig: Rig, speaking: Speaking) -> None:

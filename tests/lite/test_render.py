@@ -21,7 +21,7 @@ def test_a_face_that_does_nothing_is_the_portrait(rig: Rig) -> None:
 
 
 def test_the_background_stays_untouched_while_the_head_turns(rig: Rig) -> None:
-    turned = draw(rig, head=np.array([[0.05, 0.05, 0.05, 0.01, 0.01]], np.float32))
+    turned = draw(rig, head=np.array([[0.05, 0.05, 0.05, 0.01, 0.01, 0.01]], np.float32))
     changed = (turned != rig.picture).any(axis=2)
     assert changed[rig.area].mean() > 0.2
     changed[rig.area] = False
@@ -80,7 +80,7 @@ def test_lids_and_gaze_are_those_of_the_frame_whatever_came_before(rig: Rig) -> 
         **{
             name: np.repeat(value, count, axis=0)
             for name, value in vars(still(rig)).items()
-            if name not in ("blinks", "closures")
+            if name not in ("blinks", "closures", "folds", "creases")
         },
     )
     seen = list(frames(rig, replace(together, **moves)))
@@ -91,7 +91,7 @@ def test_lids_and_gaze_are_those_of_the_frame_whatever_came_before(rig: Rig) -> 
 
 
 def test_where_head_and_picture_meet_they_are_mixed(rig: Rig) -> None:
-    turned = {"head": np.array([[0.05, 0.03, 0.02, 0.01, 0.01]], np.float32)}
+    turned = {"head": np.array([[0.05, 0.03, 0.02, 0.01, 0.01, 0.01]], np.float32)}
     unmixed = replace(rig, edge_share=np.ones_like(rig.edge_share), edge_own=np.full_like(rig.edge_own, 0.5))
     mixed, moved, own = (
         picture[rig.area].reshape(-1).astype(float)
