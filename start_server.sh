@@ -11,7 +11,7 @@ Usage: ./start_server.sh [start | install | health | help]
   start    install what is missing, then serve in the foreground (the default)
   install  install what is missing; "install diffusion" also what the diffusion engine needs (several GB),
            "install c2pa" what signs videos (60 MB), "install objects" what keeps files in an object store (15 MB),
-           "install postgres" what speaks to PostgreSQL (10 MB)
+           "install postgres" what speaks to PostgreSQL (10 MB), "install ray" what renders on a cluster (240 MB)
   health   show the health of a running server
   help     this text
 
@@ -39,6 +39,9 @@ case "${1:-start}" in
         elif [ "${2:-}" = objects ]; then
             prepare objects
             echo "Installed. Set storage_url; see docs/scale.md"
+        elif [ "${2:-}" = ray ]; then
+            prepare ray
+            echo "Installed. Set render_on and ray_address, and start nodes; see docs/scale.md"
         else
             compile
             echo "Installed. Start with ./start_server.sh"

@@ -5,10 +5,11 @@ import ipaddress
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -42,9 +43,11 @@ from api.inspection.receipts import Receipts
 from api.inspection.verification import Verification
 from api.keys import KeyFile
 from api.metrics import Metrics
+from api.rendering.cluster.slots import DRIVER, RaySlots
 from api.rendering.dispatcher import Dispatcher
 from api.rendering.leading import lead
 from api.rendering.local import Command, EnginePool, LocalSlots
+from api.rendering.slots import SlotPool
 from api.schemas.options import BOUNDS
 from api.service.admission import Admission
 from api.service.sweeper import sweep_forever
@@ -85,15 +88,22 @@ class BackgroundServices:
 
 
 def create_app(
-    settings: Settings, *, clock: Callable[[], datetime] | None = None, command: Command | None = None
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] | None = None,
+    command: Command | None = None,
+    driver: Sequence[str] = DRIVER,
 ) -> FastAPI:
     """Make the service. Raises `StartError`.
 
-    `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`.
+    `clock`: naive UTC. `command`: starts an engine process by engine name; default: `dice_talk.worker`. `driver`:
+    starts what connects to a Ray cluster.
     """
     engine = _check_engine(settings)
     keys = _open_keys(settings.api_keys_file)
-    services, background = _make_services(settings, keys, clock or Clock(), command or _worker_command(settings))
+    gpu = gpu_available()
+    pool, pids = _make_slots(settings, command or _worker_command(settings), driver, gpu=gpu)
+    services, background = _make_services(settings, keys, clock or Clock(), pool, Metrics(pids), gpu=gpu)
     lifespan = _lifespan(services, background, engine)
     app = FastAPIOffline(title="DICE-Talk API", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.services = services
@@ -103,16 +113,30 @@ def create_app(
     return app
 
 
+def _make_slots(
+    settings: Settings, command: Command, driver: Sequence[str], *, gpu: bool
+) -> tuple[SlotPool, Callable[[], list[int]]]:
+    """Return the slots, and what returns the ids of the engine processes here. Raises `StartError`."""
+    if settings.render_on == "ray":
+        if find_spec("ray") is None:
+            raise StartError("render_on is ray, but Ray is not installed: ./start_server.sh install ray")
+        return RaySlots(settings, command, driver=driver), lambda: []
+    engines = EnginePool(command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
+    return LocalSlots(settings.workers, engines, gpu=gpu), engines.pids
+
+
 def _make_services(
-    settings: Settings, keys: KeyFile | None, clock: Callable[[], datetime], command: Command
+    settings: Settings,
+    keys: KeyFile | None,
+    clock: Callable[[], datetime],
+    pool: SlotPool,
+    metrics: Metrics,
+    *,
+    gpu: bool,
 ) -> tuple[Services, BackgroundServices]:
     """Raises `StartError`."""
     store, files, secret, lock = _open_data(settings)
-    engines = EnginePool(command, load_seconds=settings.load_seconds, stall_seconds=settings.stall_seconds)
-    metrics = Metrics(engines.pids)
-    gpu = gpu_available()
-    slots = LocalSlots(settings.workers, engines, gpu=gpu)
-    dispatcher = Dispatcher(store, files, slots, attempts=settings.attempts, clock=clock, metrics=metrics)
+    dispatcher = Dispatcher(store, files, pool, attempts=settings.attempts, clock=clock, metrics=metrics)
     children = Children()
     admission = Admission(settings, store, files, dispatcher, Inspector(children), clock=clock)
     synthesis = Synthesis(settings, store, files, dispatcher, admission, clock=clock, gpu=gpu)
@@ -273,6 +297,8 @@ def announce(settings: Settings, engine: str) -> None:
         log.warning("%s", refused)
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         log.warning("Anybody who reaches %s may use this server: no API keys are set (docs/security.md)", settings.host)
+    if settings.several_servers and settings.storage_url and not settings.webhook_secret:
+        log.warning("Callbacks of another server would be signed otherwise: set webhook_secret (docs/scale.md)")
     log.info("Open it in a browser: %s/ (the API: %s/docs)", url, url)
     key = '-H "Authorization: Bearer YOUR_KEY" ' if settings.api_keys_file is not None else ""
     sent = "-F image=@examples/portrait.jpg -F audio=@examples/speech.wav -F emotion=happy"

@@ -1,9 +1,9 @@
 """Metrics for Prometheus: counts since the server's start, and the present load."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,7 +30,7 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 RENDER_BUCKETS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 """Seconds: from a short video by lite to a long one by diffusion."""
 
-Failure = Literal["input", "engine", "disk", "storage", "gave_up"]
+Failure = Literal["input", "engine", "node", "disk", "storage", "gave_up"]
 Delivery = Literal["delivered", "failed", "gave_up"]
 
 
@@ -43,6 +43,7 @@ class Load:
     slots: int
     slots_busy: int
     uploads: int
+    nodes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # by name: slots, and how many are busy
 
 
 class Metrics:
@@ -79,7 +80,7 @@ class Metrics:
         )
         self._failures = Counter(
             "dice_talk_failures",
-            "input: it can't be rendered; engine, disk: an attempt was lost; gave_up: so were all attempts of a task.",
+            "input: it can't be rendered; engine, node, disk: an attempt was lost; gave_up: so were all of a task.",
             ["engine", "kind"],
             registry=registry,
         )
@@ -101,6 +102,10 @@ class Metrics:
                 ("engine_memory_bytes", "Resident memory of the engine processes; where there is a /proc."),
             )
         }
+        self._node_slots = Gauge("dice_talk_node_slots", "Slots on a Ray cluster.", ["node"], registry=registry)
+        self._node_slots_busy = Gauge(
+            "dice_talk_node_slots_busy", "Slots on a Ray cluster that render.", ["node"], registry=registry
+        )
 
         self._begin()
 
@@ -137,6 +142,11 @@ class Metrics:
         """Return all metrics in Prometheus' text format 0.0.4. Blocking."""
         for name in ("queue_length", "queue_size", "slots", "slots_busy", "uploads"):
             self._load[name].set(getattr(load, name))
+        self._node_slots.clear()  # nodes come and go
+        self._node_slots_busy.clear()
+        for node, (slots, busy) in load.nodes.items():
+            self._node_slots.labels(node).set(slots)
+            self._node_slots_busy.labels(node).set(busy)
         pids = self._engine_pids()
         self._load["engine_processes"].set(len(pids))
         self._load["engine_memory_bytes"].set(_memory(pids))

@@ -30,6 +30,7 @@ OWN_PATHS = ("api", "docs", "metrics", "openapi.json", "redoc", "static-offline-
 
 OTHER_VARIABLES = {
     "DICE_TALK_CONFIG",
+    "DICE_TALK_NODE",
     "DICE_TALK_SERVER",
     "DICE_TALK_API_KEY",
     "DICE_TALK_PARITY_DIR",
@@ -72,6 +73,23 @@ class Settings(BaseSettings, LabelOptions):
     )
     engine: EngineChoice = Field("auto", description="Engine for requests that say auto.")
     workers: int = Field(2, ge=1, le=64, description="Tasks rendered at the same time.")
+    render_on: Literal["local", "ray"] = Field(
+        "local", description="Where tasks are rendered: on this machine, or on the nodes of a Ray cluster."
+    )
+    ray_address: str = Field(
+        "auto", min_length=1, description="Address of the Ray cluster: HOST:PORT, or auto for the one on this machine."
+    )
+    max_slots: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="Most tasks rendered at the same time on a Ray cluster, however many nodes it has.",
+    )
+    idle_slot_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="On a Ray cluster, a slot that was idle for so long ends, and its node can be removed; 0: never.",
+    )
     queue_size: int = Field(100, ge=1, description="Tasks that may wait; further ones are answered with 503.")
     retention_hours: float = Field(24.0, gt=0, le=87_600, description="How long uploads and results are kept.")
     sweep_seconds: float = Field(60.0, gt=0, description="How often expired tasks are removed.")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from dice_talk import __version__
-from dice_talk.cli import checkpoints, codes, lists, look, page, verify, videos
+from dice_talk.cli import checkpoints, codes, lists, look, node, page, verify, videos
 from dice_talk.cli.screen import complain, explain
 from dice_talk.errors import DiceTalkError
 
@@ -25,6 +25,7 @@ for _command in (
     look.preflight,
     page.open_page,
     verify.verify,
+    node.node,
     lists.emotions,
     lists.engines,
     checkpoints.download,

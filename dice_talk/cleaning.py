@@ -11,7 +11,7 @@ from dice_talk.engine import Progress
 from dice_talk.error_codes import ErrorCode
 
 MOST_CHARACTERS, MOST_PARAMS, MOST_STEPS = 1000, 30, 2**31 - 1
-MOST_IN_NAME, MOST_IN_VALUE = 32, 400
+MOST_IN_NAME, MOST_IN_VALUE, MOST_NOTES = 32, 400, 5
 """Limits on what an engine says: the service reads lines of 64 KiB at most, and its database has limits of its own."""
 MOST_IN_PREVIEW = 24 * 1024
 """Bytes of a JPEG; base64 makes a third more of them."""

@@ -4,7 +4,7 @@ import math
 from itertools import islice
 from typing import Any
 
-from dice_talk.cleaning import MOST_IN_NAME, MOST_IN_VALUE, MOST_PARAMS, clean_failure, clean_text
+from dice_talk.cleaning import MOST_IN_NAME, MOST_IN_VALUE, MOST_NOTES, MOST_PARAMS, clean_failure, clean_text
 from dice_talk.engine import RenderResult
 from dice_talk.errors import DiceTalkError
 
@@ -18,7 +18,7 @@ def clean_result(result: RenderResult) -> dict[str, Any]:
         clean_text(name, MOST_IN_NAME): clean_text(value, MOST_IN_VALUE)
         for name, value in islice(result.versions.items(), MOST_PARAMS)
     }
-    notes = [clean_text(note, MOST_IN_VALUE) for note in islice(result.notes, MOST_PARAMS)]
+    notes = [clean_text(note, MOST_IN_VALUE) for note in islice(result.notes, MOST_NOTES)]
     return {**counts, "seconds": seconds, "versions": versions, "notes": notes}
 
 

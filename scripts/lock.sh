@@ -19,6 +19,7 @@ lock() { # NAME ARGUMENTS of uv pip compile: requirements_NAME.txt
 lock api "$@"
 lock diffusion --extra diffusion --constraint requirements_api.txt "$@"
 lock dev --extra dev --constraint requirements_diffusion.txt --constraint requirements_api.txt "$@"
+lock ray --extra ray --constraint requirements_dev.txt --constraint requirements_api.txt "$@"
 lock objects --extra objects --constraint requirements_dev.txt --constraint requirements_api.txt "$@"
 lock c2pa --extra c2pa --constraint requirements_dev.txt --constraint requirements_api.txt "$@"
 lock postgres --extra postgres --constraint requirements_dev.txt --constraint requirements_api.txt "$@"

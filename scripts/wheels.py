@@ -24,9 +24,13 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
     "macOS x86-64": "x86_64-apple-darwin",
 }
-LOCKS = ("api", "c2pa", "dev", "diffusion", "objects", "postgres")
+LOCKS = ("api", "c2pa", "dev", "diffusion", "objects", "postgres", "ray")
 FETCHED = f"pocketsphinx=={sphinx.RELEASE}"
-ABSENT = {("macOS x86-64", "diffusion"): "torch", ("macOS x86-64", "c2pa"): "cryptography"}
+ABSENT = {
+    ("macOS x86-64", "diffusion"): "torch",
+    ("macOS x86-64", "c2pa"): "cryptography",
+    ("macOS x86-64", "ray"): "ray",
+}
 """Packages that no longer publish wheels for a platform."""
 
 

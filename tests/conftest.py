@@ -2,7 +2,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ import requests
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.rendering.cluster.slots import DRIVER
 from api.server import http_server
 from api.service.synthesis import Synthesis
 from api.settings import Settings
@@ -30,6 +31,7 @@ LONGEST = (
     "faults/test_kill.py",
     "diffusion/test_http.py",
     "test_acceptance.py",
+    "cluster/test_cluster.py",
     "diffusion/test_peers.py",
     "diffusion/test_compiled.py",
     "faults/test_servers.py",
@@ -161,12 +163,16 @@ class Service:
 
 @contextmanager
 def running(
-    settings: Settings, kind: str | None, gate: Path, clock: Callable[[], datetime] | None = None
+    settings: Settings,
+    kind: str | None,
+    gate: Path,
+    clock: Callable[[], datetime] | None = None,
+    driver: Sequence[str] = DRIVER,
 ) -> Iterator[Service]:
     def command(engine: str) -> list[str]:
         return [sys.executable, "-m", "tests.fake_worker", str(kind), str(gate)]
 
-    app = create_app(settings, clock=clock, command=command if kind else None)
+    app = create_app(settings, clock=clock, command=command if kind else None, driver=driver)
     listener = socket.create_server(("127.0.0.1", 0))
     server = http_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

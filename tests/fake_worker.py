@@ -1,6 +1,7 @@
 """Engine processes that misbehave on purpose: `python -m tests.fake_worker KIND [GATE]`.
 
-They speak through the real `dice_talk.worker`; only the rendering is made up, and "quick" writes a real video.
+They speak through the real `dice_talk.worker`; only the rendering is made up, and "quick" writes a real video. "waits"
+takes as many seconds as the name of its gate says.
 """
 
 import errno
@@ -68,6 +69,10 @@ class FakeEngine:
                 report(Progress("render", "Generating video...", 0.2))
         elif self.kind == "shows":
             self.show(job, report)
+        elif self.kind == "waits":
+            for step in range(10):
+                time.sleep(float(self.gate.name) / 10)
+                report(Progress("render", "Generating video...", step / 10, step=step, steps=10))
         else:
             self.misbehave(job, report)
         report(Progress("render", "Generating video...", 0.5, step=1, steps=2))

@@ -57,6 +57,7 @@ class Receipts:
         hashes = await asyncio.to_thread(_weight_hashes, render, checkpoints)
         result = dict(render.result)
         versions, notes = result.pop("versions", {}), result.pop("notes", [])
+        node = result.pop("node", None)
         return Receipt(
             task_id=task.id,
             inputs=ReceiptInputs(image=found["image"], audio=found["audio"]),
@@ -65,6 +66,7 @@ class Receipts:
             weights=ReceiptWeights(label=weights_of(render.engine, checkpoints), sha256=hashes),
             versions=versions,
             notes=notes,
+            node=node,
             timings=_timings(task),
             result=ReceiptResult(**result, **found["video"]),
             measured=found.get("measured"),

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from api.logs import working_on
 from api.metrics import Metrics
 from api.rendering.previews import Previews
 from api.rendering.progress import ProgressLog
-from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
+from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, RenderRefused, Slot, SlotJob, SlotPool
 from api.storage.files import Attempt, RenderFiles, StorageFailure
 from api.tasks.forecast import Timing, Workload
 from api.tasks.leadership import SlotReport, Superseded
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 WARM_CHECK_S, MAX_PAUSE_S = 2.0, 60.0
 """How often an idle slot checks its engine; the pause grows to the second figure while the engine cannot start."""
+MOST_MOVES = 10
+"""How often a render may lose its node without an attempt being counted: some renders take every node with them."""
 GAVE_UP = {
     Loss.CRASH: (
         ErrorCode.ENGINE_LOST,
@@ -90,8 +93,7 @@ class Dispatcher:
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
-        self.slots, self._pool = pool.slots, pool
-        self.previews = Previews()
+        self.pool, self.previews = pool, Previews()
         self._store, self._files, self._clock, self._metrics = store, files, clock, metrics
         self._attempts = attempts
         self.leading, self.stopped = store.leadership is None, False  # of several servers, one leads
@@ -99,11 +101,17 @@ class Dispatcher:
         self._waiting: set[str] = set()  # the queue also holds renders that were cancelled since
         self._held: dict[str, Hold] = {}
         self._occupied: set[Slot] = set()  # slots with a render, from taking it to storing its end
-        self._workers: list[asyncio.Task[None]] = []
+        self._workers: dict[Slot, asyncio.Task[None]] = {}
+        self._moves = Counter[str]()  # nodes lost, by render
         self._room_pause = 0.0
         self._draining = False
         self._impatient = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The slots at present."""
+        return self.pool.slots
 
     @property
     def waiting(self) -> int:
@@ -142,7 +150,20 @@ class Dispatcher:
         broken = None
         if self.slots and all(slot.broken for slot in self.slots):
             broken = f"No engine process can be started: {self.slots[0].broken}"
-        return SlotReport(len(self.slots), sum(slot.busy for slot in self.slots), ready, broken)
+        nodes: dict[str, list[int]] = {}
+        for slot in self.slots:
+            count, busy = nodes.get(slot.location, [0, 0])
+            nodes[slot.location] = [count + 1, busy + slot.busy]
+        return SlotReport(
+            slots=len(self.slots),
+            busy=sum(slot.busy for slot in self.slots),
+            ready=ready,
+            broken=broken,
+            nodes=nodes,
+            gpu=any(slot.device == "gpu" for slot in self.slots),
+            lack=self.pool.problem,
+            reachable=self.pool.reachable,
+        )
 
     async def start(self, engine: str) -> None:
         """Queue what an earlier run of the service left unfinished, and start the slots. `engine` is loaded ahead."""
@@ -152,7 +173,16 @@ class Dispatcher:
                 with suppress(StoreFailure):  # happen for ever. If the disk is full, it is rendered all the same.
                     await self._update(render, TaskStatus.PENDING, message=RESTARTED, **QUEUED)
             self.enqueue(render.number, render.id)
-        self._workers = [asyncio.create_task(self._serve(slot, engine)) for slot in self.slots]
+        await self.pool.start(engine, lambda: self.waiting + len(self._occupied), lambda: self._employ(engine))
+        self._employ(engine)
+
+    def _employ(self, engine: str) -> None:
+        """Start a worker for each slot that has come, and end the idle workers of those that have gone."""
+        present = set(self.slots) if self.leading and not self._draining else set()
+        for slot in present - self._workers.keys():
+            self._workers[slot] = asyncio.create_task(self._serve(slot, engine))
+        for slot in self._workers.keys() - set(self.slots) - self._occupied:
+            self._workers.pop(slot).cancel()
 
     async def look_for_work(self) -> None:
         """Queue what was accepted by other servers, in case that their word was missed."""
@@ -164,11 +194,13 @@ class Dispatcher:
         """End all that runs without storing anything: another server does it now."""
         self.leading = False
         self._files.stop_waiting()
-        for worker in self._workers:
+        workers, self._workers = list(self._workers.values()), {}
+        for worker in workers:
             worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        self._workers, self._queue = [], asyncio.PriorityQueue()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self._queue = asyncio.PriorityQueue()
         self._waiting.clear()
+        await self.pool.rest()
 
     def start_draining(self) -> None:
         """Take nothing more from the queue. Safe in a signal handler."""
@@ -177,19 +209,20 @@ class Dispatcher:
     async def stop(self, grace_seconds: float) -> None:
         """Give running renders some time to end, return the rest to the queue for the next start, close the slots."""
         self.start_draining()
-        for worker, slot in zip(self._workers, self.slots, strict=False):  # no workers if another server leads
+        workers = list(self._workers.values())  # none if another server leads
+        for slot, worker in self._workers.items():
             if slot not in self._occupied:
                 worker.cancel()
-        if self._workers:
+        if workers:
             impatient = asyncio.create_task(self._impatient.wait())
-            ended = asyncio.gather(*self._workers, return_exceptions=True)
+            ended = asyncio.gather(*workers, return_exceptions=True)
             await asyncio.wait((impatient, ended), timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
             impatient.cancel()
         self._files.stop_waiting()
-        for worker in self._workers:
+        for worker in workers:
             worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        await self._pool.close()
+        await asyncio.gather(*workers, return_exceptions=True)
+        await self.pool.close()
         self.leading, self.stopped = False, True
 
     def end_grace(self) -> None:
@@ -199,7 +232,7 @@ class Dispatcher:
 
     async def _serve(self, slot: Slot, engine: str) -> None:
         pause = WARM_CHECK_S
-        while not self._draining:
+        while not self._draining and slot in self.slots:
             warm = await self._keep_warm(slot, engine)
             pause = WARM_CHECK_S if warm else min(2 * pause, MAX_PAUSE_S)
             if not warm:  # else every waiting render would lose its attempts, one after the other
@@ -248,6 +281,8 @@ class Dispatcher:
                 hold.released.set()
                 if hold.again:
                     self._put(number, render_id)
+                else:
+                    del self._moves[render_id]  # a Counter takes it well if it has none
 
     async def _take_on(self, slot: Slot, render_id: str, hold: Hold) -> None:
         render = await asyncio.to_thread(self._store.render, render_id)
@@ -280,6 +315,9 @@ class Dispatcher:
         except EngineLost as error:
             self._metrics.note_failure(render.engine, "engine")
             hold.again = await self._retry(render, error)
+        except NodeLost as error:
+            self._metrics.note_failure(render.engine, "node")
+            hold.again = await self._move(render, error)
         except (NoRoom, StorageFailure) as error:
             hold.again = await self._wait_for_room(render, error)
         except asyncio.CancelledError:
@@ -289,7 +327,8 @@ class Dispatcher:
             raise
         else:
             self._room_pause = 0.0
-            end: dict[str, Any] = {"message": "Completed", "result": asdict(result), "sha256": sha256}
+            where = {} if slot.location == "local" else {"node": slot.location}
+            end: dict[str, Any] = {"message": "Completed", "result": asdict(result) | where, "sha256": sha256}
             if not await self._finish(render, TaskStatus.COMPLETED, progress=1.0, **end):
                 await asyncio.to_thread(self._files.drop_video, render.id)
                 return
@@ -326,6 +365,14 @@ class Dispatcher:
             await self._fail(render, DiceTalkError(*GAVE_UP[reason.loss], reason=str(reason)))
             return False
         return await self._requeue(render, f"Waiting for another attempt: {reason}")
+
+    async def _move(self, render: Render, reason: NodeLost) -> bool:
+        """Whether the render is to be queued again. The attempt counts only if the render has moved too often."""
+        self._moves[render.id] += 1
+        if self._moves[render.id] > MOST_MOVES:
+            return await self._retry(render, EngineLost(str(reason)))
+        log.warning("render %s moves: %s", render.id, reason)
+        return await self._requeue(render, f"Waiting for another attempt: {reason}", attempts=render.attempts)
 
     async def _wait_for_room(self, render: Render, error: NoRoom | StorageFailure) -> bool:
         """Slow down. Returns whether the render is to be queued again, as an attempt that does not count."""

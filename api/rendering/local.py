@@ -103,10 +103,18 @@ class LocalSlot:
 class LocalSlots:
     """Slots that share a pool of engine processes. Implements `SlotPool`."""
 
+    problem, reachable = None, True
+
     def __init__(self, count: int, engines: EnginePool, *, gpu: bool = False) -> None:
         lock = SharedExclusiveLock()
         self.slots = [LocalSlot(number, engines, lock, gpu=gpu) for number in range(1, count + 1)]
         self._engines = engines
+
+    async def start(self, engine: str, demand: Callable[[], int], changed: Callable[[], None]) -> None:
+        """See `SlotPool.start`. There are always as many slots as the operator wants."""
+
+    async def rest(self) -> None:
+        """See `SlotPool.rest`. Its engines stay loaded: no other server could use them."""
 
     async def close(self) -> None:
         """See `SlotPool.close`."""

@@ -35,6 +35,10 @@ class EngineLost(Exception):
         self.loss = loss
 
 
+class NodeLost(Exception):
+    """The machine or the process that a slot is in has ended, or no longer answers. The render is not to blame."""
+
+
 class NoRoom(Exception):
     """The video could not be written: the disk is full or read-only."""
 
@@ -78,7 +82,8 @@ class Slot(Protocol):
     async def render(self, job: SlotJob, on_progress: OnProgress) -> RenderResult:
         """Render a job to its attempt's output. Cancelling stops the render.
 
-        Raises `RenderRefused`, `EngineLost` or `NoRoom`; the next call finds a working engine.
+        Raises `RenderRefused`, `EngineLost`, `NodeLost` or `NoRoom`; unless the slot has gone, the next call finds a
+        working engine.
         """
         ...
 
@@ -88,7 +93,29 @@ class SlotPool(Protocol):
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """The slots at present."""
+        """The slots at present. After `start`, they may come and go."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why there are no slots, or why they may go; None if all is well."""
+        ...
+
+    @property
+    def reachable(self) -> bool:
+        """Whether slots can come: if not, tasks wait in vain."""
+        ...
+
+    async def start(self, engine: str, demand: Callable[[], int], changed: Callable[[], None]) -> None:
+        """Begin to provide slots.
+
+        `engine` is loaded ahead. `demand`: returns how many renders wait or run. `changed` is called when a slot has
+        come or gone.
+        """
+        ...
+
+    async def rest(self) -> None:
+        """Hold nothing that another server needs, which dispatches now. `start` begins anew."""
         ...
 
     async def close(self) -> None:

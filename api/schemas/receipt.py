@@ -102,6 +102,9 @@ class Receipt(BaseModel):
     notes: list[str] = Field(
         description="What the engine says about how the video was made.", examples=[["Computed in float16."]]
     )
+    node: str | None = Field(
+        None, description="Machine of the Ray cluster that rendered it; null if the server did.", examples=[None]
+    )
     timings: ReceiptTimings
     result: ReceiptResult
     labels: FoundLabels | None = Field(description="Labels read from the file; null in receipts of an earlier release.")

@@ -20,6 +20,14 @@ class Ready(BaseModel):
     status: Literal["ready"] = "ready"
 
 
+class NodeSlots(BaseModel):
+    """The slots of one node."""
+
+    name: str = Field(examples=["node-1"])
+    slots: int = Field(examples=[2])
+    slots_busy: int = Field(examples=[1])
+
+
 class Health(BaseModel):
     """Whether the service can take and render tasks."""
 
@@ -33,7 +41,12 @@ class Health(BaseModel):
     queue_size: int = Field(description="Tasks that may wait.")
     slots: int = Field(description="Tasks that can be rendered at the same time.")
     slots_busy: int = Field(description="Tasks being rendered.")
-    detail: str | None = Field(None, description="What is wrong with an unhealthy service.")
+    nodes: list[NodeSlots] | None = Field(
+        None, description="Where the slots are on a Ray cluster; null if this machine renders."
+    )
+    detail: str | None = Field(
+        None, description="What is wrong with an unhealthy service, or why tasks wait in a healthy one."
+    )
 
 
 class EngineFound(BaseModel):

@@ -14,7 +14,7 @@ from api.errors import Conflict, TaskNotCompleted, Unavailable
 from api.metrics import Load
 from api.rendering.dispatcher import Dispatcher
 from api.rendering.previews import Preview
-from api.schemas.service import Health
+from api.schemas.service import Health, NodeSlots
 from api.schemas.tasks import SecondsRange, TaskPage, TaskState
 from api.service.admission import RETRY_LATER, Admission
 from api.service.describe import describe_span, describe_task
@@ -211,18 +211,37 @@ class Synthesis:
             slots=slots.slots,
             slots_busy=slots.busy,
             uploads=self._admission.uploads,
+            nodes=slots.nodes if self._settings.render_on == "ray" else {},
         )
 
     def refuse_when_not_ready(self) -> None:
         """Raises `QueueFull` or `Unavailable` if no task can be accepted now. Blocking."""
-        health = self.health()
-        if health.status != "healthy":
-            raise Unavailable(ErrorCode.NOT_READY, "The service is not ready", health.detail, RETRY_LATER)
+        if problem := self._look_around()[-1]:
+            raise Unavailable(ErrorCode.NOT_READY, "The service is not ready", problem, RETRY_LATER)
         self._admission.refuse_when_closed()
         self._admission.refuse_when_full()
 
     def health(self) -> Health:
         """Return whether the service can accept and render tasks. Blocking."""
+        slots, waiting, engine, problem = self._look_around()
+        stuck = not slots.slots and not slots.reachable  # if it is reachable, tasks that wait may bring slots
+        return Health(
+            status="unhealthy" if problem or stuck else "healthy",
+            gpu_available=self._gpu or slots.gpu,
+            model_loaded=engine in slots.ready,
+            version=__version__,
+            engine=engine,
+            weights=weights_of(engine, self._settings.checkpoints_dir) if engine else None,
+            queue_length=waiting,
+            queue_size=self._settings.queue_size,
+            slots=slots.slots,
+            slots_busy=slots.busy,
+            nodes=_nodes(slots) if self._settings.render_on == "ray" else None,
+            detail=problem or slots.lack,
+        )
+
+    def _look_around(self) -> tuple[SlotReport, int, str | None, str | None]:
+        """Return what the slots do, how many tasks wait, the engine, and why no task should be accepted. Blocking."""
         slots, waiting, engine, problem = self._dispatcher.report(), self._dispatcher.waiting, None, None
         try:
             engine = choose_engine(self._settings.engine, self._settings.checkpoints_dir)
@@ -235,19 +254,7 @@ class Synthesis:
             problem = "The database does not answer"
         if problem is None and (found := self._files.problem()):
             problem = found.words
-        return Health(
-            status="unhealthy" if problem else "healthy",
-            gpu_available=self._gpu,
-            model_loaded=engine in slots.ready,
-            version=__version__,
-            engine=engine,
-            weights=weights_of(engine, self._settings.checkpoints_dir) if engine else None,
-            queue_length=waiting,
-            queue_size=self._settings.queue_size,
-            slots=slots.slots,
-            slots_busy=slots.busy,
-            detail=problem,
-        )
+        return slots, waiting, engine, problem
 
     async def sweep(self) -> int:
         """Remove tasks that ended longer ago than the retention time, and renders without a task, with their files.
@@ -273,3 +280,7 @@ class Synthesis:
         if removed:
             log.info("%d renders removed that are too old or belong to no task", len(removed))
         return len(removed)
+
+
+def _nodes(slots: SlotReport) -> list[NodeSlots]:
+    return [NodeSlots(name=name, slots=count, slots_busy=busy) for name, (count, busy) in sorted(slots.nodes.items())]

@@ -34,6 +34,10 @@ class SlotReport:
     busy: int
     ready: list[str] = field(default_factory=list)  # engines whose models are in memory
     broken: str | None = None  # why no slot can render
+    nodes: dict[str, list[int]] = field(default_factory=dict)  # by name: slots, and how many are busy
+    gpu: bool = False  # whether any of them computes on a GPU
+    lack: str | None = None  # why there are no slots, or may be none soon
+    reachable: bool = True  # whether more can come
 
 
 NOBODY = SlotReport(0, 0, [], "No server gives out tasks at present; they wait")

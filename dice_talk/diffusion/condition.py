@@ -61,8 +61,8 @@ class Conditioning:
 
     @property
     def finite(self) -> bool:
-        """Whether all numbers are. Audio and emotion tokens were normalised before they were cast."""
-        return all(bool(part.isfinite().all()) for part in (self.image.rows, self.pose))
+        """Whether all numbers are. Audio tokens were normalised before they were cast."""
+        return all(bool(part.isfinite().all()) for part in (self.image.rows, self.emotion.rows, self.pose))
 
     def to(self, dtype: torch.dtype) -> "Conditioning":
         """Return the same for a UNet of another precision."""

@@ -136,6 +136,8 @@ class DiffusionEngine:
             count = latents.shape[1] - WINDOW
             frames = decode(self.models.vae, latents, count, BatchSize(CHUNK, TIGHT_CHUNK), repeated)
             result = self._write(frames, speech, job, report)
+            if repeated.notes[1:]:
+                logger.warning("%s", " ".join(repeated.notes))
             return replace(result, notes=repeated.notes)
 
     def _picture(self, job: RenderJob) -> Picture:

@@ -42,7 +42,8 @@ class Repeated:
             if self.dtype == torch.float32 or self.conditioning:
                 raise overflow()
             self.steps += 1
-            logger.warning("Step %d of a window overflowed in %s and is repeated in float32", step + 1, self.dtype)
+            level = logging.WARNING if self.steps == 1 else logging.DEBUG  # it may well happen in each step
+            logger.log(level, "Step %d of a window overflowed in %s and is repeated in float32", step + 1, self.dtype)
             if not made:
                 made.append(precise())
             output = made[0](latents, step, frames)

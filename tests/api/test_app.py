@@ -178,6 +178,13 @@ def test_an_open_door_is_warned_about(
     assert "Anybody who reaches" not in announced(caplog, host=host, api_keys_file=tmp_path / "keys")
 
 
+def test_secrets_that_differ_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    several = {"database_url": "postgresql+psycopg://x/y", "storage_url": "s3://bucket/prefix"}
+    assert "set webhook_secret" in announced(caplog, **several)
+    for fine in ({}, {"database_url": "postgresql+psycopg://x/y"}, {**several, "webhook_secret": "whsec_" + "x" * 32}):
+        assert "set webhook_secret" not in announced(caplog, **fine)
+
+
 def test_where_it_is_and_how_to_use_it(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     said = announced(caplog, host="0.0.0.0", port=8123, root_path="/talk")
     assert "listens on 0.0.0.0, port 8123; engine: lite" in said

@@ -149,7 +149,7 @@ def test_torch_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "mps",
             12.5,
             NOTE,
-            "up to about 512; with DICE_TALK_WORKERS=1 up to about 768; published",
+            "too little for two tasks at once; with DICE_TALK_WORKERS=1 up to about 256; published",
         ),
         ("cpu", 16, NOTE, "cpu, 16.0 GiB: min_resolution up to about 256"),  # float32 takes twice as much
         ("cpu", 8, NOTE, "too little for published weights"),

@@ -1,7 +1,7 @@
 """Slots without any process. Each does what its script says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from api.rendering.slots import OnProgress, SlotJob
@@ -18,7 +18,7 @@ class MemorySlot:
     renders wait for `open`.
     """
 
-    location, device = "memory", "none"
+    location, device = "local", "none"
 
     def __init__(self, name: str = "slot 1", outcomes: Sequence[Exception | None] = (), *, gated: bool = False) -> None:
         self.name, self.busy = name, False
@@ -68,10 +68,24 @@ class MemorySlot:
 
 
 class MemorySlots:
-    """Implements `SlotPool`."""
+    """Implements `SlotPool`. Slots come and go by `change`."""
 
     def __init__(self, *slots: MemorySlot) -> None:
-        self.slots, self.closed = slots, False
+        self.slots, self.closed, self.rested = slots, False, False
+        self.problem: str | None = None
+        self.reachable = True
+        self.demand: Callable[[], int] = lambda: 0
+        self._changed: Callable[[], None] = lambda: None
+
+    async def start(self, engine: str, demand: Callable[[], int], changed: Callable[[], None]) -> None:
+        self.demand, self._changed = demand, changed
+
+    def change(self, *slots: MemorySlot) -> None:
+        self.slots = slots
+        self._changed()
+
+    async def rest(self) -> None:
+        self.rested = True
 
     async def close(self) -> None:
         self.closed = True

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from api.rendering import dispatcher as module
-from api.rendering.dispatcher import GAVE_UP, RESTARTED
-from api.rendering.slots import EngineLost, Loss, NoRoom, RenderRefused
+from api.rendering.dispatcher import GAVE_UP, MOST_MOVES, RESTARTED
+from api.rendering.slots import EngineLost, Loss, NodeLost, NoRoom, RenderRefused
 from api.settings import Settings
 from api.storage.files import Attempt, StorageFailure
 from api.storage.local import LocalFiles
@@ -186,7 +186,7 @@ def test_another_slot_takes_a_lost_render_once_the_first_has_let_go_of_it(
             for render in house.accept(*(f"later{number}" for number in range(4))):
                 dispatcher.enqueue(render.number, render.id)
             await until(lambda: house.ended(dispatcher))
-            assert all(not worker.done() for worker in dispatcher._workers)
+            assert all(not worker.done() for worker in dispatcher._workers.values())
 
     asyncio.run(scenario())
     assert first.rendered
@@ -542,3 +542,58 @@ def test_a_render_whose_row_is_gone_is_passed_over(house: House) -> None:
 
     asyncio.run(scenario())
     assert slot.rendered == []
+
+
+LOST = NodeLost("node-1 does not answer")
+
+
+def test_a_lost_node_costs_no_attempt(house: House) -> None:
+    house.accept("a")
+    slot = MemorySlot(outcomes=[LOST] * MOST_MOVES)
+    render_all(house, slot, attempts=1)
+    assert house.state("a") == ("COMPLETED", 1, "Completed")
+    assert slot.reserved == [False] * (MOST_MOVES + 1), "it was not to blame"
+    assert house.failures() == {"node": MOST_MOVES}
+
+
+def test_a_render_that_takes_every_node_with_it_is_given_up(house: House) -> None:
+    house.accept("a", "b")
+    slot = MemorySlot(outcomes=[LOST] * (MOST_MOVES + 2))
+    render_all(house, slot, attempts=2)
+    assert house.state("a") == ("FAILED", 2, GAVE_UP[Loss.CRASH][1].format(reason=LOST))
+    assert house.state("b") == ("COMPLETED", 1, "Completed"), "they are counted for each render"
+
+
+def test_slots_come_and_go(house: House) -> None:
+    first, second = MemorySlot("slot 1", gated=True), MemorySlot("slot 2", gated=True)
+    house.accept("a", "b", "c")
+
+    async def scenario() -> None:
+        async with started(house.dispatcher()) as dispatcher:
+            await asyncio.sleep(0.05)
+            assert (dispatcher.waiting, house.pool.demand()) == (3, 3)
+            house.pool.change(first)
+            await until(lambda: first.rendered == ["a"])
+            house.pool.change(first, second)
+            await until(lambda: second.rendered == ["b"])
+            assert (dispatcher.waiting, house.pool.demand()) == (1, 3)
+            house.pool.change(second)
+            first.open.set()
+            await until(lambda: house.state("a")[0] == "COMPLETED")
+            await asyncio.sleep(0.05)
+            assert first.rendered == ["a"], "it ended what it had begun, and got nothing more"
+            second.open.set()
+            await until(lambda: house.ended(dispatcher))
+            house.pool.change()
+            assert not [worker for worker in dispatcher._workers.values() if not worker.cancelling()]
+
+    asyncio.run(scenario())
+    assert second.rendered == ["b", "c"]
+
+
+def test_where_a_video_was_made_is_noted(house: House) -> None:
+    house.accept("a")
+    slot = MemorySlot()
+    slot.location = "node-1"
+    render_all(house, slot)
+    assert house.render("a").result == {**asdict(RESULT), "node": "node-1"}

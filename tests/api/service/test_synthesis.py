@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.errors import Conflict, InvalidValue, QueueFull, TaskNotCompleted, TaskNotFound, Unavailable
+from api.schemas.service import NodeSlots
 from api.service.synthesis import UNLABELLED_KEPT
 from api.settings import Settings
 from api.storage.files import Problem
@@ -18,7 +19,7 @@ from api.tasks.store import TaskStore
 from dice_talk.error_codes import ErrorCode
 from tests.api.made import NOW, make_render, make_task
 from tests.api.parts import Parts, make_parts
-from tests.api.rendering.memory import MemorySlot
+from tests.api.rendering.memory import MemorySlot, MemorySlots
 
 
 def test_a_status_is_for_the_owner(parts: Parts) -> None:
@@ -186,7 +187,7 @@ def test_health(settings: Settings, store: TaskStore, files: LocalFiles) -> None
 
 
 def test_what_keeps_the_service_from_taking_tasks(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts.dispatcher.slots = [MemorySlot()]
+    parts.dispatcher.pool = MemorySlots(MemorySlot())
     parts.synthesis.refuse_when_not_ready()
     monkeypatch.setattr(
         parts.files, "problem", lambda: Problem("The server has too little room on its disk", ErrorCode.DISK_FULL)
@@ -200,6 +201,31 @@ def test_what_keeps_the_service_from_taking_tasks(parts: Parts, monkeypatch: pyt
     monkeypatch.undo()
     parts.synthesis.stop()
     assert healthy(parts) == ("unhealthy", "The server is shutting down")
+
+
+def test_slots_on_nodes(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
+    slots = [MemorySlot("slot 1"), MemorySlot("slot 2"), MemorySlot("slot 3")]
+    for slot, node in zip(slots, ("b", "a", "b"), strict=True):
+        slot.location = node
+    slots[2].busy = True
+    slots[1].device = "gpu"
+    parts = make_parts(settings.model_copy(update={"render_on": "ray"}), store, files, slots)
+    health = parts.synthesis.health()
+    assert health.nodes == [NodeSlots(name="a", slots=1, slots_busy=0), NodeSlots(name="b", slots=2, slots_busy=1)]
+    assert health.gpu_available
+    assert parts.synthesis.load().nodes == {"a": [1, 0], "b": [2, 1]}
+
+
+def test_without_slots_tasks_wait_and_health_says_why(settings: Settings, store: TaskStore, files: LocalFiles) -> None:
+    parts = make_parts(settings, store, files)
+    parts.dispatcher.pool = pool = MemorySlots()
+    pool.problem = "No node offers a slot"
+    assert healthy(parts) == ("healthy", "No node offers a slot"), "more may come"
+    pool.reachable = False
+    assert healthy(parts) == ("unhealthy", "No node offers a slot")
+    parts.synthesis.refuse_when_not_ready()
+    pool.slots = (MemorySlot(),)
+    assert healthy(parts) == ("healthy", "No node offers a slot"), "what is there goes on"
 
 
 def test_a_full_queue_is_not_ready_but_healthy(settings: Settings, store: TaskStore, files: LocalFiles) -> None:

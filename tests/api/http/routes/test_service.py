@@ -5,7 +5,7 @@ import pytest
 from dice_talk import __version__
 from tests.api.asgi import call
 from tests.api.parts import Parts
-from tests.api.rendering.memory import MemorySlot
+from tests.api.rendering.memory import MemorySlot, MemorySlots
 
 
 def test_alive_whatever_it_can_do(parts: Parts) -> None:
@@ -15,7 +15,7 @@ def test_alive_whatever_it_can_do(parts: Parts) -> None:
 
 
 def test_ready_or_why_not(parts: Parts) -> None:
-    parts.dispatcher.slots = [MemorySlot()]
+    parts.dispatcher.pool = MemorySlots(MemorySlot())
     answer = call(parts.app, "GET", "/api/ready")
     assert (answer.status, answer.json()) == (200, {"status": "ready"})
     parts.admission.closed = True
@@ -28,7 +28,7 @@ def test_ready_or_why_not(parts: Parts) -> None:
 
 
 def test_health_is_always_answered(parts: Parts) -> None:
-    parts.dispatcher.slots = [MemorySlot()]
+    parts.dispatcher.pool = MemorySlots(MemorySlot())
     healthy = call(parts.app, "GET", "/api/health")
     assert healthy.status == 200
     assert healthy.json() == {
@@ -42,6 +42,7 @@ def test_health_is_always_answered(parts: Parts) -> None:
         "queue_size": 100,
         "slots": 1,
         "slots_busy": 0,
+        "nodes": None,
         "detail": None,
     }
     parts.admission.closed = True
