@@ -1,6 +1,7 @@
 // The API key, on servers that ask for one.
 
 import * as api from "./api.js";
+import * as kept from "./kept.js";
 import { byId, complain, show } from "./page.js";
 
 let onKey = () => {};
@@ -12,8 +13,10 @@ export function setUp(changed) {
   dialog.addEventListener("close", () => {
     const value = byId("key").value.trim();
     byId("key").value = "";
-    if (dialog.returnValue === "forget") api.setKey(null);
-    else if (dialog.returnValue === "save" && value) api.setKey(value, byId("key-remember").checked);
+    if (dialog.returnValue === "forget") {
+      api.setKey(null);
+      kept.tidy(new Set()); // somebody else may come to this browser
+    } else if (dialog.returnValue === "save" && value) api.setKey(value, byId("key-remember").checked);
     else return;
     onKey();
   });

@@ -218,4 +218,4 @@ def test_a_video_is_listed_with_its_own_picture_and_its_removal_undone(
     page.click("#history .remove")
     page.reload()  # leaving the page removes it at once
     page.locator("#history").wait_for(state="hidden")
-    assert page.evaluate("localStorage.getItem('dice-talk.history')") == "[]"
+    until(page, "localStorage.getItem('dice-talk.history') === '[]'")
