@@ -95,7 +95,7 @@ export const en = {
   "preset.draft": "Draft",
   "preset.standard": "Standard",
   "preset.published": "As published",
-  "preset.draft.note": "For a first look: fewer and approximate steps. The lite engine has none.",
+  "preset.draft.note": "For a first look: fewer and approximate steps.",
   "preset.standard.note": "A good picture in a reasonable time.",
   "preset.published.note": "512 pixels and 25 steps, as DICE-Talk's authors use them. It takes several times as long.",
   "preset.own.note": "Your own settings.",

@@ -95,7 +95,7 @@ export const zh = {
   "preset.draft": "草稿",
   "preset.standard": "标准",
   "preset.published": "论文设置",
-  "preset.draft.note": "先看个大概：步数更少，并用近似计算。lite 引擎没有去噪步骤。",
+  "preset.draft.note": "先看个大概：步数更少，并用近似计算。",
   "preset.standard.note": "画质不错，耗时适中。",
   "preset.published.note": "512 像素、25 步，与 DICE-Talk 作者的设置一致，耗时为标准的数倍。",
   "preset.own.note": "自定义设置。",

@@ -100,7 +100,7 @@ def test_statuses_of_answers_that_are_made_without_an_exception() -> None:
 
 
 def test_every_example_of_the_openapi_document_is_an_error_of_its_status() -> None:
-    bodies = {name: body for name, body in vars(examples).items() if name.isupper() and isinstance(body, dict)}
+    bodies = {name: body for name, body in vars(examples).items() if name.isupper() and "code" in body}
     assert len(bodies) > 20
     for body in bodies.values():
         check_error(body, ErrorCode.known(body["code"]).status or 0)
