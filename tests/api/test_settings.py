@@ -60,7 +60,7 @@ def refusal(folder: Path, **variables: str) -> str:
         ({"DICE_TALK_RETENTION_HOURS": "inf"}, "wrong setting: retention_hours"),
         ({"DICE_TALK_CONFIG": "nofile.toml"}, "nofile.toml, named by DICE_TALK_CONFIG, is not there"),
         ({"DICE_TALK_DATABASE_URL": "rubbish"}, "wrong setting: database_url"),
-        ({"DICE_TALK_DATABASE_URL": "postgresql+psycopg://x/y"}, "wrong setting: database_url"),
+        ({"DICE_TALK_DATABASE_URL": "mysql+pymysql://x/y"}, "wrong setting: database_url"),
         ({"DICE_TALK_HOST": "192.0.2.1"}, "Choose another host with DICE_TALK_HOST"),
         ({"DICE_TALK_LOG_DIR": "/proc/y"}, "the log folder /proc/y cannot be used"),
         ({"DICE_TALK_DATA_DIR": "/proc/y"}, "the data folder /proc/y cannot be used"),

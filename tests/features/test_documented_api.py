@@ -265,6 +265,7 @@ def test_openapi_documents_every_route(real_service: Any) -> None:
         "/api/live": {"500"},
         "/api/ready": {"500", "503"},
         "/metrics": {"500"},
+        "/api/v1/engines": {"500"},
         "/api/v1/synthesis/start": {"400", "408", "409", "413", "422", "500", "503"},
         "/api/v1/verify": {"400", "408", "413", "422", "500", "503"},
         "/api/v1/synthesis": {"400", "422", "500"},
