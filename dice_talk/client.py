@@ -107,6 +107,7 @@ class Health:
     queue_size: int = 0
     slots: int = 0
     slots_busy: int = 0
+    nodes: Sequence[Mapping[str, Any]] | None = None  # name, slots, slots_busy
     detail: str | None = None
 
 

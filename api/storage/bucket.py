@@ -197,9 +197,11 @@ class Bucket:
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a file."""
-        with self._told(), target.open("wb") as file:
-            for chunk in obstore.get(self._calm, key).stream(min_chunk_size=CHUNK):
-                file.write(chunk)
+        with self._told():
+            found = obstore.get(self._calm, key)  # no file is made for what is not there
+            with target.open("wb") as file:
+                for chunk in found.stream(min_chunk_size=CHUNK):
+                    file.write(chunk)
 
     def keys(self, prefix: str) -> dict[str, datetime]:
         """Return the keys below a prefix, with the times at which the objects were written."""

@@ -1,5 +1,6 @@
 """Tables and their migrations, for SQLite and PostgreSQL."""
 
+import sqlite3
 from typing import Any
 
 import sqlalchemy as sa
@@ -232,7 +233,9 @@ def open_database(url: str | sa.URL, *, migrate: bool = True) -> Database:
     except BaseException as error:
         database.dispose()
         if isinstance(error, sa.exc.DBAPIError):
-            raise StoreError(f"the database cannot be opened: {' '.join(str(error.orig).split())}") from error
+            damaged = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT
+            what = "is damaged" if damaged else "cannot be opened"
+            raise StoreError(f"the database {what}: {' '.join(str(error.orig).split())}") from error
         raise
     return database
 

@@ -73,7 +73,7 @@ def damage(file: Path) -> None:
 def make_newer(file: Path) -> None:
     TaskStore(sqlite_url(file)).close()
     with closing(sqlite3.connect(file)) as database:
-        database.execute("UPDATE schema_version SET version = 99")
+        database.execute("UPDATE schema_version SET version = 99, serves = 99")
         database.execute("ALTER TABLE tasks RENAME TO claims")
         database.commit()
 

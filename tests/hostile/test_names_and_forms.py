@@ -166,11 +166,11 @@ def test_task_ids(server: Service, watch: Any, touched: list[str], log: Any) -> 
 def test_what_fails_is_logged_in_one_line(server: Service, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the database does not answer, the log says for which request."""
 
-    def fail(task_id: str) -> None:
-        raise StoreFailure(f"no answer about {task_id!r}")
+    def fail(task_ids: list[str]) -> None:
+        raise StoreFailure(f"no answer about {task_ids}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(server.synthesis._store, "snapshot", fail)
+        patched.setattr(server.synthesis._store, "snapshots", fail)
         address = f"/api/v1/synthesis/x%0aINFO%20{EVIL}%0d%1b%5b2J/status".encode()
         answer = exchange(server, b"GET " + address + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert isinstance(answer, Answer)
