@@ -136,7 +136,7 @@ def test_every_server_does_everything(tmp_path: Path, postgres_server: Postgres,
             server.wait(waits[2])
             text = requests.get(f"{server.url}/metrics", timeout=60).text
             assert "dice_talk_slots 1.0" in text
-            wait_for(lambda: server.health()["model_loaded"], seconds=20)
+        wait_for(lambda: all(server.health()["model_loaded"] for server in servers.servers), seconds=20)
         (tmp_path / "gate").unlink()
         last = follower.submit(portrait, speech)
         leader.wait(last, "PROCESSING", seconds=20)
