@@ -97,15 +97,30 @@ def remotes(revisions: Mapping[str, str], environment: Mapping[str, str] = os.en
 
 
 def hub_token(environment: Mapping[str, str]) -> str | None:
-    """Return the access token: from the environment, or from the file in which the hub's own login keeps it."""
+    """Return the access token: from the environment, or from the file in which the hub's own login keeps it.
+
+    Raises `DownloadFailed` if a request cannot carry it.
+    """
     if token := environment.get(TOKEN_VARIABLE, "").strip():
-        return token
+        return _checked(token, TOKEN_VARIABLE)
     caches = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(environment.get("HF_HOME") or caches / "huggingface")
+    file = Path(environment.get("HF_TOKEN_PATH") or home / "token")
     try:
-        return Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser().read_text().strip() or None
+        token = file.expanduser().read_text().strip()
     except (OSError, ValueError, RuntimeError):  # there is none; no text; no home
         return None
+    return _checked(token, f"the file {file}") if token else None
+
+
+def _checked(token: str, source: str) -> str:
+    if token.isascii() and token.isprintable():
+        return token
+    raise DownloadFailed(
+        ErrorCode.DOWNLOAD_FAILED,
+        f"The access token in {source} has several lines, or characters that no token has",
+        "Put the token there alone, on one line.",
+    )
 
 
 def needed(folder: Path, wanted: list[Remote]) -> tuple[list[Remote], list[Remote]]:

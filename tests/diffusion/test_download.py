@@ -204,6 +204,17 @@ def test_the_hubs_own_login_is_used(tmp_path: Path) -> None:
     assert download.hub_token({"HF_HOME": str(tmp_path)}) is None
 
 
+@pytest.mark.parametrize("token", ["secret\nsecond line", "sécret"])
+def test_a_token_that_no_request_can_carry(
+    hub: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv(download.TOKEN_VARIABLE, token)
+    assert run(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "The access token in HF_TOKEN has several lines" in said
+    assert "cret" not in said
+
+
 def test_what_was_downloaded_counts_as_published(hub: type[Hub], tmp_path: Path) -> None:
     assert run(tmp_path) == 0
     assert files.weights_label(tmp_path) == files.PUBLISHED
